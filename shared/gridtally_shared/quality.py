@@ -1,0 +1,19 @@
+"""Quality flags of one value, set at its source and carried with it. Unknown is a flag, never a zero."""
+
+from __future__ import annotations
+
+from enum import IntFlag
+
+
+class Quality(IntFlag):
+    OK = 0
+    MISSING = 1
+    COMM_ERROR = 2
+    CLOCK_UNCERTAIN = 4
+    METER_INVALID = 8
+    RESET = 16
+    ROLLOVER = 32
+    SWAP = 64
+    ESTIMATED = 128
+    PARTIAL = 256
+    POWER_FAIL = 512
