@@ -10,9 +10,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from enum import Enum
-from typing import Any, Generic, Protocol, TypeVar, get_type_hints
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, get_type_hints
 
 from gridtally_edge.drivers.model import MeterPort
 from gridtally_shared.errors import ConfigError
@@ -21,7 +21,7 @@ from gridtally_shared.errors import ConfigError
 class DriverSettings(Protocol):
     """Any frozen dataclass: the settings of one meter under one driver."""
 
-    __dataclass_fields__: Any
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
 S = TypeVar("S", bound=DriverSettings)
