@@ -34,13 +34,13 @@ def minor_digits(currency: str) -> int:
 
 def floor_to_minor(amount_nano: int, currency: str) -> int:
     """Round down to the currency's smallest coin: what a consumer may be shown as balance."""
-    step = 10 ** (9 - minor_digits(currency))
+    step: int = 10 ** (9 - minor_digits(currency))
     return amount_nano // step * step
 
 
 def round_half_even(amount_nano: int, digits: int) -> int:
     """Round to `digits` decimals, ties to even: amounts on statements."""
-    step = 10 ** (9 - digits)
+    step: int = 10 ** (9 - digits)
     quotient, rest = divmod(amount_nano, step)
     if rest * 2 > step or (rest * 2 == step and quotient % 2):
         quotient += 1

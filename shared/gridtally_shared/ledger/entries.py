@@ -1,0 +1,94 @@
+"""One entry of an account's journal: an immutable fact, double entry, chained by hash (prepayment.md 5.5).
+
+* Postings of every entry sum to zero. `Pool.PAID` is what the consumer has; its sum is the balance.
+* `previous` is the SHA-256 of the bytes of the entry before it; the first one carries 32 zero bytes.
+* Corrections are new entries that name what they correct in `cause`. Nothing is ever rewritten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import IntEnum
+
+from gridtally_shared.contract.codec import decode, encode, key
+from gridtally_shared.errors import ContractError
+
+GENESIS = bytes(32)
+
+
+class Kind(IntEnum):
+    OPEN = 1
+    CREDIT = 2
+    ENERGY = 3
+    FIXED = 4
+    CORRECTION = 5
+    REFUND = 6
+    NOTICE = 7
+    DECISION = 8
+    SWITCH = 9
+    CHECKPOINT = 10
+    CLOSE = 11
+
+
+class Pool(IntEnum):
+    PAID = 1
+    RECEIVED = 2
+    ENERGY = 3
+    FIXED = 4
+    TAX = 5
+    TRANSFER = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    pool: int = key(0)
+    amount_nano: int = key(1)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """`gseq` is the instrument's number (CREDIT, REFUND), 0 otherwise. Register values are set on OPEN and ENERGY.
+    `cause` is the id of what led here (payment, command, decision); `detail` the CBOR of the evidence or message."""
+
+    account_no: int = key(0)
+    epoch: int = key(1)
+    seq: int = key(2)
+    previous: bytes = key(3)
+    kind: int = key(4)
+    at_ms: int = key(5)
+    postings: tuple[Posting, ...] = key(6, ())
+    meter_no: int = key(7, 0)
+    register_before_wh: int | None = key(8, None)
+    register_after_wh: int | None = key(9, None)
+    tariff_version: int = key(10, 0)
+    gseq: int = key(11, 0)
+    cause: bytes = key(12, b"")
+    uncertainty_ms: int = key(13, 0)
+    boot_id: bytes = key(14, b"")
+    mono_ms: int = key(15, 0)
+    detail: bytes = key(16, b"")
+
+    def to_bytes(self) -> bytes:
+        return encode(self)
+
+    @property
+    def entry_hash(self) -> bytes:
+        return hash_of(self.to_bytes())
+
+
+def hash_of(entry_bytes: bytes) -> bytes:
+    return hashlib.sha256(entry_bytes).digest()
+
+
+def entry_from(data: bytes) -> LedgerEntry:
+    """Read an entry. Raises ContractError, also when the bytes are not exactly those this code would write."""
+    entry = decode(LedgerEntry, data)
+    if entry.kind not in Kind.__members__.values():
+        raise ContractError(f"journal entry of unknown kind {entry.kind}")
+    return entry
+
+
+def move(source: Pool, target: Pool, amount_nano: int) -> tuple[Posting, ...]:
+    """Two postings that carry an amount from one pool to another; none for zero."""
+    return (Posting(source, -amount_nano), Posting(target, amount_nano)) if amount_nano else ()
