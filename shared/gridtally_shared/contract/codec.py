@@ -59,7 +59,7 @@ def _specs(cls: Any) -> tuple[_Spec, ...]:
 
 def to_map(message: Any) -> dict[int, Any]:
     """The integer-keyed map that stands for a message on the wire."""
-    pairs = ((s, getattr(message, s.name)) for s in _specs(type(message)))
+    pairs = ((s, getattr(message, s.name)) for s in _specs(type(message)))  # type: ignore[arg-type]
     return {s.key: _plain(value) for s, value in pairs if s.default is dataclasses.MISSING or value != s.default}
 
 
@@ -76,7 +76,7 @@ def from_map(cls: type[M], raw: Any) -> M:
     if not isinstance(raw, dict):
         raise ContractError(f"{cls.__name__}: expected a map, got {type(raw).__name__}")
     values = {}
-    for spec in _specs(cls):
+    for spec in _specs(cls):  # type: ignore[arg-type]
         if spec.key in raw:
             values[spec.name] = _checked(spec.type, raw[spec.key], f"{cls.__name__}.{spec.name}")
         elif spec.default is dataclasses.MISSING:
