@@ -1,0 +1,142 @@
+"""Bills as values: what stands on them and how every amount came about.
+
+* A bill is a function of its inputs (`statement.py`, `postpaid.py`); once issued it is stored whole and never changes.
+* Exact amounts are nano-currency. The amount printed is rounded half-even to the coin, line by line; what the rounding of
+  lines leaves over is a line of its own (`LineKind.ROUNDING`), so the printed column always adds up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class BillKind(StrEnum):
+    STATEMENT = "statement"
+    BILL = "bill"
+
+
+class LineKind(StrEnum):
+    TOP_UP = "top_up"
+    REFUND = "refund"
+    ENERGY = "energy"
+    FIXED = "fixed"
+    TAX_ENERGY = "tax_energy"
+    TAX_FIXED = "tax_fixed"
+    CORRECTION = "correction"
+    ARREARS = "arrears"
+    PAYMENT = "payment"
+    ROUNDING = "rounding"
+
+
+class BillState(StrEnum):
+    ISSUED = "issued"
+    PART_PAID = "part_paid"
+    PAID = "paid"
+    SETTLED = "settled"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A register reading a line rests on."""
+
+    at_ms: int
+    register_wh: int
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DataQuality:
+    """How many intervals of the period were measured, estimated, or are missing."""
+
+    measured: int = 0
+    estimated: int = 0
+    missing: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`quantity` x `price_nano` = `amount_nano`, exactly, where a price is given: Wh x nano per Wh, days x nano per day,
+    or a base in nano x `rate_ppm`. The sign is that of the account: money in is positive, charges are negative on a
+    statement and positive on a bill."""
+
+    kind: LineKind
+    amount_nano: int
+    shown_nano: int
+    from_ms: int
+    to_ms: int
+    quantity: int = 0
+    unit: str = ""
+    price_nano: int = 0
+    rate_ppm: int = 0
+    first: Reading | None = None
+    last: Reading | None = None
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DayUse:
+    """Use of one local day ('2026-11-21') for the chart; None where nothing was measured."""
+
+    day: str
+    used_wh: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """Who and where, as printed at the top."""
+
+    account_no: int
+    customer: str
+    address: str
+    meter_serial: str
+    tariff_name: str
+    zone: str
+    language: str
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """`opening_nano` and `closing_nano` are the balance of a prepaid account, or what was and is owed on a bill."""
+
+    kind: BillKind
+    party: Party
+    from_ms: int
+    to_ms: int
+    opening_nano: int
+    lines: tuple[Line, ...]
+    closing_nano: int
+    used_wh: int
+    days: tuple[DayUse, ...]
+    quality: DataQuality
+    journal_from_seq: int = 0
+    journal_to_seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BillView:
+    """An issued bill. `due_nano` is what is still to be paid of it now (0 for a statement)."""
+
+    bill_no: str
+    issued_at_ms: int
+    due_at_ms: int | None
+    state: BillState
+    due_nano: int
+    bill: Bill
+
+
+@dataclass(frozen=True, slots=True)
+class BillRow:
+    """One row of a list of bills."""
+
+    bill_no: str
+    account_no: int
+    kind: BillKind
+    from_ms: int
+    to_ms: int
+    issued_at_ms: int
+    total_nano: int
+    due_nano: int
+    currency: str
+    state: BillState
