@@ -1,0 +1,121 @@
+"""The one door to the MDM store: an engine with the right settings, and two kinds of transaction.
+
+* `read()`: a consistent snapshot; nothing it does is kept.
+* `write()`: one transaction, committed when the block ends well and rolled back otherwise. On SQLite it takes the
+  write lock at once (BEGIN IMMEDIATE), so that what it read is still true when it writes.
+* Durable: SQLite in WAL with synchronous FULL, PostgreSQL with synchronous_commit on (architecture.md section 6).
+* Everything that differs between the two engines is in this file.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gridtally_shared.errors import ConfigError
+
+_WRITE = "gridtally_write"
+BUSY_TIMEOUT_MS = 30_000
+
+_SQLITE_PRAGMAS = (
+    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+)
+
+
+class Database:
+    """`url` is an SQLAlchemy URL: `sqlite:///file.db` or `postgresql+psycopg://...`; or the path of an SQLite file."""
+
+    def __init__(self, url: str | Path) -> None:
+        self.url = str(url) if "://" in str(url) else f"sqlite:///{url}"
+        self.engine = _engine(self.url)
+        self._writer = threading.Lock()
+        self._here = threading.local()
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that sees one state of the store throughout."""
+        with self.engine.connect() as conn:
+            yield conn
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A connection inside one write transaction. Must not be nested in one thread (ValueError)."""
+        if getattr(self._here, "writing", False):
+            raise ValueError("a write transaction is already open in this thread: pass its connection on")
+        with self._one_writer(), self.engine.connect().execution_options(**{_WRITE: True}) as conn, conn.begin():
+            yield conn
+
+    @contextmanager
+    def _one_writer(self) -> Iterator[None]:
+        """Writers of one process queue here, which is fairer and quicker than SQLite's busy polling."""
+        lock = self._writer if self.is_sqlite else threading.Lock()
+        with lock:
+            self._here.writing = True
+            try:
+                yield
+            finally:
+                self._here.writing = False
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise ConfigError("store.url", url, "name a file: the store is shared by threads and processes")
+        engine = create_engine(url)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    if parsed.get_backend_name() == "postgresql":
+        return create_engine(url, connect_args={"options": "-c synchronous_commit=on -c timezone=UTC"})
+    raise ConfigError("store.url", url, "write sqlite:///file.db or postgresql+psycopg://user@host/name")
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None
+    for pragma in _SQLITE_PRAGMAS:
+        connection.execute(pragma)
+
+
+def _begin_sqlite(conn: Connection) -> None:
+    conn.exec_driver_sql("BEGIN IMMEDIATE" if conn.get_execution_options().get(_WRITE) else "BEGIN")
+
+
+def insert_new(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Insert the rows whose primary key is not there yet; the others are left as they are. Number inserted."""
+    if not rows:
+        return 0
+    insert = _insert_for(conn)
+    return sum(conn.execute(insert(table).values(dict(row)).on_conflict_do_nothing()).rowcount for row in rows)
+
+
+def upsert(conn: Connection, table: Table, row: Mapping[str, Any]) -> None:
+    """Insert the row, or replace the columns it names where its primary key is already there."""
+    keys = [c.name for c in table.primary_key.columns]
+    statement = _insert_for(conn)(table).values(dict(row))
+    updated = {name: statement.excluded[name] for name in row if name not in keys}
+    if updated:
+        conn.execute(statement.on_conflict_do_update(index_elements=keys, set_=updated))
+    else:
+        conn.execute(statement.on_conflict_do_nothing())
+
+
+def _insert_for(conn: Connection) -> Any:
+    return postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
