@@ -13,6 +13,14 @@ from support.waiting import wait_until
 pytestmark = pytest.mark.broker
 
 
+def subscribe(reader: mqtt.Client, topic: str) -> None:
+    """Subscribe and wait for the broker's word that it holds."""
+    granted: list[int] = []
+    reader.on_subscribe = lambda _c, _u, mid, _codes, _p: granted.append(mid)
+    _, wanted = reader.subscribe(topic, qos=1)
+    wait_until(lambda: wanted in granted, 5, f"subscribed to {topic}")
+
+
 def client(broker: Broker, name: str, **options: object) -> tuple[mqtt.Client, queue.Queue[mqtt.MQTTMessage]]:
     inbox: queue.Queue[mqtt.MQTTMessage] = queue.Queue()
     made = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=mqtt.MQTTv5)
@@ -27,7 +35,7 @@ def client(broker: Broker, name: str, **options: object) -> tuple[mqtt.Client, q
 
 def test_delivers_a_payload_of_the_contracts_size(broker: Broker) -> None:
     reader, inbox = client(broker, "reader")
-    reader.subscribe("gt/1/+/up/live", qos=1)
+    subscribe(reader, "gt/1/+/up/live")
     writer, _ = client(broker, "writer")
     payload = bytes(200_000)
     wait_until(lambda: writer.publish("gt/1/d1/up/live", payload, qos=1).rc == 0, 5)
@@ -39,7 +47,7 @@ def test_delivers_a_payload_of_the_contracts_size(broker: Broker) -> None:
 
 def test_the_will_is_said_when_a_client_vanishes(broker: Broker) -> None:
     reader, inbox = client(broker, "reader")
-    reader.subscribe("gt/1/+/up/gone", qos=1)
+    subscribe(reader, "gt/1/+/up/gone")
     dying, _ = client(broker, "dying", will="gt/1/d1/up/gone")
     sock = dying.socket()
     assert sock is not None
@@ -54,7 +62,7 @@ def test_workers_share_one_stream(broker: Broker) -> None:
     first, inbox_1 = client(broker, "w1")
     second, inbox_2 = client(broker, "w2")
     for each in (first, second):
-        each.subscribe("$share/ingest/gt/1/+/up/live", qos=1)
+        subscribe(each, "$share/ingest/gt/1/+/up/live")
     writer, _ = client(broker, "writer")
     for number in range(20):
         writer.publish("gt/1/d1/up/live", str(number).encode(), qos=1)

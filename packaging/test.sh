@@ -1,0 +1,32 @@
+#!/bin/sh
+# `make test`: installs what the tests need, then lint, types, the suite on the compiled module, and the native, contract and
+# one scenario again on the pure one. GRIDTALLY_REQUIRE names parts that must not be missing (tests/support/required.py).
+set -eu
+cd "$(dirname "$0")/.."
+
+missing="$(awk -F'\t' '!/^#/ && NF>1 {print $1, $2}' packaging/system-packages.txt | while read -r package program; do
+    PATH="$PATH:/usr/sbin" command -v "$program" >/dev/null 2>&1 || printf '%s ' "$package"; done)"
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        echo "gridtally: installing $missing"
+        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing; } >/dev/null ||
+            echo "gridtally: apt-get could not install $missing; their tests will be skipped"
+    else
+        echo "gridtally: some tests will be skipped; to run them: sudo apt-get install $missing"
+    fi
+fi
+
+sh packaging/bootstrap.sh test
+mkdir -p artefacts
+export GRIDTALLY_COVERAGE="$PWD/artefacts/coverage.jsonl"
+: > "$GRIDTALLY_COVERAGE"
+python=.venv/bin/python
+
+step() { printf '\n== %s\n' "$1"; }
+step "lint";                          .venv/bin/ruff check shared native edge cloud packaging tests
+step "types";                         .venv/bin/mypy
+step "the suite, compiled module";    $python -m pytest -q --durations=15 "$@"
+step "native, contract and the chain scenario on the pure module"
+GRIDTALLY_NO_NATIVE=1 GRIDTALLY_REQUIRE="$(printf '%s' "${GRIDTALLY_REQUIRE:-}" | sed 's/native//')" \
+    $python -m pytest -q tests/unit/native tests/contract tests/scenarios/test_chain.py
+step "requirements";                  $python tests/trace.py --check
