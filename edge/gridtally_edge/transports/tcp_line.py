@@ -1,0 +1,70 @@
+"""A line behind a serial-to-Ethernet converter or a simulator: raw bytes over TCP, the same interface as `SerialBus`.
+
+* `tcp://host:port`; the other end keeps the bit timing, so there is none here (unless `speed.baud` is given, which
+  makes the line sleep while the bytes travel).
+* The connection is opened in the line's thread, closed on any error and opened again with back-off.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+
+from gridtally_edge.transports.line import Line
+from gridtally_edge.transports.settings import LineSettings, Speed
+from gridtally_shared.errors import ConfigError, LinkDown
+
+SCHEME = "tcp://"
+CONNECT_S = 3.0
+
+
+def host_and_port(device: str) -> tuple[str, int]:
+    """Parts of `tcp://host:port`, with IPv6 hosts in brackets. Raises ConfigError."""
+    host, colon, port = device.removeprefix(SCHEME).rpartition(":")
+    if not device.startswith(SCHEME) or not colon or not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise ConfigError("line.device", device, "write tcp://host:port, for example tcp://192.168.1.20:4001")
+    return host.strip("[]"), int(port)
+
+
+class TcpLink:
+    """A `ByteLink` on a TCP connection."""
+
+    def __init__(self, settings: LineSettings) -> None:
+        self._device = settings.device
+        self._address = host_and_port(settings.device)
+        self._socket: socket.socket | None = None
+
+    def open(self, speed: Speed) -> None:
+        self.close()
+        try:
+            connection = socket.create_connection(self._address, CONNECT_S)
+        except OSError as error:
+            raise LinkDown(f"{self._device}: {error}; check that the converter is on and the port is right") from error
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setblocking(False)
+        self._socket = connection
+
+    def set_speed(self, speed: Speed) -> None:
+        """The converter holds the speed; there is nothing to change here."""
+
+    def fileno(self) -> int:
+        if self._socket is None:
+            raise LinkDown(f"{self._device} is not open")
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        connection, self._socket = self._socket, None
+        if connection is not None:
+            connection.close()
+
+
+class TcpLine(Line):
+    """A line over TCP."""
+
+    def __init__(self, settings: LineSettings) -> None:
+        super().__init__(settings, TcpLink(settings))
+
+
+def raw_tcp(name: str, device: str) -> LineSettings:
+    """Settings of a TCP line without bit timing."""
+    return LineSettings(name, device, replace(Speed(), baud=0))
