@@ -1,0 +1,560 @@
+"""The hot loops in plain Python: the definition of what the compiled twin `_kernel` must do, bit for bit.
+
+* Arguments are typed buffers (`array('q')`, a NumPy array, a `memoryview`): one call takes a poll round, a day or a
+  backlog, never a single reading.
+* Energy is exact: each interval is the difference of two interpolated register values, rounded down, so intervals
+  always add up to the movement of the register.
+* Ranges are in `_records`. A call outside them raises ValueError; wrong data raises nothing and gets a flag.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gridtally_native._records import (
+    INT64_MAX,
+    MAX_BLOCK,
+    MAX_CELLS,
+    MAX_METER_ROWS,
+    MAX_MS,
+    MAX_ROWS,
+    MAX_STEP_WH,
+    MISSING,
+    PARTIAL,
+    RESET,
+    ROLLOVER,
+    Aggregates,
+    RegisterIntervals,
+    RegisterTable,
+    check_grid,
+    check_register,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_MASK64 = 2**64 - 1
+
+
+def _view(name: str, buffer: Buffer, formats: str, itemsize: int) -> memoryview:
+    """The buffer as a memoryview, refused when it is not a contiguous column of the wanted type."""
+    view = memoryview(buffer)
+    if view.ndim != 1 or not view.c_contiguous:
+        raise ValueError(f"{name} must be one contiguous column")
+    if view.itemsize != itemsize or view.format not in formats:
+        raise ValueError(f"{name} holds items of type '{view.format}' and {view.itemsize} bytes, wanted '{formats[0]}'")
+    return view
+
+
+def _same_length(*views: memoryview) -> int:
+    if len({len(view) for view in views}) != 1:
+        raise ValueError("columns differ in length: " + ", ".join(str(len(view)) for view in views))
+    return len(views[0])
+
+
+# --- samples of many meters -> fixed intervals -----------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Part:
+    """Samples of one meter in one interval that arrived without another interval of that meter in between."""
+
+    meter: int
+    start_ms: int
+    count: int
+    total: float
+    minimum: float
+    maximum: float
+    first: float
+    last: float
+    first_ms: int
+    last_ms: int
+
+    def add(self, at_ms: int, value: float) -> None:
+        self.count += 1
+        self.total += value
+        if value < self.minimum:
+            self.minimum = value
+        if value > self.maximum:
+            self.maximum = value
+        if at_ms < self.first_ms:
+            self.first_ms, self.first = at_ms, value
+        if at_ms >= self.last_ms:
+            self.last_ms, self.last = at_ms, value
+
+    def merge(self, later: _Part) -> None:
+        self.count += later.count
+        self.total += later.total
+        if later.minimum < self.minimum:
+            self.minimum = later.minimum
+        if later.maximum > self.maximum:
+            self.maximum = later.maximum
+        if later.first_ms < self.first_ms:
+            self.first_ms, self.first = later.first_ms, later.first
+        if later.last_ms >= self.last_ms:
+            self.last_ms, self.last = later.last_ms, later.last
+
+
+def aggregate(
+    meters: Buffer, at_ms: Buffer, values: Buffer, start_ms: int, period_ms: int, n: int | None = None
+) -> Aggregates:
+    """Count, sum, minimum, maximum, first and last of each meter in each interval of the grid.
+
+    `meters` is int32, `at_ms` int64, `values` int64 or float64. Rows may come in any order; sorted by (meter, at_ms)
+    and arrival order are fast. Samples before `start_ms`, or after the `n`-th interval, are only counted.
+    Raises ValueError when the sum of an interval is not finite, or count x value does not fit int64.
+    """
+    meter_column = _view("meters", meters, "il", 4)
+    at_column = _view("at_ms", at_ms, "ql", 8)
+    value_column = _view("values", values, "qld", 8)
+    if _same_length(meter_column, at_column, value_column) > MAX_ROWS:
+        raise ValueError(f"more than {MAX_ROWS} rows in one call")
+    end_ms = check_grid(start_ms, period_ms, n)
+    parts, outside = _collect(meter_column, at_column, value_column, start_ms, period_ms, end_ms)
+    kind = "d" if value_column.format == "d" else "q"
+    return _aggregates(_merged(parts), kind, outside)
+
+
+def _collect(
+    meters: memoryview, at_ms: memoryview, values: memoryview, start_ms: int, period_ms: int, end_ms: int
+) -> tuple[list[_Part], int]:
+    parts: list[_Part] = []
+    open_parts: dict[int, _Part] = {}
+    outside = 0
+    for meter, at, value in zip(meters, at_ms, values, strict=True):
+        if not start_ms <= at < end_ms:
+            outside += 1
+            continue
+        part = open_parts.get(meter)
+        if part is not None and 0 <= at - part.start_ms < period_ms:
+            part.add(at, value)
+            continue
+        part = _Part(meter, at - (at - start_ms) % period_ms, 1, value, value, value, value, value, at, at)
+        open_parts[meter] = part
+        parts.append(part)
+    return parts, outside
+
+
+def _merged(parts: list[_Part]) -> list[_Part]:
+    parts.sort(key=lambda part: (part.meter, part.start_ms))
+    rows: list[_Part] = []
+    for part in parts:
+        if rows and rows[-1].meter == part.meter and rows[-1].start_ms == part.start_ms:
+            rows[-1].merge(part)
+        else:
+            rows.append(part)
+    return rows
+
+
+def _aggregates(rows: list[_Part], kind: str, outside: int) -> Aggregates:
+    for row in rows:
+        if kind == "d":
+            if row.total - row.total != 0:
+                raise ValueError(f"meter {row.meter}, interval {row.start_ms}: the sum is not a finite number")
+        elif max(row.maximum, -row.minimum) > INT64_MAX // row.count:
+            raise ValueError(f"meter {row.meter}, interval {row.start_ms}: count x value does not fit 64 bits")
+
+    def column(typecode: str, pick: Callable[[_Part], float]) -> array:  # type: ignore[type-arg]
+        return array(typecode, [pick(row) for row in rows])  # type: ignore[call-overload, no-any-return]
+
+    return Aggregates(
+        column("i", lambda row: row.meter),
+        column("q", lambda row: row.start_ms),
+        column("i", lambda row: row.count),
+        column(kind, lambda row: row.total),
+        column(kind, lambda row: row.minimum),
+        column(kind, lambda row: row.maximum),
+        column(kind, lambda row: row.first),
+        column(kind, lambda row: row.last),
+        outside,
+    )
+
+
+# --- samples of a cumulative register -> energy per interval ---------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """The settings of one register call."""
+
+    start_ms: int
+    period_ms: int
+    n: int
+    max_gap_ms: int
+    rollover_wh: int
+    max_power_w: int
+    resolution_wh: int
+
+    def movement(self, before_wh: int, after_wh: int, elapsed_ms: int) -> tuple[int, int]:
+        """(energy, flag) of one step: the movement is booked, or it is refused as RESET with energy 0."""
+        moved, flag = after_wh - before_wh, 0
+        if moved < 0:
+            if not (self.rollover_wh > before_wh and after_wh >= 0):
+                return 0, RESET
+            moved, flag = moved + self.rollover_wh, ROLLOVER
+            if moved > self.rollover_wh // 10:
+                return 0, RESET
+        if moved > MAX_STEP_WH:
+            return 0, RESET
+        if self.max_power_w:
+            seconds = min(elapsed_ms // 1000 + 1, 2**31)
+            if (moved - self.resolution_wh) * 3600 > self.max_power_w * seconds:
+                return 0, RESET
+        return moved, flag
+
+
+def register_intervals(
+    at_ms: Buffer,
+    register_wh: Buffer,
+    start_ms: int,
+    period_ms: int,
+    n: int,
+    max_gap_ms: int,
+    *,
+    rollover_wh: int = 0,
+    max_power_w: int = 0,
+    resolution_wh: int = 1,
+) -> RegisterIntervals:
+    """Energy of `n` intervals of one meter from samples (int64 ms, int64 Wh) of its cumulative register.
+
+    * Between two samples the register is taken as a straight line, rounded down at each boundary.
+    * An interval no accepted step of at most `max_gap_ms` touches is MISSING, one covered in part is PARTIAL. Inside
+      a longer gap the energy is still its share of the line, so nothing is lost from the sum; the flag says that it
+      was not measured there.
+    * A register that goes back is a ROLLOVER if it wraps at `rollover_wh` (0: it never wraps) and moved at most a
+      tenth of that; otherwise, and when a step needs more than `max_power_w` (0: not tested; a step may be
+      `resolution_wh` too large, and a second too short), it is a RESET: the step books nothing and covers nothing.
+    * Two samples of one time: the movement belongs to the interval that ends at or contains that time.
+
+    Raises ValueError when the times are not in order.
+    """
+    check_register(start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh)
+    at_column = _view("at_ms", at_ms, "ql", 8)
+    register_column = _view("register_wh", register_wh, "ql", 8)
+    rows = _same_length(at_column, register_column)
+    grid = _Grid(start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh)
+    energy_wh, flags = array("q", bytes(8 * n)), array("H", bytes(2 * n))
+    _one_meter(grid, at_column, register_column, 0, rows, energy_wh, flags, 0)
+    return RegisterIntervals(start_ms, period_ms, energy_wh, flags)
+
+
+def register_intervals_many(
+    meters: Buffer,
+    at_ms: Buffer,
+    register_wh: Buffer,
+    start_ms: int,
+    period_ms: int,
+    n: int,
+    max_gap_ms: int,
+    *,
+    rollover_wh: int = 0,
+    max_power_w: int = 0,
+    resolution_wh: int = 1,
+) -> RegisterTable:
+    """`register_intervals` for rows of many meters (int32), sorted by (meter, at_ms)."""
+    check_register(start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh)
+    meter_column = _view("meters", meters, "il", 4)
+    at_column = _view("at_ms", at_ms, "ql", 8)
+    register_column = _view("register_wh", register_wh, "ql", 8)
+    _same_length(meter_column, at_column, register_column)
+    starts = _meter_starts(meter_column)
+    cells = (len(starts) - 1) * n
+    if cells > MAX_CELLS:
+        raise ValueError(f"{len(starts) - 1} meters x {n} intervals is more than {MAX_CELLS}")
+    grid = _Grid(start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh)
+    energy_wh, flags = array("q", bytes(8 * cells)), array("H", bytes(2 * cells))
+    for index in range(len(starts) - 1):
+        _one_meter(grid, at_column, register_column, starts[index], starts[index + 1], energy_wh, flags, index * n)
+    names = array("i", [meter_column[row] for row in starts[:-1]])
+    return RegisterTable(start_ms, period_ms, n, names, energy_wh, flags)
+
+
+def _meter_starts(meters: memoryview) -> list[int]:
+    """The first row of each meter, and the number of rows at the end."""
+    starts, before = [], None
+    for row, meter in enumerate(meters):
+        if before is not None and meter < before:
+            raise ValueError(f"row {row}: meters are not in order; sort the samples by (meter, at_ms)")
+        if meter != before:
+            starts.append(row)
+        before = meter
+    return [*starts, len(meters)]
+
+
+def _one_meter(
+    grid: _Grid,
+    at_ms: memoryview,
+    register_wh: memoryview,
+    first: int,
+    end: int,
+    energy_wh: array[int],
+    flags: array[int],
+    cell: int,
+) -> None:
+    """Fills the `n` cells of one meter from its rows [first, end). See the twin for the same loop in C types."""
+    if end - first > MAX_METER_ROWS:
+        raise ValueError(f"{end - first} samples of one meter, at most {MAX_METER_ROWS} in one call")
+    if end > first and not (at_ms[first] >= -MAX_MS and at_ms[end - 1] <= MAX_MS):
+        raise ValueError(f"at_ms must be within {-MAX_MS} to {MAX_MS}")
+    low, high = grid.start_ms, grid.start_ms + grid.period_ms
+    energy = covered = seen = index = 0
+    for row in range(first + 1, end):
+        t0, t1 = at_ms[row - 1], at_ms[row]
+        if t1 < t0:
+            raise ValueError(f"row {row}: at_ms goes back; sort the samples first")
+        if t1 <= grid.start_ms or index == grid.n:
+            continue
+        moved, flag = grid.movement(register_wh[row - 1], register_wh[row], t1 - t0)
+        counts = flag != RESET and t1 - t0 <= grid.max_gap_ms
+        booked = 0 if t0 >= grid.start_ms else moved * (grid.start_ms - t0) // (t1 - t0)
+        while t1 > high and index < grid.n:
+            if high > t0:
+                share = moved * (high - t0) // (t1 - t0)
+                energy, booked, seen = energy + share - booked, share, seen | flag
+                covered += high - max(t0, low) if counts else 0
+            energy_wh[cell + index], flags[cell + index] = energy, seen | _coverage_flag(covered, grid.period_ms)
+            energy = covered = seen = 0
+            index, low, high = index + 1, high, high + grid.period_ms
+        energy, seen = energy + moved - booked, seen | flag
+        covered += t1 - max(t0, low) if counts else 0
+    for rest in range(index, grid.n):
+        energy_wh[cell + rest], flags[cell + rest] = energy, seen | _coverage_flag(covered, grid.period_ms)
+        energy = covered = seen = 0
+
+
+def _coverage_flag(covered_ms: int, period_ms: int) -> int:
+    return 0 if covered_ms == period_ms else PARTIAL if covered_ms else MISSING
+
+
+# --- block codec: see the format in README.md ------------------------------------------------------------------------
+
+_HAS_MASK = 0x80
+_EXP_GOLOMB = 0x40
+_MAX_K = 47
+
+
+def encode_block(values: Buffer, present: Buffer | None = None) -> bytes:
+    """Packs up to 2**20 int64 values. `present` holds one byte per value, 0 = missing; None = all are there.
+
+    The value of a missing interval is not kept.
+    """
+    value_column = _view("values", values, "ql", 8)
+    n = len(value_column)
+    if n > MAX_BLOCK:
+        raise ValueError(f"{n} intervals in one block, at most {MAX_BLOCK}")
+    mask = b"" if present is None else _mask(present, n)
+    kept = [v for i, v in enumerate(value_column) if not mask or mask[i >> 3] >> (i & 7) & 1]
+    residuals = list(_zigzag_deltas(kept))
+    code, k = _best_code(residuals)
+    head = bytearray([(_HAS_MASK if mask else 0) | code | k])
+    while n > 0x7F:
+        head.append(n & 0x7F | 0x80)
+        n >>= 7
+    head.append(n)
+    return bytes(head) + mask + _pack(residuals, code, k)
+
+
+def _mask(present: Buffer, n: int) -> bytes:
+    """One bit per interval, lowest bit first; empty if all are there."""
+    column = _view("present", present, "Bbc?", 1).cast("B")
+    if len(column) != n:
+        raise ValueError(f"columns differ in length: {n}, {len(column)}")
+    bits, missing = bytearray((n + 7) // 8), False
+    for i, there in enumerate(column):
+        if there:
+            bits[i >> 3] |= 1 << (i & 7)
+        else:
+            missing = True
+    return bytes(bits) if missing else b""
+
+
+def _zigzag_deltas(values: list[int]) -> Iterator[int]:
+    before = 0
+    for value in values:
+        delta = (value - before) & _MASK64  # modulo 2**64, so that any two int64 have a delta
+        yield (delta << 1 & _MASK64) ^ (_MASK64 if delta >> 63 else 0)
+        before = value
+
+
+def _best_code(residuals: list[int]) -> tuple[int, int]:
+    """(code, k) with the fewest bits, among the k near the mean; the first of equals."""
+    mean = sum(residuals) // len(residuals) if residuals else 0
+    near = mean.bit_length()
+    lowest = 1 if residuals and max(residuals) >> 63 else 0
+    best_bits, best = -1, (0, 0)
+    for k in range(max(min(near - 5, _MAX_K), lowest), min(near + 2, _MAX_K) + 1):
+        for code, bits in ((0, _rice_bits(residuals, k)), (_EXP_GOLOMB, _golomb_bits(residuals, k))):
+            if best_bits < 0 or bits < best_bits:
+                best_bits, best = bits, (code, k)
+    return best
+
+
+def _rice_bits(residuals: list[int], k: int) -> int:
+    return sum(z >> k for z in residuals) + len(residuals) * (k + 1)
+
+
+def _golomb_bits(residuals: list[int], k: int) -> int:
+    return sum(2 * ((z >> k) + 1).bit_length() - 1 for z in residuals) + len(residuals) * k
+
+
+def _pack(residuals: list[int], code: int, k: int) -> bytes:
+    out, window, used = bytearray(), 0, 0
+    low_mask = (1 << k) - 1
+    for z in residuals:
+        high = z >> k
+        if code:
+            m = (high + 1).bit_length() - 1
+            word = ((1 << m) - 1) | (((high + 1) ^ (1 << m)) << (m + 1)) | ((z & low_mask) << (2 * m + 1))
+            length = 2 * m + 1 + k
+        else:
+            word, length = ((1 << high) - 1) | ((z & low_mask) << (high + 1)), high + 1 + k
+        window |= word << used
+        used += length
+        if used >= 512:
+            whole = used >> 3
+            out += (window & ((1 << 8 * whole) - 1)).to_bytes(whole, "little")
+            window >>= 8 * whole
+            used &= 7
+    return bytes(out) + window.to_bytes((used + 7) // 8, "little")
+
+
+def decode_block(data: Buffer) -> tuple[array[int], bytes]:
+    """(values, present) of `encode_block`; a missing value is 0 with present 0.
+
+    Raises ValueError for bytes that are not one whole block. Memory is bounded by 72 bytes per byte of `data`.
+    """
+    view = _view("data", data, "Bbc?", 1).cast("B")
+    form, n, offset = _head(view)
+    present, count = b"\x01" * n, n
+    if form & _HAS_MASK:
+        present, count = _unmask(bytes(view[offset : offset + (n + 7) // 8]), n)
+        offset += (n + 7) // 8
+    if count > 8 * (len(view) - offset):
+        raise ValueError("block is cut short")
+    kept = _unpack(bytes(view[offset:]), count, form & _EXP_GOLOMB, form & 0x3F)
+    if count == n:
+        return kept, present
+    source = iter(kept)
+    return array("q", [next(source) if there else 0 for there in present]), present
+
+
+def _head(view: memoryview) -> tuple[int, int, int]:
+    """(format byte, number of intervals, bytes read)."""
+    if len(view) < 2:
+        raise ValueError("block is cut short")
+    if view[0] & 0x3F > _MAX_K:
+        raise ValueError(f"block format {view[0]:#04x} is not known")
+    n = 0
+    for place in range(3):
+        if place + 1 >= len(view):
+            raise ValueError("block is cut short")
+        byte = view[place + 1]
+        n |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            if n > MAX_BLOCK or (place and not byte):
+                break
+            if (n + 7) // 8 > len(view) - 2 - place:
+                raise ValueError("block is cut short")
+            return view[0], n, place + 2
+    raise ValueError("block length is not valid")
+
+
+def _unmask(mask: bytes, n: int) -> tuple[bytes, int]:
+    if n & 7 and mask[-1] >> (n & 7):
+        raise ValueError("block has bits after its end")
+    present = bytes([mask[i >> 3] >> (i & 7) & 1 for i in range(n)])
+    return present, sum(present)
+
+
+class _Bits:
+    """Reads bits, lowest first, from bytes; asks for more than there are raise ValueError."""
+
+    __slots__ = ("_data", "_offset", "_used", "_window")
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._offset, self._window, self._used = data, 0, 0, 0
+
+    def _refill(self) -> None:
+        chunk = self._data[self._offset : self._offset + 64]
+        if not chunk:
+            raise ValueError("block is cut short")
+        self._window |= int.from_bytes(chunk, "little") << self._used
+        self._offset += len(chunk)
+        self._used += 8 * len(chunk)
+
+    def take(self, length: int) -> int:
+        while self._used < length:
+            self._refill()
+        bits = self._window & ((1 << length) - 1)
+        self._window >>= length
+        self._used -= length
+        return bits
+
+    def ones(self) -> int:
+        """The number of one bits before the next zero bit; takes them and the zero."""
+        count = 0
+        while True:
+            run = (self._window ^ (self._window + 1)).bit_length() - 1
+            if run < self._used:
+                self.take(run + 1)
+                return count + run
+            count += self._used
+            self._window = self._used = 0
+            self._refill()
+
+    def close(self) -> None:
+        if self._offset != len(self._data) or self._used > 7 or self._window:
+            raise ValueError("block has bits after its end")
+
+
+def _unpack(data: bytes, count: int, code: int, k: int) -> array[int]:
+    bits, values, value = _Bits(data), array("q", bytes(8 * count)), 0
+    for i in range(count):
+        high = bits.ones()
+        if code:
+            if high > 63:
+                raise ValueError("block holds a value beyond 64 bits")
+            high = (1 << high | bits.take(high)) - 1
+        if high >> (64 - k):
+            raise ValueError("block holds a value beyond 64 bits")
+        z = high << k | bits.take(k)
+        value = (value + (z >> 1 ^ (_MASK64 if z & 1 else 0))) & _MASK64
+        values[i] = value - 2**64 if value >> 63 else value
+    bits.close()
+    return values
+
+
+# --- frame checks ----------------------------------------------------------------------------------------------------
+
+
+def _crc_table(polynomial: int) -> tuple[int, ...]:
+    table = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = byte >> 1 ^ (polynomial if byte & 1 else 0)
+        table.append(byte)
+    return tuple(table)
+
+
+_X25 = _crc_table(0x8408)
+_MODBUS = _crc_table(0xA001)
+
+
+def _crc16(data: Buffer, table: tuple[int, ...]) -> int:
+    crc = 0xFFFF
+    for byte in _view("data", data, "Bbc?", 1).cast("B"):
+        crc = crc >> 8 ^ table[(crc ^ byte) & 0xFF]
+    return crc
+
+
+def crc16_x25(data: Buffer) -> int:
+    """The frame check of HDLC and of IEC 62056-46 (ISO/IEC 13239); sent low byte first."""
+    return _crc16(data, _X25) ^ 0xFFFF
+
+
+def crc16_modbus(data: Buffer) -> int:
+    """The check of a Modbus RTU frame; sent low byte first."""
+    return _crc16(data, _MODBUS)
