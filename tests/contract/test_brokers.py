@@ -7,6 +7,7 @@ import queue
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
+
 from support.brokers import Broker
 from support.waiting import wait_until
 
