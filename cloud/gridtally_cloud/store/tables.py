@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, Table, Text, UniqueConstraint
 
-from gridtally_cloud.store.base import Blob, Key, Ms, Nano, Number, Wh, metadata, shard_column
+from gridtally_cloud.store.base import SHARD, Blob, Key, Ms, Nano, Number, Wh, metadata, shard_column
 
 store_meta = Table(
     "store_meta", metadata,
@@ -105,18 +105,18 @@ config_version = Table(
 interval_inbox = Table(
     "interval_inbox", metadata,
     Column("inbox_no", Key, primary_key=True),
-    Column("shard", Integer, nullable=False, default=0),
+    Column("shard", Integer, nullable=False, default=SHARD),
+    Column("day", Integer, nullable=False),  # a row never spans two local days
     Column("channel_no", Key, nullable=False),
     Column("meter_no", Key, nullable=False),
     Column("start_ms", Ms, nullable=False),
-    Column("end_ms", Ms, nullable=False),
     Column("period_s", Integer, nullable=False),
     Column("n", Integer, nullable=False),
     Column("blob", Blob, nullable=False),
     Column("quality", Blob, nullable=False, default=b""),
     Column("conflict", Boolean, nullable=False, default=False),
     Column("received_ms", Ms, nullable=False),
-    Index("ix_interval_inbox_span", "shard", "channel_no", "start_ms"),
+    Index("ix_interval_inbox_day", "shard", "day", "channel_no"),
 )  # fmt: skip
 
 interval_block = Table(
@@ -174,13 +174,14 @@ reading_latest = Table(
 event = Table(
     "event", metadata,
     Column("event_no", Key, primary_key=True),
-    Column("shard", Integer, nullable=False, default=0),
+    Column("shard", Integer, nullable=False, default=SHARD),
     Column("dcu", Text, nullable=False),
     Column("meter_no", Key, nullable=False),
     Column("code", Integer, nullable=False),
     Column("at_ms", Ms, nullable=False),
     Column("detail", Text, nullable=False, default=""),
     Column("received_ms", Ms, nullable=False),
+    UniqueConstraint("shard", "dcu", "meter_no", "at_ms", "code", "detail"),
     Index("ix_event_meter", "shard", "meter_no", "at_ms"),
     Index("ix_event_time", "shard", "at_ms"),
 )  # fmt: skip
@@ -234,8 +235,10 @@ poison = Table(
     Column("kind", Integer),
     Column("reason", Text, nullable=False),
     Column("payload", Blob, nullable=False),
-    Column("payload_bytes", Integer, nullable=False),
+    Column("digest", Blob, nullable=False, unique=True),  # the same message again only counts up
+    Column("times", Integer, nullable=False, default=1),
     Column("at_ms", Ms, nullable=False),
+    Column("last_ms", Ms, nullable=False),
     Column("resolved_ms", Ms),
     Column("resolved_by", Text),
     Index("ix_poison_at_ms", "at_ms"),
@@ -400,7 +403,7 @@ vee_run = Table(
 vee_finding = Table(
     "vee_finding", metadata,
     Column("finding_no", Key, primary_key=True),
-    Column("shard", Integer, nullable=False, default=0),
+    Column("shard", Integer, nullable=False, default=SHARD),
     Column("day", Integer, nullable=False),
     Column("channel_no", Key, nullable=False),
     Column("rule", Text, nullable=False),

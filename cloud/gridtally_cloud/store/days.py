@@ -1,0 +1,65 @@
+"""Local days of a zone and their interval slots on the UTC grid.
+
+* A day is named by its number: days since 1970-01-01 of the local date.
+* A slot belongs to the day in which it starts. With 15 minutes a day has 96 slots, 92 and 100 at the changes of
+  summer time (mdm.md B.2 row 7).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from gridtally_shared.errors import ConfigError
+
+EPOCH = date(1970, 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class DaySlots:
+    """The slots of one local day: `n` of `period_s` seconds from `start_ms` on."""
+
+    day: int
+    start_ms: int
+    period_s: int
+    n: int
+
+    @property
+    def end_ms(self) -> int:
+        return self.start_ms + self.n * self.period_s * 1000
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """Raises ConfigError for a zone that tzdata does not know."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ConfigError("zone", name, "write an IANA name such as Europe/Berlin or Asia/Kolkata") from None
+
+
+def day_of(at_ms: int, zone: str) -> int:
+    """Number of the local day that holds the instant."""
+    return (datetime.fromtimestamp(at_ms / 1000, tz=UTC).astimezone(zone_of(zone)).date() - EPOCH).days
+
+
+def date_of(day: int) -> date:
+    return EPOCH + timedelta(days=day)
+
+
+@lru_cache(maxsize=4096)
+def midnight_ms(day: int, zone: str) -> int:
+    """First instant of the local day."""
+    local = date_of(day)
+    start = datetime(local.year, local.month, local.day, tzinfo=zone_of(zone))
+    return int(start.timestamp()) * 1000
+
+
+@lru_cache(maxsize=4096)
+def slots_of(day: int, zone: str, period_s: int) -> DaySlots:
+    """The slots that start within the local day."""
+    period_ms = period_s * 1000
+    first = -(-midnight_ms(day, zone) // period_ms)
+    after = -(-midnight_ms(day + 1, zone) // period_ms)
+    return DaySlots(day, first * period_ms, period_s, after - first)

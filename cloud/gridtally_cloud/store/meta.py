@@ -1,0 +1,34 @@
+"""What the store knows about itself: its identity (`store_id`, in every receipt) and its schema.
+
+`prepare` creates a new store or upgrades an old one; it is safe to call at every start.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from alembic import command as alembic
+from alembic.config import Config
+from sqlalchemy import Connection, select
+
+from gridtally_cloud.store.db import Database, insert_new
+from gridtally_cloud.store.tables import store_meta
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+
+
+def prepare(db: Database) -> bytes:
+    """Bring the schema to this version and give the store its identity. Returns the 16 bytes of `store_id`."""
+    with db.write() as conn:
+        settings = Config()
+        settings.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+        settings.attributes["connection"] = conn
+        alembic.upgrade(settings, "head")
+        insert_new(conn, store_meta, [{"name": "store_id", "value": os.urandom(16)}])
+        return store_id(conn)
+
+
+def store_id(conn: Connection) -> bytes:
+    """Sixteen random bytes that name this store for its whole life."""
+    return bytes(conn.execute(select(store_meta.c.value).where(store_meta.c.name == "store_id")).scalar_one())

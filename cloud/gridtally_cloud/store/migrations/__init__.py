@@ -1,0 +1,1 @@
+"""Alembic's environment of the MDM store; run by store/meta.py, never by hand."""
