@@ -41,6 +41,11 @@ EVENT_TYPES: tuple[EventType, ...] = (
     EventType(1008, "low_balance", "3.20.22.150", False, "Balance below the warning threshold"),
     EventType(1009, "cut_held", "3.31.0.122", False, "A cut was due and held"),
     EventType(1010, "load_limit_exceeded", "3.15.261.139", True, "Load above the limit"),
+    EventType(1011, "register_jumped", "3.21.87.93", True, "Energy register jumped beyond what is possible"),
+    EventType(1012, "instrument_refused", "3.20.22.79", True, "Credit instrument refused"),
+    EventType(1013, "switch_unordered", "3.31.0.24", True, "Switch moved without an order"),
+    EventType(1014, "ledger_fault", "3.20.22.85", True, "Account journal does not agree with its mirror or itself"),
+    EventType(1015, "command_refused", "3.12.0.85", True, "Command refused before its sender was known"),
 )
 
 BY_CODE: dict[int, EventType] = {e.code: e for e in EVENT_TYPES}

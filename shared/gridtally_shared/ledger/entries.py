@@ -2,6 +2,7 @@
 
 * Postings of every entry sum to zero. `Pool.PAID` is what the consumer has; its sum is the balance.
 * `previous` is the SHA-256 of the bytes of the entry before it; the first one carries 32 zero bytes.
+* `Pool.DEBT` is what a refund could not take from the balance: owed, stated, and never the cause of a cut.
 * Corrections are new entries that name what they correct in `cause`. Nothing is ever rewritten.
 """
 
@@ -38,6 +39,7 @@ class Pool(IntEnum):
     FIXED = 4
     TAX = 5
     TRANSFER = 6
+    DEBT = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,9 @@ class Posting:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """`gseq` is the instrument's number (CREDIT, REFUND), 0 otherwise. Register values are set on OPEN and ENERGY.
-    `cause` is the id of what led here (payment, command, decision); `detail` the CBOR of the evidence or message."""
+    """`gseq` is the instrument's number (CREDIT, REFUND), 0 otherwise. Register values are set on OPEN and ENERGY;
+    `day_after` on OPEN and FIXED: the local day (proleptic ordinal) up to and including which days are charged.
+    `cause` is the id of what led here (payment, command, decision); `detail` the CBOR of a record of evidence.py."""
 
     account_no: int = key(0)
     epoch: int = key(1)
@@ -68,6 +71,7 @@ class LedgerEntry:
     boot_id: bytes = key(14, b"")
     mono_ms: int = key(15, 0)
     detail: bytes = key(16, b"")
+    day_after: int = key(17, 0)
 
     def to_bytes(self) -> bytes:
         return encode(self)
@@ -86,6 +90,8 @@ def entry_from(data: bytes) -> LedgerEntry:
     entry = decode(LedgerEntry, data)
     if entry.kind not in Kind.__members__.values():
         raise ContractError(f"journal entry of unknown kind {entry.kind}")
+    if entry.to_bytes() != data:
+        raise ContractError(f"journal entry {entry.seq} holds keys this version does not know")
     return entry
 
 
