@@ -17,3 +17,4 @@ class Quality(IntFlag):
     ESTIMATED = 128
     PARTIAL = 256
     POWER_FAIL = 512
+    REVISED = 1024

@@ -1,0 +1,258 @@
+"""readings.db: what the meters said, and in the same commit the outbox rows that carry it to the cloud.
+
+* One `commit_sweep` is one transaction whatever the number of meters: killed at any moment, a sweep is there with its
+  outbox rows, or not at all.
+* The first value of an interval stays. The same value again is nothing new; a different one is stored beside it as the
+  next version, flagged REVISED, and goes up too. Samples and events that are known already are passed over.
+* Meters without a load profile get their intervals from the register samples (polling/forming.py), in the same commit.
+
+Source: architecture.md 5 (Journal); BYPL-1.3; seed 002 (store and forward).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from gridtally_edge.drivers.model import MeterEvent, Reading, SwitchState
+from gridtally_edge.journal.blocks import blocks_of
+from gridtally_edge.journal.outbox import Outbox
+from gridtally_edge.journal.sqlite import transaction
+from gridtally_edge.polling.forming import INTERVAL_OF_REGISTER, Samples, closed_until, first_mark, form_intervals
+from gridtally_edge.polling.gaps import Span
+from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
+from gridtally_shared.contract import messages as m
+from gridtally_shared.events import BY_NAME, event_type
+from gridtally_shared.quality import Quality
+
+STATUS_EVERY_MS = MS_PER_HOUR
+VALUES_PER_ENTRY = 500
+KEEP_SAMPLES_MS = 60 * MS_PER_DAY
+KEEP_INTERVALS_MS = 400 * MS_PER_DAY
+REGISTER_WENT_BACK = BY_NAME["register_went_back"].code
+
+
+@dataclass(frozen=True, slots=True)
+class MeterState:
+    """What is remembered of a meter. `mark_ms`: all intervals before it were asked and answered, or formed."""
+
+    meter_no: int
+    serial: str = ""
+    contact_ms: int = 0
+    answering: bool = False
+    switch: SwitchState = SwitchState.UNKNOWN
+    clock_offset_ms: int = 0
+    clock_read_ms: int | None = None
+    mark_ms: int | None = None
+    events_ms: int | None = None
+    reported_ms: int = 0
+    samples: int = 0
+    intervals: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MeterUpdate:
+    """What one poll means for the journal. `state` is the meter's new state but for the counts. `forms_intervals`: the
+    meter keeps no load profile. `late`: the intervals fill a gap and travel in the backlog lane."""
+
+    state: MeterState
+    interval_ms: int
+    readings: tuple[Reading, ...] = ()
+    intervals: tuple[Reading, ...] = ()
+    events: tuple[MeterEvent, ...] = ()
+    forms_intervals: bool = False
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SweepOutcome:
+    """What was new."""
+
+    samples: int = 0
+    intervals: int = 0
+    revised: int = 0
+    events: tuple[m.Event, ...] = ()
+
+
+class ReadingsJournal:
+    """Over the one writer connection of readings.db."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        self.outbox = Outbox(connection)
+        self.states: dict[int, MeterState] = {s.meter_no: s for s in self._load_states()}
+
+    def commit_sweep(self, updates: tuple[MeterUpdate, ...], lane: m.Lane, now_ms: int) -> SweepOutcome:
+        """Store everything and queue it in `lane` (late intervals: backlog, urgent events: urgent). One commit."""
+        with transaction(self._db):
+            sweep = _Sweep(self._db, self.outbox, dict(self.states), lane, now_ms)
+            for update in updates:
+                sweep.store(update)
+            outcome = sweep.queue()
+        self.states = sweep.states
+        return outcome
+
+    def stored_starts(self, meter_no: int, quantity: int, span: Span) -> frozenset[int]:
+        query = "SELECT start_ms FROM interval WHERE meter_no = ? AND quantity = ? AND start_ms >= ? AND start_ms < ?"
+        rows = self._db.execute(query, (meter_no, quantity, span.from_ms, span.to_ms))
+        return frozenset(row[0] for row in rows)
+
+    def meter_seen(self, seen: m.MeterSeen, lane: m.Lane, now_ms: int) -> bool:
+        """Propose a meter to the cloud, once for each serial at an address. True when it was news."""
+        known = self._db.execute("SELECT serial FROM meter_seen WHERE line = ? AND address = ?", (seen.line, seen.address))
+        if known.fetchone() == (seen.serial,):
+            return False
+        with transaction(self._db):
+            self._db.execute("INSERT OR REPLACE INTO meter_seen VALUES (?, ?, ?)", (seen.line, seen.address, seen.serial))
+            self.outbox.append(m.EntryKind.METER_SEEN, seen, lane, now_ms)
+        return True
+
+    def add_event(self, event: m.Event, lane: m.Lane, now_ms: int) -> None:
+        """An event the DCU itself noticed."""
+        with transaction(self._db):
+            sweep = _Sweep(self._db, self.outbox, {}, lane, now_ms)
+            sweep.store_event(event)
+            sweep.queue()
+
+    def config(self) -> bytes | None:
+        """The envelope of the newest configuration."""
+        row = self._db.execute("SELECT envelope FROM config").fetchone()
+        return bytes(row[0]) if row else None
+
+    def store_config(self, version: int, envelope: bytes) -> None:
+        with transaction(self._db):
+            self._db.execute("INSERT OR REPLACE INTO config VALUES (1, ?, ?)", (version, envelope))
+
+    def prune(self, now_ms: int) -> None:
+        """Forget what is older than it must be kept. The outbox has copies of its own."""
+        with transaction(self._db):
+            self._db.execute("DELETE FROM sample WHERE at_ms < ?", (now_ms - KEEP_SAMPLES_MS,))
+            self._db.execute("DELETE FROM interval WHERE start_ms < ?", (now_ms - KEEP_INTERVALS_MS,))
+            self._db.execute("DELETE FROM event WHERE at_ms < ?", (now_ms - KEEP_INTERVALS_MS,))
+            self.outbox.prune(now_ms)
+
+    def _load_states(self) -> Iterable[MeterState]:
+        for row in self._db.execute("SELECT * FROM meter_state ORDER BY meter_no"):
+            no, serial, contact, answering, switch, *rest = row
+            yield MeterState(no, serial, contact, bool(answering), SwitchState(switch), *rest)
+
+
+class _Sweep:
+    """One transaction in the making."""
+
+    def __init__(
+        self, db: sqlite3.Connection, outbox: Outbox, states: dict[int, MeterState], lane: m.Lane, now_ms: int
+    ) -> None:
+        self._db, self._outbox, self.states, self._lane, self._now_ms = db, outbox, states, lane, now_ms
+        self._values: list[m.Value] = []
+        self._blocks: dict[m.Lane, list[m.ChannelBlock]] = {lane: [], m.Lane.BACKLOG: []}
+        self._events: list[m.Event] = []
+        self._statuses: list[m.MeterStatus] = []
+        self._intervals = self._revised = 0
+
+    def store(self, update: MeterUpdate) -> None:
+        before = self.states.get(update.state.meter_no, MeterState(update.state.meter_no))
+        values = self._store_samples(update)
+        intervals, mark_ms = self._intervals_of(update)
+        fresh = self._store_intervals(update, intervals)
+        for event in update.events:
+            self.store_event(m.Event(before.meter_no, event.code, event.at_ms, event.detail))
+        self._note_resets(before.meter_no, fresh if update.forms_intervals else ())
+        state = replace(update.state, mark_ms=mark_ms, samples=before.samples + values, intervals=before.intervals + len(fresh))
+        self._store_state(before, state)
+
+    def store_event(self, event: m.Event) -> None:
+        row = (event.meter_no, event.at_ms, event.code, event.detail)
+        if self._db.execute("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?)", row).rowcount:
+            self._events.append(event)
+
+    def queue(self) -> SweepOutcome:
+        put, now_ms = self._outbox.append, self._now_ms
+        for first in range(0, len(self._values), VALUES_PER_ENTRY):
+            chunk = tuple(self._values[first : first + VALUES_PER_ENTRY])
+            put(m.EntryKind.READINGS, m.Readings(chunk), self._lane, now_ms)
+        for lane, blocks in self._blocks.items():
+            if blocks:
+                put(m.EntryKind.INTERVALS, m.Intervals(tuple(blocks)), lane, now_ms)
+        for event in self._events:
+            lane = m.Lane.URGENT if event_type(event.code).urgent else self._lane
+            put(m.EntryKind.EVENT, event, lane, now_ms)
+        for status in self._statuses:
+            put(m.EntryKind.METER_STATUS, status, self._lane, now_ms)
+        return SweepOutcome(len(self._values), self._intervals, self._revised, tuple(self._events))
+
+    def _store_samples(self, update: MeterUpdate) -> int:
+        stored = 0
+        for r in update.readings:
+            row = (update.state.meter_no, r.quantity, r.at_ms, r.value, r.quality)
+            if self._db.execute("INSERT OR IGNORE INTO sample VALUES (?, ?, ?, ?, ?)", row).rowcount:
+                self._values.append(m.Value(*row))
+                stored += 1
+        return stored
+
+    def _intervals_of(self, update: MeterUpdate) -> tuple[tuple[Reading, ...], int | None]:
+        if not update.forms_intervals:
+            return update.intervals, update.state.mark_ms
+        mark_ms = update.state.mark_ms
+        last_ms = max((r.at_ms for r in update.readings), default=0)
+        registers = sorted({r.quantity for r in update.readings} & INTERVAL_OF_REGISTER.keys())
+        if not registers:
+            return (), mark_ms
+        if mark_ms is None:
+            return (), first_mark(last_ms, update.interval_ms)
+        until_ms = closed_until(mark_ms, last_ms, update.interval_ms)
+        formed: list[Reading] = []
+        for register in registers:
+            samples = self._samples(update.state.meter_no, register, mark_ms)
+            formed += form_intervals(samples, mark_ms, until_ms, update.interval_ms)
+        return tuple(formed), until_ms
+
+    def _samples(self, meter_no: int, register: int, mark_ms: int) -> Samples:
+        query = """SELECT at_ms, value FROM sample WHERE meter_no = ?1 AND quantity = ?2 AND at_ms >= coalesce(
+            (SELECT max(at_ms) FROM sample WHERE meter_no = ?1 AND quantity = ?2 AND at_ms <= ?3), ?3) ORDER BY at_ms"""
+        rows = self._db.execute(query, (meter_no, register, mark_ms)).fetchall()
+        return Samples(register, [row[0] for row in rows], [row[1] for row in rows])
+
+    def _store_intervals(self, update: MeterUpdate, intervals: tuple[Reading, ...]) -> tuple[Reading, ...]:
+        fresh = tuple(r for r in (self._store_interval(update, reading) for reading in intervals) if r is not None)
+        blocks = blocks_of(update.state.meter_no, fresh, update.interval_ms)
+        self._blocks[m.Lane.BACKLOG if update.late else self._lane] += blocks
+        self._intervals += len(fresh)
+        return fresh
+
+    def _store_interval(self, update: MeterUpdate, reading: Reading) -> Reading | None:
+        """What was stored: the first value, or a new version of it; None for one that is known."""
+        key = (update.state.meter_no, reading.quantity, reading.at_ms)
+        query = "SELECT version, value, quality FROM interval WHERE meter_no = ? AND quantity = ? AND start_ms = ?"
+        known = self._db.execute(query, key).fetchall()
+        if any((value, quality & ~Quality.REVISED) == (reading.value, reading.quality) for _, value, quality in known):
+            return None
+        if known:
+            reading = replace(reading, quality=reading.quality | Quality.REVISED)
+            self._revised += 1
+        row = (*key, len(known), update.interval_ms // 1000, reading.value, reading.quality, self._now_ms)
+        self._db.execute("INSERT INTO interval VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        return reading
+
+    def _note_resets(self, meter_no: int, formed: tuple[Reading, ...]) -> None:
+        for reading in formed:
+            if reading.quality & Quality.RESET:
+                self.store_event(m.Event(meter_no, REGISTER_WENT_BACK, reading.at_ms, f"quantity {reading.quantity}"))
+
+    def _store_state(self, before: MeterState, state: MeterState) -> None:
+        changed = (before.answering, before.switch) != (state.answering, state.switch)
+        if changed or self._now_ms - before.reported_ms >= STATUS_EVERY_MS:
+            state = replace(state, reported_ms=self._now_ms)
+            self._statuses.append(
+                m.MeterStatus(state.meter_no, state.contact_ms, state.answering, state.switch.value, state.clock_offset_ms)
+            )
+        self.states[state.meter_no] = state
+        self._db.execute("INSERT OR REPLACE INTO meter_state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _row(state))
+
+
+def _row(s: MeterState) -> tuple[object, ...]:
+    return (
+        s.meter_no, s.serial, s.contact_ms, int(s.answering), s.switch.value, s.clock_offset_ms, s.clock_read_ms,
+        s.mark_ms, s.events_ms, s.reported_ms, s.samples, s.intervals,
+    )  # fmt: skip
