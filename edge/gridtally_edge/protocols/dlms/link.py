@@ -21,6 +21,7 @@ from gridtally_shared.errors import LinkDown, MeterFault
 
 MAX_APDU: Final = 1 << 17
 MAX_POLLS: Final = 8
+_SUPERVISION: Final = (Control.RR, Control.RNR, Control.FRMR, Control.DM)
 
 
 class Link(Protocol):
@@ -47,9 +48,9 @@ class HdlcLink:
 
     client: Address
     server: Address
-    wanted: LinkParameters = LinkParameters()
+    wanted: LinkParameters = field(default_factory=LinkParameters)
     timing: Timing = Timing()
-    agreed: LinkParameters = field(default=LinkParameters(), init=False)
+    agreed: LinkParameters = field(default_factory=LinkParameters, init=False)
     _sent: int = field(default=0, init=False)
     _received: int = field(default=0, init=False)
 
@@ -84,13 +85,13 @@ class HdlcLink:
         """One I frame of ours until it is acknowledged, and the frame that answers it."""
         number = self._sent
         self._sent = (number + 1) % 8
+        frame = Frame(self.server, self.client, hdlc.information(number, self._received), piece, more)
+        answer = yield from self._ask_or_poll(frame, wanted)
         for _ in range(MAX_POLLS):
-            frame = Frame(self.server, self.client, hdlc.information(number, self._received), piece, more)
-            answer = yield from self._ask_or_poll(frame, (*wanted, Control.RR, Control.RNR))
-            while answer.receive_number == self._sent:
-                if answer.kind in wanted:
-                    return answer
-                answer = yield from self._poll()
+            taken = answer.receive_number == self._sent
+            if taken and answer.kind in wanted:
+                return answer
+            answer = yield from (self._poll() if taken else self._ask_or_poll(frame, wanted))
         raise LinkDown(f"meter {self.server} does not take frame {number}")
 
     def _gather(self, answer: Frame) -> Conversation[bytes]:
@@ -112,25 +113,27 @@ class HdlcLink:
                 return answer
         raise LinkDown(f"meter {self.server} stopped within a message")
 
-    def _ask_or_poll(self, frame: Frame, kinds: tuple[Control, ...]) -> Conversation[Frame]:
+    def _ask_or_poll(self, frame: Frame, wanted: tuple[Control, ...]) -> Conversation[Frame]:
         try:
-            return (yield from self._exchange(frame, (*kinds, Control.FRMR, Control.DM)))
+            answer = yield from self._exchange(frame, (*wanted, *_SUPERVISION))
         except LinkDown:
             return (yield from self._poll())
+        return self._alive(answer)
 
     def _poll(self) -> Conversation[Frame]:
         frame = Frame(self.server, self.client, hdlc.receive_ready(self._received))
-        kinds = (Control.I, Control.RR, Control.RNR, Control.FRMR, Control.DM)
-        return (yield from self._exchange(frame, kinds))
+        return self._alive((yield from self._exchange(frame, (Control.I, *_SUPERVISION))))
+
+    def _alive(self, answer: Frame) -> Frame:
+        if answer.kind in (Control.FRMR, Control.DM):
+            raise LinkDown(f"meter {self.server} has dropped the link ({answer.kind.value})")
+        return answer
 
     def _exchange(self, frame: Frame, kinds: tuple[Control, ...], timing: Timing | None = None) -> Conversation[Frame]:
         limits = timing or self.timing
         find = self._finder(kinds)
         octets = yield Exchange(hdlc.encode_frame(frame), find, None, limits.answer_ms, limits.retries)
-        answer = hdlc.frames_of(octets)[0]
-        if answer.kind is Control.FRMR or (answer.kind is Control.DM and Control.UA not in kinds):
-            raise LinkDown(f"meter {self.server} has dropped the link ({answer.kind.value})")
-        return answer
+        return hdlc.frames_of(octets)[0]
 
     def _finder(self, kinds: tuple[Control, ...]) -> Callable[[bytes], Found | None]:
         def find(received: bytes) -> Found | None:
