@@ -1,0 +1,79 @@
+"""Consumption of one usage point for charts, tables and the API: intervals of the import channel, and daily totals.
+
+Raw and final values are read by `store.intervals` in one way for everybody; this module only finds the channel and asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from gridtally_cloud.store.base import SHARD
+from gridtally_cloud.store.intervals import IntervalSeries, read_intervals
+from gridtally_cloud.store.tables import channel, usage_day
+from gridtally_shared.quality import Quality
+from gridtally_shared.quantities import INTERVAL_IMPORT
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """`wh` is None where nothing is known of the interval."""
+
+    start_ms: int
+    period_s: int
+    wh: int | None
+    estimated: bool = False
+    quality: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DayTotal:
+    """A local day: Wh of the `present` of `expected` intervals."""
+
+    day: int
+    wh: int
+    present: int
+    expected: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelKey:
+    channel_no: int
+    period_s: int
+
+
+def import_channel(conn: Connection, usage_point_no: int) -> ChannelKey | None:
+    """The channel of consumption with the finest intervals; None before the first data."""
+    c = channel.c
+    query = select(c.channel_no, c.period_s).where(c.usage_point_no == usage_point_no, c.quantity == INTERVAL_IMPORT.code)
+    row = conn.execute(query.order_by(c.period_s).limit(1)).one_or_none()
+    return ChannelKey(row.channel_no, row.period_s) if row else None
+
+
+def intervals(conn: Connection, usage_point_no: int, from_ms: int, to_ms: int) -> tuple[Interval, ...]:
+    """Consumption intervals that start in [from_ms, to_ms); empty where there is no channel yet."""
+    key = import_channel(conn, usage_point_no)
+    if key is None or to_ms <= from_ms:
+        return ()
+    return tuple(_rows(read_intervals(conn, key.channel_no, from_ms, to_ms)))
+
+
+def _rows(series: IntervalSeries) -> list[Interval]:
+    step = series.period_s * 1000
+    return [
+        Interval(series.start_ms + i * step, series.period_s, series.values[i] if series.present[i] else None,
+                 bool(series.quality[i] & Quality.ESTIMATED), series.quality[i])
+        for i in range(len(series))
+    ]  # fmt: skip
+
+
+def day_totals(conn: Connection, usage_point_no: int, first_day: int, last_day: int) -> tuple[DayTotal, ...]:
+    """Totals of the local days `first_day` to `last_day` that hold any data."""
+    key = import_channel(conn, usage_point_no)
+    if key is None:
+        return ()
+    u = usage_day.c
+    where = (u.shard == SHARD, u.channel_no == key.channel_no, u.day >= first_day, u.day <= last_day)
+    rows = conn.execute(select(u.day, u.total, u.present, u.expected).where(*where).order_by(u.day))
+    return tuple(DayTotal(r.day, r.total, r.present, r.expected) for r in rows)
