@@ -1,7 +1,8 @@
 from array import array
 
-from gridtally_native._records import Aggregates, RegisterIntervals, RegisterTable
 from typing_extensions import Buffer
+
+from gridtally_native._records import Aggregates, RegisterIntervals, RegisterTable
 
 def aggregate(
     meters: Buffer, at_ms: Buffer, values: Buffer, start_ms: int, period_ms: int, n: int | None = None

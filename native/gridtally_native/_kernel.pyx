@@ -519,10 +519,11 @@ def aggregate(meters, at_ms, values, start_ms, period_ms, n=None):
         _unequal(meter_column.rows, at_column.rows if meter_column.rows != at_column.rows else value_column.rows)
     if meter_column.rows > MAX_ROWS:
         raise ValueError(f"more than {MAX_ROWS} rows in one call")
-    cdef int64_t end_ms = check_grid(start_ms, period_ms, n)
+    cdef int64_t start, period, end
+    start, period, end = check_grid(start_ms, period_ms, n)
     if value_column.kind == b"d":
-        return _aggregate[double](meter_column, at_column, value_column, start_ms, period_ms, end_ms, 0.0)
-    return _aggregate[int64_t](meter_column, at_column, value_column, start_ms, period_ms, end_ms, 0)
+        return _aggregate[double](meter_column, at_column, value_column, start, period, end, 0.0)
+    return _aggregate[int64_t](meter_column, at_column, value_column, start, period, end, 0)
 
 
 # --- samples of a cumulative register -> energy per interval ---------------------------------------------------------
@@ -661,23 +662,24 @@ cdef int _refuse_order(Py_ssize_t row) except -1:
 def register_intervals(at_ms, register_wh, start_ms, period_ms, n, max_gap_ms, *, rollover_wh=0, max_power_w=0,
                        resolution_wh=1):
     """Energy of `n` intervals of one meter from samples of its register; see `_pure.register_intervals`."""
-    check_register(start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh)
+    cdef Settings s
+    s.start, s.period, s.n, s.max_gap, s.rollover, s.max_power, s.resolution = check_register(
+        start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh)
     cdef _Column at_column = _Column("at_ms", at_ms, b"ql", 8)
     cdef _Column register_column = _Column("register_wh", register_wh, b"ql", 8)
     if at_column.rows != register_column.rows:
         _unequal(at_column.rows, register_column.rows)
-    cdef Settings s = Settings(start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh)
     cdef const int64_t* at = <int64_t*> at_column.data
     _check_meter(at, at_column.rows)
-    cdef array.array energy_wh = array.clone(INT64, n, False)
-    cdef array.array flags = array.clone(UINT16, n, False)
+    cdef array.array energy_wh = array.clone(INT64, s.n, False)
+    cdef array.array flags = array.clone(UINT16, s.n, False)
     cdef Py_ssize_t bad
     with nogil:
         bad = _one_meter(&s, at, <int64_t*> register_column.data, at_column.rows,
                          <int64_t*> energy_wh.data.as_longlongs, <uint16_t*> flags.data.as_ushorts)
     if bad:
         _refuse_order(bad)
-    return RegisterIntervals(start_ms, period_ms, energy_wh, flags)
+    return RegisterIntervals(s.start, s.period, energy_wh, flags)
 
 
 cdef Py_ssize_t _count_meters(const int32_t* meters, Py_ssize_t rows, Py_ssize_t* bad) noexcept nogil:
@@ -698,7 +700,9 @@ cdef Py_ssize_t _count_meters(const int32_t* meters, Py_ssize_t rows, Py_ssize_t
 def register_intervals_many(meters, at_ms, register_wh, start_ms, period_ms, n, max_gap_ms, *, rollover_wh=0,
                             max_power_w=0, resolution_wh=1):
     """`register_intervals` for rows of many meters, sorted by (meter, at_ms)."""
-    check_register(start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh)
+    cdef Settings s
+    s.start, s.period, s.n, s.max_gap, s.rollover, s.max_power, s.resolution = check_register(
+        start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh)
     cdef _Column meter_column = _Column("meters", meters, b"il", 4)
     cdef _Column at_column = _Column("at_ms", at_ms, b"ql", 8)
     cdef _Column register_column = _Column("register_wh", register_wh, b"ql", 8)
@@ -708,17 +712,16 @@ def register_intervals_many(meters, at_ms, register_wh, start_ms, period_ms, n, 
     cdef const int32_t* names = <int32_t*> meter_column.data
     cdef const int64_t* at = <int64_t*> at_column.data
     cdef const int64_t* register = <int64_t*> register_column.data
-    cdef Settings s = Settings(start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh)
     cdef Py_ssize_t bad, count, begin = 0, end, index
     with nogil:
         count = _count_meters(names, rows, &bad)
     if bad:
         raise ValueError(f"row {bad}: meters are not in order; sort the samples by (meter, at_ms)")
-    if count * n > MAX_CELLS:
-        raise ValueError(f"{count} meters x {n} intervals is more than {MAX_CELLS}")
+    if s.n and count > MAX_CELLS // s.n:
+        raise ValueError(f"{count} meters x {s.n} intervals is more than {MAX_CELLS}")
     cdef array.array out_meters = array.clone(INT32, count, False)
-    cdef array.array energy_wh = array.clone(INT64, count * n, False)
-    cdef array.array flags = array.clone(UINT16, count * n, False)
+    cdef array.array energy_wh = array.clone(INT64, count * s.n, False)
+    cdef array.array flags = array.clone(UINT16, count * s.n, False)
     for index in range(count):
         end = begin
         with nogil:
@@ -733,7 +736,7 @@ def register_intervals_many(meters, at_ms, register_wh, start_ms, period_ms, n, 
             _refuse_order(begin + bad)
         out_meters.data.as_ints[index] = names[begin]
         begin = end
-    return RegisterTable(start_ms, period_ms, n, out_meters, energy_wh, flags)
+    return RegisterTable(s.start, s.period, s.n, out_meters, energy_wh, flags)
 
 
 # --- block codec -----------------------------------------------------------------------------------------------------

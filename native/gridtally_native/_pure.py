@@ -112,8 +112,7 @@ def aggregate(
     value_column = _view("values", values, "qld", 8)
     if _same_length(meter_column, at_column, value_column) > MAX_ROWS:
         raise ValueError(f"more than {MAX_ROWS} rows in one call")
-    end_ms = check_grid(start_ms, period_ms, n)
-    parts, outside = _collect(meter_column, at_column, value_column, start_ms, period_ms, end_ms)
+    parts, outside = _collect(meter_column, at_column, value_column, *check_grid(start_ms, period_ms, n))
     kind = "d" if value_column.format == "d" else "q"
     return _aggregates(_merged(parts), kind, outside)
 
@@ -231,14 +230,13 @@ def register_intervals(
 
     Raises ValueError when the times are not in order.
     """
-    check_register(start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh)
+    grid = _Grid(*check_register(start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh))
     at_column = _view("at_ms", at_ms, "ql", 8)
     register_column = _view("register_wh", register_wh, "ql", 8)
     rows = _same_length(at_column, register_column)
-    grid = _Grid(start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh)
-    energy_wh, flags = array("q", bytes(8 * n)), array("H", bytes(2 * n))
+    energy_wh, flags = array("q", bytes(8 * grid.n)), array("H", bytes(2 * grid.n))
     _one_meter(grid, at_column, register_column, 0, rows, energy_wh, flags, 0)
-    return RegisterIntervals(start_ms, period_ms, energy_wh, flags)
+    return RegisterIntervals(grid.start_ms, grid.period_ms, energy_wh, flags)
 
 
 def register_intervals_many(
@@ -255,21 +253,20 @@ def register_intervals_many(
     resolution_wh: int = 1,
 ) -> RegisterTable:
     """`register_intervals` for rows of many meters (int32), sorted by (meter, at_ms)."""
-    check_register(start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh)
+    grid = _Grid(*check_register(start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh))
     meter_column = _view("meters", meters, "il", 4)
     at_column = _view("at_ms", at_ms, "ql", 8)
     register_column = _view("register_wh", register_wh, "ql", 8)
     _same_length(meter_column, at_column, register_column)
     starts = _meter_starts(meter_column)
-    cells = (len(starts) - 1) * n
+    cells = (len(starts) - 1) * grid.n
     if cells > MAX_CELLS:
-        raise ValueError(f"{len(starts) - 1} meters x {n} intervals is more than {MAX_CELLS}")
-    grid = _Grid(start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh)
+        raise ValueError(f"{len(starts) - 1} meters x {grid.n} intervals is more than {MAX_CELLS}")
     energy_wh, flags = array("q", bytes(8 * cells)), array("H", bytes(2 * cells))
     for index in range(len(starts) - 1):
-        _one_meter(grid, at_column, register_column, starts[index], starts[index + 1], energy_wh, flags, index * n)
+        _one_meter(grid, at_column, register_column, starts[index], starts[index + 1], energy_wh, flags, index * grid.n)
     names = array("i", [meter_column[row] for row in starts[:-1]])
-    return RegisterTable(start_ms, period_ms, n, names, energy_wh, flags)
+    return RegisterTable(grid.start_ms, grid.period_ms, grid.n, names, energy_wh, flags)
 
 
 def _meter_starts(meters: memoryview) -> list[int]:

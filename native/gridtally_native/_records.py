@@ -11,6 +11,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import index
 from typing import TypeAlias
 
 MISSING = 1
@@ -89,43 +90,48 @@ class RegisterTable:
     def __len__(self) -> int:
         return len(self.meters)
 
-    def row(self, index: int) -> RegisterIntervals:
-        if not 0 <= index < len(self.meters):
-            raise IndexError(f"meter row {index} of {len(self.meters)}")
-        cells = slice(index * self.n, (index + 1) * self.n)
+    def row(self, number: int) -> RegisterIntervals:
+        if not 0 <= number < len(self.meters):
+            raise IndexError(f"meter row {number} of {len(self.meters)}")
+        cells = slice(number * self.n, (number + 1) * self.n)
         return RegisterIntervals(self.start_ms, self.period_ms, self.energy_wh[cells], self.flags[cells])
 
     def __iter__(self) -> Iterator[tuple[int, RegisterIntervals]]:
-        return ((meter, self.row(index)) for index, meter in enumerate(self.meters))
+        return ((meter, self.row(number)) for number, meter in enumerate(self.meters))
 
 
 def check_range(name: str, value: int, low: int, high: int) -> int:
     """`value` as a plain int; TypeError if it is no integer, ValueError if it is outside [low, high]."""
-    number = value.__index__()
+    number = index(value)
     if not low <= number <= high:
         raise ValueError(f"{name} is {number}, must be {low} to {high}")
     return number
 
 
-def check_grid(start_ms: int, period_ms: int, n: int | None) -> int:
-    """The end of the grid in ms; `n` None means without end."""
+def check_grid(start_ms: int, period_ms: int, n: int | None) -> tuple[int, int, int]:
+    """(start, period, end) of the grid as plain ints; `n` None means without end."""
     start = check_range("start_ms", start_ms, -MAX_MS, MAX_MS)
     period = check_range("period_ms", period_ms, 1, MAX_PERIOD_MS)
     if n is None:
-        return MAX_MS
+        return start, period, MAX_MS
     end = start + period * check_range("n", n, 0, INT64_MAX)
     if end > MAX_MS:
         raise ValueError(f"{n} intervals of {period} ms from {start} end beyond {MAX_MS}")
-    return end
+    return start, period, end
 
 
 def check_register(
     start_ms: int, period_ms: int, n: int, max_gap_ms: int, rollover_wh: int, max_power_w: int, resolution_wh: int
-) -> None:
-    """Refuses settings of a register call that are outside the limits above."""
-    check_range("n", n, 0, MAX_INTERVALS)
-    check_grid(start_ms, period_ms, n)
-    check_range("max_gap_ms", max_gap_ms, 1, MAX_MS)
-    check_range("rollover_wh", rollover_wh, 0, MAX_ROLLOVER_WH)
-    check_range("max_power_w", max_power_w, 0, MAX_POWER_W)
-    check_range("resolution_wh", resolution_wh, 0, MAX_STEP_WH)
+) -> tuple[int, int, int, int, int, int, int]:
+    """The settings of a register call as plain ints, in the same order."""
+    count = check_range("n", n, 0, MAX_INTERVALS)
+    start, period, _ = check_grid(start_ms, period_ms, count)
+    return (
+        start,
+        period,
+        count,
+        check_range("max_gap_ms", max_gap_ms, 1, MAX_MS),
+        check_range("rollover_wh", rollover_wh, 0, MAX_ROLLOVER_WH),
+        check_range("max_power_w", max_power_w, 0, MAX_POWER_W),
+        check_range("resolution_wh", resolution_wh, 0, MAX_STEP_WH),
+    )
