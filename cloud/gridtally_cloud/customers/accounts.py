@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -41,7 +41,7 @@ class NewAccount:
     language: str
     label: str
     opened_at_ms: int
-    policy: Policy = Policy()
+    policy: Policy = field(default_factory=Policy)
     pin_hash: str = ""
     account_no: int = 0
 

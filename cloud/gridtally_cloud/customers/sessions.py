@@ -10,7 +10,7 @@ import hashlib
 import secrets
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, insert, select, update
 
 from gridtally_cloud.customers.model import Role, Session, User
 from gridtally_cloud.customers.tables import app_user, web_session
@@ -26,7 +26,7 @@ LIMITS_MS: dict[Role, tuple[int, int]] = {
     Role.ADMIN: _STAFF_LIMITS,
 }
 
-_JOINED = select(
+_JOINED: Select[Any] = select(
     *app_user.c, web_session.c.session_no, web_session.c.created_ms.label("opened_ms"), web_session.c.seen_ms,
     web_session.c.ended_ms, web_session.c.source, web_session.c.agent,
 ).join(web_session, web_session.c.user_id == app_user.c.user_id)  # fmt: skip

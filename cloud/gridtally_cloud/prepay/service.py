@@ -1,39 +1,24 @@
-"""Prepayment as pages, webhooks and the command line call it."""
+"""Prepayment as pages, webhooks, the configuration publisher and the command line call it.
+
+`Payments` (settings.py) carries the signer, the gateway and the limits. Refusals are `RefusedCommand` with a code of
+`PaymentReason` or `GatewayReason` and a sentence for the person in `detail`. `at_ms` is business time (virtual in a demo).
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection
+from gridtally_cloud.prepay.capture import handle_webhook, pay_at_desk, payment_at
+from gridtally_cloud.prepay.config import account_configs, meter_accounts, tariff_documents
+from gridtally_cloud.prepay.history import instruments, payment_of_order, payment_view, payments
+from gridtally_cloud.prepay.instruments import issue_waiting
+from gridtally_cloud.prepay.orders import check_amount, create_order, expire_orders, order, order_at_gateway
+from gridtally_cloud.prepay.reconcile import reconcile
+from gridtally_cloud.prepay.refunds import refund_payment, send_refunds
+from gridtally_cloud.prepay.settings import Limits, Payments, gateway_from, payments_from
+from gridtally_cloud.prepay.wallet import balance, ledger_lines, messages, pending_nano
 
-from gridtally_cloud.prepay.model import BalanceView, Capture, InstrumentView, LedgerLine, LedgerMismatch, Order, PaymentView
-from gridtally_shared.signing import Signer
-
-
-def balance(conn: Connection, account_no: int) -> BalanceView: ...
-
-
-def ledger_lines(conn: Connection, account_no: int, limit: int = 100, before_seq: int | None = None) -> tuple[LedgerLine, ...]: ...
-
-
-def payments(conn: Connection, account_no: int, limit: int = 100) -> tuple[PaymentView, ...]: ...
-
-
-def instruments(conn: Connection, account_no: int) -> tuple[InstrumentView, ...]: ...
-
-
-def create_order(conn: Connection, account_no: int, amount_nano: int, at_ms: int, actor: str, *, bill_no: str = "") -> Order: ...
-
-
-def order(conn: Connection, order_id: str) -> Order: ...
-
-
-def handle_webhook(conn: Connection, signer: Signer, gateway: str, body: bytes, signature: str, at_ms: int) -> Capture: ...
-
-
-def pay_at_desk(conn: Connection, signer: Signer, account_no: int, amount_nano: int, reference: str, at_ms: int,
-                actor: str) -> PaymentView: ...  # fmt: skip
-
-
-def refund(conn: Connection, signer: Signer, payment_no: int, amount_nano: int, at_ms: int, actor: str) -> PaymentView: ...
-
-
-def reconcile(conn: Connection) -> tuple[LedgerMismatch, ...]: ...
+__all__ = [
+    "Limits", "Payments", "account_configs", "balance", "check_amount", "create_order", "expire_orders", "gateway_from",
+    "handle_webhook", "instruments", "issue_waiting", "ledger_lines", "messages", "meter_accounts", "order", "order_at_gateway",
+    "pay_at_desk", "payment_at", "payment_of_order", "payment_view", "payments", "payments_from", "pending_nano", "reconcile",
+    "refund_payment", "send_refunds", "tariff_documents",
+]  # fmt: skip

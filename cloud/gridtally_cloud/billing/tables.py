@@ -1,0 +1,45 @@
+"""Tables of bills and of what consumers owe.
+
+* `bill` keeps the issued document whole (canonical JSON of `model.Bill`); it is never changed.
+* `receivable` is append-only double entry: an amount moves from `credit_account` to `debit_account`. The accounts are
+  'receivable' (what the consumer owes us), 'revenue' and 'cash'; what is owed is the debit less the credit of 'receivable'.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Index, Table, Text, UniqueConstraint
+
+from gridtally_cloud.store.base import Key, Ms, Nano, metadata
+
+bill = Table(
+    "bill", metadata,
+    Column("bill_id", Key, primary_key=True),
+    Column("bill_no", Text, nullable=False, unique=True),
+    Column("account_no", Key, nullable=False),
+    Column("kind", Text, nullable=False),  # statement, bill
+    Column("from_ms", Ms, nullable=False),
+    Column("to_ms", Ms, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("charged_nano", Nano, nullable=False),
+    Column("closing_nano", Nano, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("issued_ms", Ms, nullable=False),
+    Column("due_ms", Ms),
+    UniqueConstraint("account_no", "kind", "from_ms", "to_ms"),
+    Index("ix_bill_account", "account_no", "from_ms"),
+)  # fmt: skip
+
+receivable = Table(
+    "receivable", metadata,
+    Column("receivable_no", Key, primary_key=True),
+    Column("account_no", Key, nullable=False),
+    Column("at_ms", Ms, nullable=False),
+    Column("kind", Text, nullable=False),  # bill, payment, refund
+    Column("debit_account", Text, nullable=False),
+    Column("credit_account", Text, nullable=False),
+    Column("amount_nano", Nano, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("bill_no", Text, nullable=False, default=""),
+    Column("payment_no", Key),
+    Index("ix_receivable_account", "account_no", "at_ms"),
+)  # fmt: skip

@@ -1,0 +1,113 @@
+"""Orders: what a consumer set out to pay, before any money moved.
+
+* The amount is checked against the limits of the currency before the gateway hears of it; the refusal names the amount.
+* `NEXT` is the whole life of an order. A capture wins over everything: money taken late or after a failed try is money.
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.prepay.gateway import GatewayReason
+from gridtally_cloud.prepay.model import Order, OrderState
+from gridtally_cloud.prepay.settings import Payments
+from gridtally_cloud.prepay.tables import payment_order
+from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.money import display
+
+S = OrderState
+NEXT: dict[OrderState, frozenset[OrderState]] = {
+    S.CREATED: frozenset({S.PAID, S.FAILED, S.EXPIRED}),
+    S.FAILED: frozenset({S.PAID, S.EXPIRED}),
+    S.EXPIRED: frozenset({S.PAID}),
+    S.PAID: frozenset(),
+}
+EXPIRES_AFTER_MS = 24 * 3_600_000
+
+
+class PaymentReason(StrEnum):
+    TOO_LITTLE = "payment_too_small"
+    TOO_MUCH = "payment_too_large"
+    UNKNOWN_ORDER = "unknown_order"
+    UNKNOWN_PAYMENT = "unknown_payment"
+    ACCOUNT_CLOSED = "account_closed"
+    REFERENCE_USED = "reference_used"
+    REFUND_TOO_LARGE = "refund_too_large"
+    NOTHING_TO_PAY = "nothing_to_pay"
+
+
+def new_id(at_ms: int) -> str:
+    """A UUIDv7 for `at_ms`."""
+    bits = (at_ms & (1 << 48) - 1) << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
+    return str(uuid.UUID(int=bits))
+
+
+def check_amount(payments: Payments, amount_nano: int, currency: str) -> None:
+    """Raises RefusedCommand (payment_too_small, payment_too_large) with the amount that would do."""
+    limits = payments.limits_for(currency)
+    if amount_nano < limits.minimum_nano:
+        raise RefusedCommand(PaymentReason.TOO_LITTLE, f"{display(amount_nano, currency)} is less than the smallest payment, "
+                             f"{display(limits.minimum_nano, currency)}. Pay at least that much.")  # fmt: skip
+    if amount_nano > limits.maximum_nano:
+        raise RefusedCommand(PaymentReason.TOO_MUCH, f"{display(amount_nano, currency)} is more than the largest single payment, "
+                             f"{display(limits.maximum_nano, currency)}. Pay in parts.")  # fmt: skip
+
+
+def create_order(conn: Connection, payments: Payments, account_no: int, amount_nano: int, at_ms: int, actor: str, *,
+                 bill_no: str = "") -> Order:  # fmt: skip
+    """Order a payment of an account: a top-up, or of a bill where `bill_no` is given. Raises RefusedCommand."""
+    account = account_of(conn, account_no)
+    if account.closed_at_ms is not None:
+        raise RefusedCommand(PaymentReason.ACCOUNT_CLOSED, f"account {account_no} is closed: ask the desk")
+    if payments.gateway is None:
+        raise RefusedCommand(GatewayReason.NO_GATEWAY, "online payment is not set up here (payments.gateway). Pay at the desk.")
+    check_amount(payments, amount_nano, account.currency)
+    order_id = new_id(at_ms)
+    placed = payments.gateway.create_order(conn, order_id, amount_nano, account.currency, at_ms)
+    conn.execute(insert(payment_order).values(
+        order_id=order_id, account_no=account_no, bill_no=bill_no, amount_nano=amount_nano, currency=account.currency,
+        state=S.CREATED.value, gateway=payments.gateway.name, gateway_order=placed.gateway_order, pay_path=placed.pay_path,
+        actor=actor, created_ms=at_ms, state_ms=at_ms,
+    ))  # fmt: skip
+    return order(conn, order_id)
+
+
+def order(conn: Connection, order_id: str) -> Order:
+    """Raises RefusedCommand (unknown_order)."""
+    row = conn.execute(select(payment_order).where(payment_order.c.order_id == order_id)).one_or_none()
+    if row is None:
+        raise RefusedCommand(PaymentReason.UNKNOWN_ORDER, "there is no such payment order: start the payment again")
+    return _order(row)
+
+
+def order_at_gateway(conn: Connection, gateway: str, gateway_order: str) -> Order | None:
+    t = payment_order.c
+    row = conn.execute(select(payment_order).where(t.gateway == gateway, t.gateway_order == gateway_order)).one_or_none()
+    return _order(row) if row else None
+
+
+def advance(conn: Connection, current: Order, state: OrderState, at_ms: int, reason: str = "") -> Order:
+    """The order in its next state, or unchanged where the table does not allow the step."""
+    if state not in NEXT[current.state]:
+        return current
+    mine = payment_order.c.order_id == current.order_id
+    conn.execute(update(payment_order).where(mine).values(state=state.value, reason=reason, state_ms=at_ms))
+    return order(conn, current.order_id)
+
+
+def expire_orders(conn: Connection, at_ms: int) -> int:
+    """Close orders nobody paid within a day; number closed. A capture that comes later is still taken."""
+    t = payment_order.c
+    old = update(payment_order).where(t.state.in_([S.CREATED.value, S.FAILED.value]), t.created_ms < at_ms - EXPIRES_AFTER_MS)
+    return conn.execute(old.values(state=S.EXPIRED.value, state_ms=at_ms)).rowcount
+
+
+def _order(row: Row[Any]) -> Order:
+    return Order(row.order_id, row.account_no, row.amount_nano, row.currency, OrderState(row.state), row.created_ms, row.gateway,
+                 row.gateway_order, row.pay_path, row.bill_no, row.reason)  # fmt: skip

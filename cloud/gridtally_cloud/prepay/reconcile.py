@@ -1,0 +1,161 @@
+"""The cloud's books against the mirrored journals of the edge, to the nano. An empty answer means every equation holds.
+
+For each account:
+* `replay`: the mirror replays from its first entry, and head and balance are those on record;
+* `chain`: instruments count 1, 2, 3... and each names the one before it;
+* `instrument`: every entry that used an instrument moved exactly its amount;
+* `issued`: payments less refunds = instruments + payments that wait for one;
+* `conservation` (prepayment.md I1): payments less refunds = balance + charges + transfers + money on the way;
+* `problem`: what the mirror itself refused and nobody has resolved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from gridtally_cloud.customers.tables import account
+from gridtally_cloud.prepay.history import USING
+from gridtally_cloud.prepay.instruments import CREDIT, waiting_payments
+from gridtally_cloud.prepay.model import LedgerMismatch
+from gridtally_cloud.prepay.tables import instrument, payment, refund
+from gridtally_cloud.prepay.wallet import posted
+from gridtally_cloud.store.tables import account_mirror, journal_entry, ledger_problem
+from gridtally_shared.contract.codec import decode
+from gridtally_shared.contract.messages import Instrument
+from gridtally_shared.ledger.entries import GENESIS, LedgerEntry, Pool, entry_from
+from gridtally_shared.ledger.replay import LedgerState, Problem, replay
+from gridtally_shared.signing import open_unverified
+
+CHARGES = (Pool.ENERGY, Pool.FIXED, Pool.TAX, Pool.TRANSFER)
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One epoch of an account: its mirrored entries and what they replay to."""
+
+    number: int
+    entries: tuple[LedgerEntry, ...]
+    state: LedgerState
+    problem: Problem | None
+    on_record: Row[Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Everything the equations of one account are about."""
+
+    account_no: int
+    epochs: tuple[Epoch, ...]
+    instruments: tuple[Row[Any], ...]
+    captured_nano: int
+    refunded_nano: int
+    waiting_nano: int
+
+    def pool(self, pool: Pool) -> int:
+        return sum(e.state.pools.get(pool, 0) for e in self.epochs)
+
+    @property
+    def balance_nano(self) -> int:
+        return self.pool(Pool.PAID)
+
+    @property
+    def used(self) -> frozenset[tuple[int, int]]:
+        return frozenset((e.number, x.gseq) for e in self.epochs for x in e.entries if x.kind in USING)
+
+    @property
+    def unapplied_nano(self) -> int:
+        return sum(i.amount_nano for i in self.instruments if (i.epoch, i.gseq) not in self.used)
+
+
+def reconcile(conn: Connection, account_no: int | None = None) -> tuple[LedgerMismatch, ...]:
+    """Every equation that does not hold, for one account or all."""
+    wanted = select(account.c.account_no).order_by(account.c.account_no)
+    numbers = conn.execute(wanted).scalars().all() if account_no is None else [account_no]
+    return tuple(mismatch for number in numbers for mismatch in mismatches(conn, books_of(conn, number)))
+
+
+def books_of(conn: Connection, account_no: int) -> Books:
+    """Read the books of one account."""
+    i = instrument.c
+    issued = conn.execute(select(instrument).where(i.account_no == account_no).order_by(i.epoch, i.gseq)).all()
+    captured = select(func.coalesce(func.sum(payment.c.amount_nano), 0)).where(
+        payment.c.account_no == account_no, payment.c.purpose == CREDIT)  # fmt: skip
+    back = select(func.coalesce(func.sum(refund.c.amount_nano), 0)).join(payment).where(
+        payment.c.account_no == account_no, payment.c.purpose == CREDIT)  # fmt: skip
+    waiting = sum(row.amount_nano for row in waiting_payments(conn, account_no))
+    return Books(account_no, _epochs(conn, account_no), tuple(issued), int(conn.execute(captured).scalar_one()),
+                 int(conn.execute(back).scalar_one()), waiting)  # fmt: skip
+
+
+def _epochs(conn: Connection, account_no: int) -> tuple[Epoch, ...]:
+    j, m = journal_entry.c, account_mirror.c
+    rows = conn.execute(select(j.epoch, j.body).where(j.account_no == account_no, j.verified).order_by(j.epoch, j.seq)).all()
+    records = {r.epoch: r for r in conn.execute(select(account_mirror).where(m.account_no == account_no))}
+    epochs = []
+    for number in sorted({*records, *(r.epoch for r in rows)}):
+        entries = tuple(entry_from(r.body) for r in rows if r.epoch == number)
+        state, problem = replay(account_no, number, entries)
+        epochs.append(Epoch(number, entries, state, problem, records.get(number)))
+    return tuple(epochs)
+
+
+def mismatches(conn: Connection, books: Books) -> Iterator[LedgerMismatch]:
+    """The broken equations of one account's books."""
+    for epoch in books.epochs:
+        yield from _replayed(books, epoch)
+    yield from _chained(books)
+    yield from _used(books)
+    yield from _sums(books)
+    open_ones = ledger_problem.c.resolved_ms.is_(None) & (ledger_problem.c.account_no == books.account_no)
+    for row in conn.execute(select(ledger_problem).where(open_ones)):
+        yield LedgerMismatch(books.account_no, "problem", 0, 0, f"epoch {row.epoch} entry {row.seq}: {row.code}: {row.text}")
+
+
+def _replayed(books: Books, epoch: Epoch) -> Iterator[LedgerMismatch]:
+    state, record = epoch.state, epoch.on_record
+    if epoch.problem is not None:
+        text = f"epoch {epoch.number} entry {epoch.problem.seq}: {epoch.problem.text}"
+        yield LedgerMismatch(books.account_no, "replay", 0, 0, text)
+    if record is None or (record.seq, record.head) != (state.seq, state.head):
+        yield LedgerMismatch(books.account_no, "replay", record.seq if record else 0, state.seq, "the head on record is another")
+    if record is not None and record.balance_nano != state.balance_nano:
+        yield LedgerMismatch(books.account_no, "replay", state.balance_nano, record.balance_nano, "another balance is on record")
+
+
+def _chained(books: Books) -> Iterator[LedgerMismatch]:
+    previous: dict[int, tuple[int, bytes]] = {}
+    for row in books.instruments:
+        gseq, before = previous.get(row.epoch, (0, GENESIS))
+        payload = open_unverified(row.envelope)[1]
+        signed = decode(Instrument, payload)
+        same = (signed.gseq, signed.amount_nano, signed.previous) == (row.gseq, row.amount_nano, before)
+        if row.gseq != gseq + 1 or not same:
+            text = f"instrument {row.epoch}/{row.gseq} breaks the chain"
+            yield LedgerMismatch(books.account_no, "chain", gseq + 1, row.gseq, text)
+        previous[row.epoch] = (row.gseq, hashlib.sha256(payload).digest())
+
+
+def _used(books: Books) -> Iterator[LedgerMismatch]:
+    issued = {(row.epoch, row.gseq): row.amount_nano for row in books.instruments}
+    for epoch in books.epochs:
+        for entry in (e for e in epoch.entries if e.kind in USING):
+            amount, moved = issued.get((epoch.number, entry.gseq)), posted(entry, Pool.PAID)
+            if amount != moved:
+                text = f"entry {entry.seq} used instrument {epoch.number}/{entry.gseq}"
+                yield LedgerMismatch(books.account_no, "instrument", amount or 0, moved, text)
+
+
+def _sums(books: Books) -> Iterator[LedgerMismatch]:
+    paid_nano = books.captured_nano - books.refunded_nano
+    issued_nano = sum(row.amount_nano for row in books.instruments) + books.waiting_nano
+    if paid_nano != issued_nano:
+        yield LedgerMismatch(books.account_no, "issued", paid_nano, issued_nano, "payments and instruments differ")
+    charged_nano = sum(books.pool(pool) for pool in CHARGES)
+    found_nano = books.balance_nano + charged_nano + books.unapplied_nano + books.waiting_nano
+    if paid_nano != found_nano:
+        yield LedgerMismatch(books.account_no, "conservation", paid_nano, found_nano, "payments are not balance plus charges")

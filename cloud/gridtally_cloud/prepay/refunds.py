@@ -1,0 +1,62 @@
+"""Money given back: decided and booked here first, then asked of the gateway.
+
+* A refund of a prepaid payment is a negative instrument; where the credit is used up already it becomes a debt, never a
+  rewritten past (prepayment.md 5.3).
+* Booked with one row in the caller's transaction; `send_refunds` then calls the gateway and notes its reference, so a
+  crash between the two repeats the call and never loses the booking.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, insert, select, update
+
+from gridtally_cloud.billing import receivables
+from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.customers.audit import record
+from gridtally_cloud.prepay.capture import CASH
+from gridtally_cloud.prepay.history import payment_view
+from gridtally_cloud.prepay.instruments import Source, issue
+from gridtally_cloud.prepay.model import PaymentView
+from gridtally_cloud.prepay.orders import PaymentReason
+from gridtally_cloud.prepay.settings import Payments
+from gridtally_cloud.prepay.tables import payment, refund
+from gridtally_cloud.store.db import Database
+from gridtally_shared.contract.messages import InstrumentType
+from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.money import display
+
+
+def refund_payment(conn: Connection, payments: Payments, payment_no: int, amount_nano: int, at_ms: int,
+                   actor: str) -> PaymentView:  # fmt: skip
+    """Give back all or part of a payment. Raises RefusedCommand (unknown_payment, refund_too_large)."""
+    paid = payment_view(conn, payment_no)
+    rest_nano = paid.amount_nano - paid.refunded_nano
+    if not 0 < amount_nano <= rest_nano:
+        most = display(rest_nano, paid.currency)
+        raise RefusedCommand(PaymentReason.REFUND_TOO_LARGE, f"at most {most} of payment {payment_no} can be given back")
+    cash_ref = f"{CASH}-{payment_no}-{paid.refunded_nano}" if paid.gateway == CASH else ""
+    number = conn.execute(insert(refund).values(payment_no=payment_no, amount_nano=amount_nano, gateway_ref=cash_ref, actor=actor,
+                                                at_ms=at_ms).returning(refund.c.refund_no)).scalar_one()  # fmt: skip
+    account = account_of(conn, paid.account_no)
+    if paid.instrument is None:
+        receivables.post_refund(conn, account, amount_nano, payment_no, at_ms)
+    else:
+        source = Source(f"refund|{number}", payment_no=payment_no, refund_no=number)
+        issue(conn, payments.signer, account, InstrumentType.REFUND, -amount_nano, source, at_ms)
+    record(conn, at_ms, actor, "payment.refunded", f"account:{paid.account_no}", f"payment {payment_no}, refund {number}")
+    return payment_view(conn, payment_no)
+
+
+def send_refunds(db: Database, payments: Payments, at_ms: int) -> int:
+    """Ask the gateway for the refunds booked but not yet sent; number sent. Raises LinkDown when it is away."""
+    gateway = payments.gateway
+    if gateway is None:
+        return 0
+    with db.read() as conn:
+        joined = select(refund, payment.c.gateway_ref.label("paid_ref"), payment.c.currency).join(payment)
+        due = conn.execute(joined.where(refund.c.gateway_ref == "", payment.c.gateway == gateway.name)).all()
+    for row in due:
+        with db.write() as conn:
+            reference = gateway.refund(conn, row.paid_ref, row.amount_nano, row.currency, row.at_ms)
+            conn.execute(update(refund).where(refund.c.refund_no == row.refund_no).values(gateway_ref=reference))
+    return len(due)
