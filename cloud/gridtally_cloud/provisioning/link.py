@@ -94,10 +94,13 @@ class Provisioner:
             self._say(answer)
 
     def _say(self, answer: Answer) -> None:
-        if answer.broker_orders and self._access.control:
-            self._client.publish(broker_admin.CONTROL_TOPIC, answer.broker_orders, qos=1).wait_for_publish(5)
         topic = channels.BY_NAME[answer.channel].topic(answer.to)
-        self._client.publish(topic, codec.encode(answer.message), qos=1)
+        spoken = [(topic, codec.encode(answer.message))]
+        if answer.broker_orders and self._access.control:
+            order = (broker_admin.CONTROL_TOPIC, answer.broker_orders)
+            spoken = [*spoken, order] if answer.orders_last else [order, *spoken]
+        for where, payload in spoken:
+            self._client.publish(where, payload, qos=1).wait_for_publish(5)
 
     def _on_connect(self, client: mqtt.Client, _user: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:

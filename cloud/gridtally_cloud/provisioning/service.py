@@ -43,12 +43,14 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What to say to the box, and what to order from the broker before it."""
+    """What to say to the box, and what to order from the broker: before it, so that the name is known when the box comes; or
+    after it (`orders_last`), because a change of its role ends the session that waits for the answer."""
 
     channel: str
     to: str
     message: object
     broker_orders: bytes = b""
+    orders_last: bool = False
 
 
 def proof_of(install_secret: bytes, nonce: bytes, csr: bytes, journal_key: bytes) -> bytes:
@@ -115,7 +117,7 @@ class ProvisioningService:
             conn.execute(update(certificate).where(certificate.c.key_hash == found["key_hash"]).values(state="active"))
             conn.execute(update(inventory).where(inventory.c.dcu == dcu).values(state="active"))
             _name_dcu(conn, dcu, message.serial, found["journal_key"], now_ms)
-        return Answer("activated", dcu, m.Activated(dcu, now_ms), broker_admin.admit_active(dcu))
+        return Answer("activated", dcu, m.Activated(dcu, now_ms), broker_admin.admit_active(dcu), orders_last=True)
 
     def _refusal(self, conn: Connection, serial: str, now_ms: int) -> str:
         row = conn.execute(select(inventory).where(inventory.c.serial == serial)).mappings().first()

@@ -50,18 +50,25 @@ class Mailbox:
         self.client = client
         self.inbox: queue.Queue[tuple[str, bytes]] = queue.Queue()
         self.granted: queue.Queue[bool] = queue.Queue()
+        self._topics: list[str] = []
         client.on_message = lambda _c, _u, message: self.inbox.put((message.topic, bytes(message.payload)))
         client.on_subscribe = lambda _c, _u, _mid, codes, _p: self.granted.put(not any(code.is_failure for code in codes))
 
     def listen(self, topics: list[str], within_s: float) -> None:
         """Subscribe and wait for the grant (a request before it could miss its answer)."""
-        self.client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in topics])
+        self._topics = topics
+        self.subscribe()
         try:
             granted = self.granted.get(timeout=within_s)
         except queue.Empty:
             raise LinkDown("the broker does not answer a subscription; try again") from None
         if not granted:
             raise RefusedCommand("not_authorised", "the broker forbids the answer topic; check the claim certificate")
+
+    def subscribe(self) -> None:
+        """Also after a reconnect: the broker ends the session when it changes this name's role."""
+        if self._topics:
+            self.client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in self._topics])
 
     def say(self, channel: str, ident_: str, message: object) -> None:
         self.client.publish(channels.BY_NAME[channel].topic(ident_), codec.encode(message), qos=1)
@@ -85,6 +92,7 @@ def connected(client_id: str, access: ClaimAccess) -> Iterator[Mailbox]:
         refused = answered.get(timeout=10)
         if refused:
             raise LinkDown(f"broker {access.host}:{access.port} refuses this box: {refused}")
+        client.on_connect = lambda *_: mailbox.subscribe()
         yield mailbox
     except queue.Empty:
         raise LinkDown(f"broker {access.host}:{access.port} does not answer") from None
@@ -104,7 +112,8 @@ def enrol(folder: Path, serial: str, install_secret: bytes, access: ClaimAccess,
         with contextlib.suppress(LinkDown, RefusedCommand):
             return _activate(folder, pending, within_s)
     applicant = Applicant(serial, install_secret, own.certificate_request(serial), own.journal.public)
-    hello = m.ProvisionHello(secrets.token_bytes(16), serial, __version__, secrets.token_bytes(16), now_ms, m.ClockState.UNTRUSTED)
+    request_id, boot_id = secrets.token_bytes(16), secrets.token_bytes(16)
+    hello = m.ProvisionHello(request_id, serial, __version__, boot_id, now_ms, m.ClockState.UNTRUSTED)
     issued = _ask(Enrolment(applicant, hello), access, within_s)
     got = ident.Identity(
         dcu=issued.dcu, serial=serial, host=issued.host, port=issued.port, transport=issued.transport,
@@ -130,7 +139,7 @@ def _ask(enrolment: Enrolment, access: ClaimAccess, within_s: float) -> m.Provis
                 topic, raw = mailbox.inbox.get(timeout=REPEAT_S)
                 enrolment.take(codec.decode(replies[channels.parse_topic(topic)[0].name], raw))
     if enrolment.rejected is not None:
-        raise RefusedCommand(enrolment.rejected.reason, f"the MDM does not admit this box; retry in {enrolment.rejected.retry_after_s} s")
+        raise RefusedCommand(enrolment.rejected.reason, f"not admitted; retry in {enrolment.rejected.retry_after_s} s")
     assert enrolment.issued is not None
     return enrolment.issued
 
