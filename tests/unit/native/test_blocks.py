@@ -101,7 +101,7 @@ def test_a_cut_block_is_refused(twin: ModuleType, values: list[int], cut: int) -
         (b"\x00\x01\xff", "cut short"),
         (b"\x40\x01" + b"\xff" * 9, "cut short"),
         (b"\x40\x01" + b"\xff" * 8 + bytes(9), "beyond 64 bits"),
-        (b"\x41\x01" + b"\xff" * 7 + b"\x7f" + bytes(9), "beyond 64 bits"),
+        (b"\x42\x01" + b"\xff" * 7 + b"\x7f" + bytes(9), "beyond 64 bits"),
     ],
 )
 def test_each_refusal_has_its_reason(twin: ModuleType, data: bytes, words: str) -> None:
@@ -110,10 +110,14 @@ def test_each_refusal_has_its_reason(twin: ModuleType, data: bytes, words: str) 
 
 
 def test_golden_bytes(twin: ModuleType) -> None:
-    """The format of native/README.md, by hand: Rice k=1, and one with a mask and exp-Golomb k=0."""
-    assert twin.encode_block(array("q", [1, 1, 2, 2])) == bytes([0x00, 4, 0b00110011, 0])
-    assert twin.decode_block(bytes([0x01, 2, 0b0010_0101, 0])) == (array("q", [1, 0]), b"\x01\x01")
-    assert twin.decode_block(bytes([0xC0, 3, 0b101, 0b0000_1011])) == (array("q", [1, 0, 1]), b"\x01\x00\x01")
+    """The format of native/README.md, packed by hand: Rice k=0, Rice k=1, mask with exp-Golomb k=0."""
+    for block, values, present in (
+        (bytes([0x00, 4, 0b0011_0011]), [1, 1, 2, 2], b"\1\1\1\1"),
+        (bytes([0x01, 2, 0b1_0001]), [1, 0], b"\1\1"),
+        (bytes([0xC0, 3, 0b101, 0b0101]), [1, 0, 1], b"\1\0\1"),
+    ):
+        assert twin.decode_block(block) == (array("q", values), present)
+    assert twin.encode_block(array("q", [1, 1, 2, 2])) == bytes([0x00, 4, 0b0011_0011])
 
 
 def test_the_empty_block(twin: ModuleType) -> None:
