@@ -13,7 +13,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -30,10 +30,10 @@ class Slave(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """A device on the line and the serial by which faults name it."""
+    """A slave on the line. `whose` tells the serial of the meter that gave an answer, by which faults name it."""
 
-    serial: str
     slave: Slave
+    whose: Callable[[bytes], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,15 @@ class SimBus:
         for station in self._stations:
             answer = station.slave.receive(data)
             if answer:
-                self._send(self.faults.shape(station.serial, answer), heard_s + self._first_byte_s(len(data)))
+                pieces = self.faults.shape(station.whose(answer), answer)
+                self._send(pieces, heard_s + self._first_byte_s(len(data)))
+                self._let_others_hear(station, pieces)
+
+    def _let_others_hear(self, speaker: Station, pieces: Sequence[Piece]) -> None:
+        sent = b"".join(piece.data for piece in pieces)
+        for station in self._stations:
+            if station is not speaker:
+                station.slave.receive(sent)
 
     def _first_byte_s(self, request_bytes: int) -> float:
         """From hearing a request (handed over at once) to the start of its answer."""

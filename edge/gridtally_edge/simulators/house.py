@@ -87,6 +87,7 @@ class HouseMeter:
         self._switched: list[Outage] = []
         self._skews: list[tuple[int, int]] = [(0, settings.skew_ms)]
         self._demand = (-1, 0, 0)
+        self._jammed = settings.contactor is Contactor.STUCK
         self._latest_ms = max(self._latest_ms, max(o.at_ms for o in self._log.operations if o.act is not Act.BALANCE))
         for operation in self._log.operations:
             self._apply(operation)
@@ -142,11 +143,15 @@ class HouseMeter:
 
     def operate_switch(self, close: bool) -> bool:
         with self._lock:
-            if self.settings.contactor in (Contactor.NONE, Contactor.STUCK):
+            if self._jammed or self.settings.contactor is Contactor.NONE:
                 return False
             if close is self._says_open():
                 self._do(Operation(Act.CLOSED if close else Act.OPENED, self._now_ms()))
             return True
+
+    def jam(self, stuck: bool) -> None:
+        """Make the contactor refuse its orders from now on, or follow them again."""
+        self._jammed = stuck
 
     def report_event(self, code: int, detail: str = "") -> None:
         """Put an event (cover opened, magnet, ...) into the meter's log, as an installer or a test asks for it."""
@@ -220,9 +225,10 @@ class HouseMeter:
         done_month_ms, done_ms, highest = self._demand
         if done_month_ms != month_ms:
             done_ms, highest = month_ms, 0
+        used = self._energy(done_ms)[0]
         while done_ms + step_ms <= now_ms:
-            used = self._energy(done_ms + step_ms)[0] - self._energy(done_ms)[0]
-            highest, done_ms = max(highest, used // step_ms), done_ms + step_ms
+            before, used = used, self._energy(done_ms + step_ms)[0]
+            highest, done_ms = max(highest, (used - before) // step_ms), done_ms + step_ms
         self._demand = (month_ms, done_ms, highest)
         return highest
 

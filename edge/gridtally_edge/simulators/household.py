@@ -79,11 +79,11 @@ class Home:
 
 def _base(hours: tuple[int, ...], size_percent: int, noise: bytes) -> list[int]:
     load: list[int] = []
-    for hour, here_w in enumerate(hours):
-        step = hours[(hour + 1) % 24] - here_w
-        scale = size_percent / 100
+    scale = size_percent / 100 / 1_280
+    for hour, hour_w in enumerate(hours):
+        here_w, step = hour_w * scale, (hours[(hour + 1) % 24] - hour_w) * scale / 60
         part = noise[hour * 60 : hour * 60 + 60]
-        load += [int((here_w + step * m / 60) * scale * (0.9 + b / 1280)) for m, b in enumerate(part)]
+        load += [int((here_w + step * m) * (1_152 + b)) for m, b in enumerate(part)]
     return load
 
 
@@ -164,7 +164,15 @@ class LoadCurve:
         return curve
 
 
+_NO_EXPORT = array("q", bytes(8 * (MINUTES + 1)))
+
+
 def _curve(watts: list[int]) -> DayCurve:
-    imported = accumulate((max(0, w) * MS_PER_MINUTE for w in watts), initial=0)
-    exported = accumulate((max(0, -w) * MS_PER_MINUTE for w in watts), initial=0)
-    return DayCurve(array("i", watts), array("q", imported), array("q", exported))
+    if min(watts) >= 0:
+        return DayCurve(array("i", watts), _integral(watts), _NO_EXPORT)
+    imported = _integral([max(0, w) for w in watts])
+    return DayCurve(array("i", watts), imported, _integral([max(0, -w) for w in watts]))
+
+
+def _integral(watts: list[int]) -> array[int]:
+    return array("q", accumulate([w * MS_PER_MINUTE for w in watts], initial=0))
