@@ -26,6 +26,7 @@ def test_signatures_are_deterministic() -> None:
     assert sign1(SIGNER, "instrument", PAYLOAD) == ENVELOPE
 
 
+@pytest.mark.covers_part("ETSI-NR10")
 @given(position=st.integers(0, len(ENVELOPE) * 8 - 1))
 def test_any_flipped_bit_is_refused(position: int) -> None:
     damaged = bytearray(ENVELOPE)
