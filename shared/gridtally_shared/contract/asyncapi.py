@@ -29,7 +29,7 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "gridtally edge to cloud",
             "version": f"{m.CONTRACT_VERSION}.0.0",
-            "description": "MQTT 5, QoS 1, nothing retained. CBOR maps with integer keys; the property order below is the key order.",
+            "description": "MQTT 5, QoS 1, nothing retained. CBOR maps with integer keys, named by x-key.",
         },
         "defaultContentType": "application/cbor",
         "channels": {channel.name: _channel(channel) for channel in CHANNELS},
@@ -87,7 +87,8 @@ def _schema(cls: Any) -> dict[str, Any]:
     fields = sorted(dataclasses.fields(cls), key=lambda f: f.metadata["key"])
     properties = {f.name: {**_type(hints[f.name]), "x-key": f.metadata["key"]} for f in fields}
     required = [f.name for f in fields if f.default is dataclasses.MISSING]
-    return {"type": "object", "description": " ".join((cls.__doc__ or "").split()), "properties": properties, "required": required}
+    about = " ".join((cls.__doc__ or "").split())
+    return {"type": "object", "description": about, "properties": properties, "required": required}
 
 
 def _type(hint: Any) -> dict[str, Any]:
