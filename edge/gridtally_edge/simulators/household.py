@@ -14,13 +14,18 @@ from array import array
 from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import TypeVar
 
 from gridtally_shared.clock import MS_PER_DAY
 
 MS_PER_MINUTE = 60_000
 MINUTES = 1_440
 MONDAY_OFFSET = 3  # 1970-01-01 was a Thursday
-DAYS_KEPT = 6
+DAYS_KEPT = 4
+QUARTER = 15
+QUARTER_DAYS_KEPT = 100
+
+T = TypeVar("T")
 
 # Watts by the local hour, for a home of size 100 %.
 _WEEKDAY_W = (110, 95, 90, 90, 95, 140, 290, 380, 330, 200, 160, 160,
@@ -62,8 +67,9 @@ class Home:
     size_percent: int = 100
     pv_w: int = 0
 
-    def owns(self, appliance: Appliance) -> bool:
-        return random.Random(f"owns {self.seed} {appliance.name}").random() * 100 < appliance.owned_percent
+    def appliances(self) -> tuple[Appliance, ...]:
+        own = random.Random(f"owns {self.seed}")
+        return tuple(a for a in APPLIANCES if own.random() * 100 < a.owned_percent)
 
     def minutes_w(self, local_day: int) -> list[int]:
         """1440 values of net power in watts from local midnight; negative while the roof feeds in."""
@@ -71,9 +77,8 @@ class Home:
         hours = _WEEKEND_W if (local_day + MONDAY_OFFSET) % 7 >= 5 else _WEEKDAY_W
         load = _base(hours, self.size_percent, chance.randbytes(MINUTES))
         _add_fridge(load, self.seed)
-        for appliance in APPLIANCES:
-            if self.owns(appliance):
-                _add_appliance(load, appliance, chance)
+        for appliance in self.appliances():
+            _add_appliance(load, appliance, chance)
         return _under_sun(load, self.pv_w, chance.randrange(35, 101)) if self.pv_w else load
 
 
@@ -103,8 +108,8 @@ def _add_appliance(load: list[int], appliance: Appliance, chance: random.Random)
 
 
 def _add(load: list[int], start: int, end: int, power_w: int) -> None:
-    for minute in range(max(0, start), min(MINUTES, end)):
-        load[minute] += power_w
+    first, last = max(0, start), max(0, min(MINUTES, end))
+    load[first:last] = [w + power_w for w in load[first:last]]
 
 
 def _under_sun(load: list[int], pv_w: int, clearness: int) -> list[int]:
@@ -123,7 +128,8 @@ class DayCurve:
 
 
 class LoadCurve:
-    """The integral of a home's load since `born_ms` (a local midnight), exact at every millisecond."""
+    """The integral of a home's load since `born_ms` (a local midnight), exact at every millisecond. Minutes are kept for
+    the last few days, quarters of an hour for a season."""
 
     def __init__(self, home: Home, born_ms: int, utc_offset_min: int) -> None:
         self._home = home
@@ -131,6 +137,7 @@ class LoadCurve:
         self._born_day = (born_ms + self._offset_ms) // MS_PER_DAY
         self._before: list[tuple[int, int]] = [(0, 0)]
         self._recent: OrderedDict[int, DayCurve] = OrderedDict()
+        self._quarters: OrderedDict[int, tuple[array[int], array[int]]] = OrderedDict()
 
     def watts(self, at_ms: int) -> int:
         day, rest_ms = divmod(at_ms + self._offset_ms, MS_PER_DAY)
@@ -143,6 +150,9 @@ class LoadCurve:
             return 0, 0
         import_before, export_before = self._total_before(day)
         minute, part_ms = divmod(rest_ms, MS_PER_MINUTE)
+        if not part_ms and not minute % QUARTER and day in self._quarters:
+            quarters = self._quarters[day]
+            return import_before + quarters[0][minute // QUARTER], export_before + quarters[1][minute // QUARTER]
         curve = self._day(day)
         watts = curve.watts[minute]
         imported = import_before + curve.imported[minute] + max(0, watts) * part_ms
@@ -159,9 +169,15 @@ class LoadCurve:
         curve = self._recent.get(day)
         if curve is None:
             curve = self._recent[day] = _curve(self._home.minutes_w(day))
-            if len(self._recent) > DAYS_KEPT:
-                self._recent.popitem(last=False)
+            self._quarters[day] = curve.imported[::QUARTER], curve.exported[::QUARTER]
+            _forget_oldest(self._recent, DAYS_KEPT)
+            _forget_oldest(self._quarters, QUARTER_DAYS_KEPT)
         return curve
+
+
+def _forget_oldest(kept: OrderedDict[int, T], most: int) -> None:
+    if len(kept) > most:
+        kept.popitem(last=False)
 
 
 _NO_EXPORT = array("q", bytes(8 * (MINUTES + 1)))
