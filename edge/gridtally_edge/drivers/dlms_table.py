@@ -17,35 +17,18 @@ from gridtally_edge.protocols.dlms import axdr
 from gridtally_edge.protocols.dlms.access import Attribute
 from gridtally_edge.protocols.dlms.axdr import Data, Tag
 from gridtally_edge.protocols.dlms.cosem_time import ClockRule, CosemDateTime, decode_datetime
+from gridtally_edge.protocols.dlms.scaling import ScalerUnit, scaled, scaler_unit_of
 from gridtally_shared.errors import MeterFault
 from gridtally_shared.obis import Obis
 from gridtally_shared.quantities import BY_OBIS, Quantity
-
-UNITS: Final = {
-    8: "°", 9: "°C", 10: "currency", 13: "m³", 14: "m³", 25: "J", 27: "W", 28: "VA", 29: "var", 30: "Wh", 31: "VAh",
-    32: "varh", 33: "A", 34: "C", 35: "V", 38: "Ω", 44: "Hz", 45: "1/Wh", 56: "%", 70: "dB", 255: "1",
-}  # fmt: skip
-"""Unit codes of IEC 62056-6-2, table 4, as far as meters of ours use them. 255 is a plain number."""
 
 _CLOCK_CLASS: Final = 8
 _PERIOD_LIMIT_S: Final = 86_400 * 366
 
 
 @dataclass(frozen=True, slots=True)
-class ScalerUnit:
-    """The value is the number times 10^scaler in this unit."""
-
-    scaler: int
-    unit: int
-
-    @property
-    def unit_text(self) -> str:
-        return UNITS.get(self.unit, f"unit {self.unit}")
-
-
-@dataclass(frozen=True, slots=True)
 class Cell:
-    """One value of a row. `time` is set for clock columns only."""
+    """One value of a row."""
 
     column: Attribute
     data: Data
@@ -70,14 +53,6 @@ def _column(item: Data) -> Attribute:
     if len(parts) < 3 or len(axdr.octets_of(parts[1])) != 6:
         raise MeterFault("a capture object is class, logical name and attribute")
     return Attribute(axdr.integer_of(parts[0]), Obis(axdr.octets_of(parts[1])), axdr.integer_of(parts[2]))
-
-
-def scaler_unit_of(data: Data) -> ScalerUnit:
-    """A scaler_unit structure. Raises MeterFault for anything else."""
-    parts = axdr.items_of(data)
-    if len(parts) != 2:
-        raise MeterFault("a scaler_unit has two parts")
-    return ScalerUnit(axdr.integer_of(parts[0]), axdr.integer_of(parts[1]))
 
 
 def scalers_of(columns: tuple[Attribute, ...], buffer: Data) -> dict[Obis, ScalerUnit]:
@@ -126,17 +101,9 @@ def _filled(cells: tuple[Data, ...], above: tuple[Data, ...] | None) -> tuple[Da
     return tuple(up if cell.tag is Tag.NULL else cell for cell, up in zip(cells, above, strict=True))
 
 
-def scaled(data: Data, scaler: int) -> int | Decimal:
-    """The exact number in the meter's unit: an int where it is whole by its scaler, else a Decimal."""
-    number = axdr.number_of(data)
-    if isinstance(number, int) and scaler >= 0:
-        return number * 10 ** min(scaler, 30)
-    return Decimal(number).scaleb(max(min(scaler, 30), -30))
-
-
 def quantity_value(quantity: Quantity, data: Data, scaling: ScalerUnit) -> int:
     """The number at the quantity's exponent. Raises MeterFault for a foreign unit or no number."""
-    if UNITS.get(scaling.unit) != quantity.unit:
+    if scaling.unit_text != quantity.unit:
         raise MeterFault(f"{quantity.obis} comes in {scaling.unit_text}, {quantity.unit} was due")
     return to_exponent(scaled(data, scaling.scaler), quantity.exponent)
 

@@ -14,15 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from gridtally_edge.drivers.dlms_table import (
-    ScalerUnit,
-    TableRow,
-    columns_of,
-    quantity_cells,
-    scaler_unit_of,
-    scalers_of,
-    table_rows,
-)
+from gridtally_edge.drivers.dlms_table import TableRow, columns_of, quantity_cells, scalers_of, table_rows
 from gridtally_edge.drivers.driver import Driver, LineDefaults
 from gridtally_edge.drivers.is15959_vectors import VECTORS, read_vector
 from gridtally_edge.drivers.model import Capability, MeterEvent, Now, Reading, SwitchState
@@ -36,6 +28,7 @@ from gridtally_edge.protocols.dlms.cosem_time import ClockPolicy, ClockRule, dat
 from gridtally_edge.protocols.dlms.hdlc import Address
 from gridtally_edge.protocols.dlms.link import HdlcLink, Timing
 from gridtally_edge.protocols.dlms.link_parameters import LinkParameters
+from gridtally_edge.protocols.dlms.scaling import ScalerUnit, scaler_unit_of
 from gridtally_shared.errors import MeterFault, RefusedCommand
 from gridtally_shared.lifecycle import Reason
 from gridtally_shared.obis import Obis

@@ -185,6 +185,25 @@ def pending_from(buffer: bytes) -> int:
     return len(buffer)
 
 
+def damage_at(buffer: bytes, start: int) -> str:
+    """Why no frame stands behind the flag at `start`, in words."""
+    body = start + 1
+    if len(buffer) < body + 2:
+        return "the frame is cut short"
+    length = (buffer[body] & 0x07) << 8 | buffer[body + 1]
+    head = _head_end(buffer, body)
+    if buffer[body] & 0xF0 != _FORMAT_TYPE or length < _SHORTEST or head is None:
+        return "the frame's head is damaged"
+    if not _head_is_sound(buffer, body, head, length):
+        return "checksum error: the header check (HCS) is wrong"
+    end = body + length + 1
+    if len(buffer) < end:
+        return f"the frame is cut short: {length} octets announced, {len(buffer) - body} there"
+    if buffer[end - 1] != FLAG:
+        return "no closing flag where the frame's length says"
+    return "checksum error: the frame check (FCS) is wrong"
+
+
 def _look(buffer: bytes, start: int) -> Placed | int | None:
     """The frame behind the flag at `start`, or where to go on looking, or None while it is still arriving."""
     body = start + 1
