@@ -26,6 +26,7 @@ class Due:
     ref: str
     payload: bytes
     attempts: int
+    priority: int
 
 
 def instrument_ref(account_no: int, epoch: int, gseq: int) -> str:
@@ -39,6 +40,12 @@ def put(conn: Connection, dcu: str, channel: str, ref: str, payload: bytes, now_
     conn.execute(insert(outbox_down).values(row))
 
 
+def any_due(conn: Connection, now_ms: int) -> bool:
+    """Whether anything waits to be published."""
+    o = outbox_down.c
+    return conn.execute(select(o.outbox_no).where(o.done_ms.is_(None), o.next_send_ms <= now_ms).limit(1)).first() is not None
+
+
 def claim(conn: Connection, owner: str, now_ms: int, lease_ms: int, limit: int = 100) -> tuple[Due, ...]:
     """Take the rows that are due, most urgent first, for `lease_ms`."""
     o = outbox_down.c
@@ -48,7 +55,7 @@ def claim(conn: Connection, owner: str, now_ms: int, lease_ms: int, limit: int =
     numbers = [row.outbox_no for row in rows]
     if numbers:
         conn.execute(update(outbox_down).where(o.outbox_no.in_(numbers)).values(owner=owner, lease_until_ms=now_ms + lease_ms))
-    return tuple(Due(r.outbox_no, r.dcu, r.channel, r.ref, r.payload, r.attempts) for r in rows)
+    return tuple(Due(r.outbox_no, r.dcu, r.channel, r.ref, bytes(r.payload), r.attempts, r.priority) for r in rows)
 
 
 def sent(conn: Connection, owner: str, outbox_no: int, now_ms: int, next_send_ms: int) -> None:

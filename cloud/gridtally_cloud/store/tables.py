@@ -394,9 +394,10 @@ vee_run = Table(
     Column("channel_no", Key, primary_key=True, autoincrement=False),
     Column("version", Integer, nullable=False),  # of the block that was judged
     Column("rule_set", Text, nullable=False),
-    Column("status", Text, nullable=False),  # validated, failed
+    Column("status", Text, nullable=False),  # pending, validated, failed
     Column("findings", Integer, nullable=False),
     Column("at_ms", Ms, nullable=False),
+    Index("ix_vee_run_status", "shard", "status"),
     sqlite_with_rowid=False,
 )  # fmt: skip
 

@@ -1,0 +1,115 @@
+"""The signed configuration of each DCU, made from the tables: meters, accounts, tariffs.
+
+* A new version is made whenever the content differs from the last one; the same content never makes one.
+* It is put on the way down in the same transaction. A hello that names an older version wakes it.
+* The lease to cut (safety.md 11) is renewed every day: it ends seven days after the last version a DCU received.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, and_, insert, select
+
+from gridtally_cloud.customers.tables import account, tariff_version
+from gridtally_cloud.store import outbox
+from gridtally_cloud.store.db import Database
+from gridtally_cloud.store.tables import config_version, dcu, meter
+from gridtally_shared.clock import MS_PER_DAY
+from gridtally_shared.contract.codec import encode
+from gridtally_shared.contract.messages import AccountConfig, DcuConfig, MeterConfig, TariffDocument
+from gridtally_shared.signing import Signer, sign1
+
+CONFIG_PRIORITY = 1
+CUT_LEASE_DAYS = 7
+
+
+def publish_changes(db: Database, signer: Signer, now_ms: int) -> tuple[str, ...]:
+    """Make and queue a new version for every DCU whose content changed. Their names."""
+    with db.read() as conn:
+        names = _living(conn)
+        changed = [name for name in names if _differs(conn, name, now_ms)]
+    if not changed:
+        return ()
+    with db.write() as conn:
+        return tuple(name for name in changed if publish(conn, signer, name, now_ms))
+
+
+def publish(conn: Connection, signer: Signer, name: str, now_ms: int) -> int:
+    """A new version if the content differs from the last one. Its number, or 0."""
+    version, digest = _last(conn, name)
+    content = build(conn, name, now_ms)
+    if digest_of(content) == digest:
+        return 0
+    config = replace(content, version=version + 1, issued_at_ms=now_ms)
+    envelope = sign1(signer, "config", encode(config))
+    row = {"dcu": name, "version": config.version, "digest": digest_of(content), "envelope": envelope, "issued_at_ms": now_ms}
+    conn.execute(insert(config_version).values(row))
+    outbox.configs_done(conn, name, config.version, now_ms)
+    outbox.put(conn, name, "config", str(config.version), envelope, now_ms, CONFIG_PRIORITY)
+    return config.version
+
+
+def digest_of(content: DcuConfig) -> bytes:
+    return hashlib.sha256(encode(replace(content, version=0, issued_at_ms=0))).digest()
+
+
+def _living(conn: Connection) -> list[str]:
+    return list(conn.execute(select(dcu.c.dcu).where(dcu.c.state.in_(("enrolled", "active"))).order_by(dcu.c.dcu)).scalars())
+
+
+def _differs(conn: Connection, name: str, now_ms: int) -> bool:
+    return digest_of(build(conn, name, now_ms)) != _last(conn, name)[1]
+
+
+def _last(conn: Connection, name: str) -> tuple[int, bytes]:
+    c = config_version.c
+    row = conn.execute(select(c.version, c.digest).where(c.dcu == name).order_by(c.version.desc()).limit(1)).first()
+    return (row.version, bytes(row.digest)) if row else (0, b"")
+
+
+def build(conn: Connection, name: str, now_ms: int) -> DcuConfig:
+    """What the tables say now, with version and time of issue 0."""
+    meters, accounts = _meters(conn, name), _accounts(conn, name)
+    share = conn.execute(select(dcu.c.cut_share_per_hour_permille).where(dcu.c.dcu == name)).scalar_one()
+    by_meter = {row.meter_no: row.account_no for row in accounts}
+    return DcuConfig(
+        0, name, 0,
+        tuple(MeterConfig(m.meter_no, m.serial, by_meter.get(m.meter_no, 0), m.interval_s, m.commodity) for m in meters),
+        tuple(_account(row) for row in accounts),
+        _tariffs(conn, {row.tariff_id for row in accounts}),
+        share, (now_ms // MS_PER_DAY + CUT_LEASE_DAYS) * MS_PER_DAY,
+    )  # fmt: skip
+
+
+def _meters(conn: Connection, name: str) -> list[Any]:
+    return list(conn.execute(select(meter).where(meter.c.dcu == name, meter.c.removed_ms.is_(None)).order_by(meter.c.meter_no)))
+
+
+def _accounts(conn: Connection, name: str) -> list[Any]:
+    """Open prepaid accounts of this DCU's meters."""
+    join = account.join(meter, account.c.meter_no == meter.c.meter_no)
+    where = and_(meter.c.dcu == name, meter.c.removed_ms.is_(None), account.c.mode == "prepaid", account.c.closed_ms.is_(None))
+    return list(conn.execute(select(account).select_from(join).where(where).order_by(account.c.account_no)))
+
+
+def _account(row: Any) -> AccountConfig:
+    return AccountConfig(
+        account_no=row.account_no, account_epoch=row.account_epoch, meter_no=row.meter_no, currency=row.currency,
+        zone=row.zone, tariff_id=row.tariff_id, low_balance_nano=row.low_balance_nano, zero_action=row.zero_action,
+        offline_cut=row.offline_cut, offline_grace_h=row.offline_grace_h, protected_hours=_items(row.protected_hours),
+        holds=_items(row.holds), restore_min_nano=row.restore_min_nano, arm_only=row.arm_only, label=row.label,
+        pin_hash=row.pin_hash, language=row.language, notice_lead_s=row.notice_lead_s,
+    )  # fmt: skip
+
+
+def _items(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def _tariffs(conn: Connection, wanted: set[str]) -> tuple[TariffDocument, ...]:
+    t = tariff_version.c
+    rows = conn.execute(select(tariff_version).where(t.tariff_id.in_(sorted(wanted))).order_by(t.tariff_id, t.version))
+    return tuple(TariffDocument(row.tariff_id, row.version, row.from_ms, row.document) for row in rows)

@@ -1,0 +1,167 @@
+"""The verified mirror of the account journals: the same replay as at the edge, over the uploaded entries.
+
+* Every entry is kept as its bytes; the mirror folds them in order of their number, whatever order they came in.
+* An entry that does not follow from the one before is a `ledger_problem` row and stops the mirror of that account; the
+  others go on. What comes later is kept, unverified. So is another entry under a number already held.
+* When the mirror shows an instrument's number as used, its row of the way down is done (prepayment.md 5.3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, insert, select, update
+
+from gridtally_cloud.customers.tables import account
+from gridtally_cloud.ingest.arrival import Arrival
+from gridtally_cloud.store import outbox
+from gridtally_cloud.store.base import SHARD
+from gridtally_cloud.store.db import upsert
+from gridtally_cloud.store.tables import account_mirror, journal_entry, ledger_problem, meter
+from gridtally_shared import cbor
+from gridtally_shared.contract.codec import INT_MAX
+from gridtally_shared.contract.messages import AccountHead, JournalRange
+from gridtally_shared.errors import ContractError
+from gridtally_shared.ledger.entries import LedgerEntry, Pool, entry_from
+from gridtally_shared.ledger.replay import LedgerState, Problem, apply, problem_of
+from gridtally_shared.ledger.window import UsedWindow
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    state: LedgerState
+    stopped: bool
+
+
+def take_journal(arrival: Arrival, message: JournalRange) -> None:
+    """Keep the entries of a range and fold what now follows. Raises ContractError for one that can not be read."""
+    _check_owner(arrival, message.account_no)
+    entries = [_entry(message, i, data) for i, data in enumerate(message.entries)]
+    for entry, data in zip(entries, message.entries, strict=True):
+        _keep(arrival, entry, data)
+    fold(arrival, message.account_no, message.epoch)
+
+
+def _check_owner(arrival: Arrival, account_no: int) -> None:
+    query = select(meter.c.dcu).select_from(account.join(meter, account.c.meter_no == meter.c.meter_no))
+    owner = arrival.conn.execute(query.where(account.c.account_no == account_no)).scalar_one_or_none()
+    if owner != arrival.dcu:
+        raise ContractError(f"account {account_no} is not served by {arrival.dcu}")
+
+
+def _entry(message: JournalRange, index: int, data: bytes) -> LedgerEntry:
+    entry = entry_from(data)
+    expected = (message.account_no, message.epoch, message.first_seq + index)
+    if (entry.account_no, entry.epoch, entry.seq) != expected:
+        raise ContractError(f"journal range of account {message.account_no}: entry {index} belongs elsewhere")
+    return entry
+
+
+def _keep(arrival: Arrival, entry: LedgerEntry, data: bytes) -> None:
+    j = journal_entry.c
+    where = and_(j.shard == SHARD, j.account_no == entry.account_no, j.epoch == entry.epoch, j.seq == entry.seq)
+    held = arrival.conn.execute(select(j.body).where(where)).scalar_one_or_none()
+    if held is None:
+        row = {"shard": SHARD, "account_no": entry.account_no, "epoch": entry.epoch, "seq": entry.seq, "kind": entry.kind,
+               "at_ms": entry.at_ms, "paid_nano": _paid(entry), "gseq": entry.gseq, "body": data, "dcu": arrival.dcu,
+               "received_ms": arrival.now_ms}  # fmt: skip
+        arrival.conn.execute(insert(journal_entry).values(row))
+    elif bytes(held) != data:
+        problem = Problem(entry.seq, "rewritten", f"entry {entry.seq} came again with other content")
+        _stop(arrival, entry.account_no, entry.epoch, problem, data)
+
+
+def _paid(entry: LedgerEntry) -> int:
+    return sum(p.amount_nano for p in entry.postings if p.pool == Pool.PAID)
+
+
+def fold(arrival: Arrival, account_no: int, epoch: int) -> None:
+    """Bring the mirror as far as the kept entries reach without a gap."""
+    mirror = load(arrival.conn, account_no, epoch)
+    if mirror.stopped:
+        return
+    state, used = mirror.state, mirror.state.used
+    for row in _unverified(arrival.conn, state):
+        entry = entry_from(bytes(row.body))
+        if entry.seq != state.seq + 1:
+            break
+        problem = problem_of(state, entry)
+        if problem is not None:
+            _save(arrival, state, stopped=False)
+            _stop(arrival, account_no, epoch, problem, bytes(row.body))
+            break
+        state = apply(state, entry)
+        _verified(arrival.conn, state)
+    else:
+        _save(arrival, state, stopped=False)
+    _instruments_done(arrival, state, used)
+
+
+def _unverified(conn: Connection, state: LedgerState) -> list[Any]:
+    j = journal_entry.c
+    where = and_(j.shard == SHARD, j.account_no == state.account_no, j.epoch == state.epoch, j.seq > state.seq)
+    return list(conn.execute(select(j.body).where(where).order_by(j.seq)))
+
+
+def _verified(conn: Connection, state: LedgerState) -> None:
+    j = journal_entry.c
+    where = and_(j.shard == SHARD, j.account_no == state.account_no, j.epoch == state.epoch, j.seq == state.seq)
+    conn.execute(update(journal_entry).where(where).values(verified=True, balance_nano=state.balance_nano))
+
+
+def _instruments_done(arrival: Arrival, state: LedgerState, before: UsedWindow) -> None:
+    top = state.used.prefix + state.used.bitmap.bit_length()
+    for gseq in range(before.prefix + 1, top + 1):
+        if state.used.is_used(gseq) and not before.is_used(gseq):
+            ref = outbox.instrument_ref(state.account_no, state.epoch, gseq)
+            outbox.done(arrival.conn, "instrument", ref, arrival.now_ms)
+
+
+# ---- the mirror's row -----------------------------------------------------------------------------------------
+
+
+def load(conn: Connection, account_no: int, epoch: int) -> Mirror:
+    """The mirror of an account; a new one where nothing came yet."""
+    m = account_mirror.c
+    where = and_(m.shard == SHARD, m.account_no == account_no, m.epoch == epoch)
+    row = conn.execute(select(m.state, m.stopped).where(where).with_for_update()).first()
+    if row is None:
+        return Mirror(LedgerState(account_no, epoch), False)
+    return Mirror(_state_from(account_no, epoch, bytes(row.state)), row.stopped)
+
+
+def _save(arrival: Arrival, state: LedgerState, stopped: bool) -> None:
+    upsert(arrival.conn, account_mirror, {
+        "shard": SHARD, "account_no": state.account_no, "epoch": state.epoch, "dcu": arrival.dcu, "seq": state.seq,
+        "head": state.head, "balance_nano": state.balance_nano, "gseq_prefix": state.used.prefix, "state": _state_bytes(state),
+        "meter_no": state.meter_no, "register_wh": state.register_wh, "at_ms": state.at_ms, "stopped": stopped,
+        "updated_ms": arrival.now_ms,
+    })  # fmt: skip
+
+
+def _stop(arrival: Arrival, account_no: int, epoch: int, problem: Problem, body: bytes) -> None:
+    row = {"account_no": account_no, "epoch": epoch, "seq": problem.seq, "code": problem.code, "text": problem.text,
+           "body": body, "dcu": arrival.dcu, "at_ms": arrival.now_ms}  # fmt: skip
+    arrival.conn.execute(insert(ledger_problem).values(row))
+    _save(arrival, load(arrival.conn, account_no, epoch).state, stopped=True)
+
+
+def _state_bytes(state: LedgerState) -> bytes:
+    used = state.used
+    return cbor.dumps([state.seq, state.head, dict(state.pools), used.prefix, used.bitmap, state.meter_no, state.register_wh,
+                       state.opened_wh, state.at_ms])  # fmt: skip
+
+
+def _state_from(account_no: int, epoch: int, data: bytes) -> LedgerState:
+    seq, head, pools, prefix, bitmap, meter_no, register_wh, opened_wh, at_ms = cbor.loads(data)
+    used = UsedWindow(prefix, bitmap)
+    return LedgerState(account_no, epoch, seq, head, pools, used, meter_no, register_wh, opened_wh, at_ms)
+
+
+def account_heads(conn: Connection, dcu: str) -> tuple[AccountHead, ...]:
+    """What the mirrors of a DCU's accounts hold, for the welcome."""
+    m = account_mirror.c
+    rows = conn.execute(select(m.account_no, m.epoch, m.state).where(m.shard == SHARD, m.dcu == dcu).order_by(m.account_no))
+    states = [_state_from(row.account_no, row.epoch, bytes(row.state)) for row in rows]
+    return tuple(AccountHead(s.account_no, s.epoch, s.seq, s.head, s.used.prefix, s.used.bitmap & INT_MAX) for s in states)

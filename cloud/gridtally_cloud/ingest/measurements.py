@@ -1,0 +1,168 @@
+"""Entries with measured values and findings: intervals, readings, events, meter status, meters seen.
+
+* A value is taken only from the DCU that serves its meter; blocks and values that do not fit are set aside one by one,
+  the rest of the entry is stored (mdm.md B.2 row 0: quarantine the whole block).
+* Order-free: the newer of two statuses or latest readings wins by its own time, whatever arrives last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, insert, select, update
+
+from gridtally_cloud.ingest import poison
+from gridtally_cloud.ingest.arrival import Arrival
+from gridtally_cloud.store.base import SHARD
+from gridtally_cloud.store.db import insert_new, upsert
+from gridtally_cloud.store.intervals import ChannelRef, check_block, store_block
+from gridtally_cloud.store.tables import channel, event, meter, meter_seen, meter_status, reading, reading_latest, usage_point
+from gridtally_shared.contract.codec import encode
+from gridtally_shared.contract.messages import (
+    ChannelBlock,
+    EntryKind,
+    Event,
+    Intervals,
+    MeterSeen,
+    MeterStatus,
+    Readings,
+    Value,
+)
+from gridtally_shared.errors import ContractError
+from gridtally_shared.quantities import BY_CODE, Kind
+
+FUTURE_MS = 15 * 60_000
+"""A reading may be this far ahead of the cloud's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedMeter:
+    meter_no: int
+    dcu: str
+    usage_point_no: int | None
+    zone: str
+    installed_ms: int
+
+
+def served(arrival: Arrival, numbers: Iterable[int]) -> dict[int, ServedMeter]:
+    """The meters among `numbers` that this DCU serves."""
+    m, u = meter.c, usage_point.c
+    join = meter.outerjoin(usage_point, m.usage_point_no == u.usage_point_no)
+    query = select(m.meter_no, m.dcu, m.usage_point_no, u.zone, m.installed_ms).select_from(join)
+    rows = arrival.conn.execute(query.where(m.meter_no.in_(sorted(set(numbers))), m.dcu == arrival.dcu))
+    return {r.meter_no: ServedMeter(r.meter_no, r.dcu, r.usage_point_no, r.zone or "UTC", r.installed_ms) for r in rows}
+
+
+def _one(meters: dict[int, ServedMeter], meter_no: int, dcu: str) -> ServedMeter:
+    if meter_no not in meters:
+        raise ContractError(f"meter {meter_no} is not served by {dcu}")
+    return meters[meter_no]
+
+
+# ---- intervals ------------------------------------------------------------------------------------------------
+
+
+def take_intervals(arrival: Arrival, message: Intervals) -> None:
+    meters = served(arrival, (b.meter_no for b in message.blocks))
+    for block in message.blocks:
+        try:
+            known = _one(meters, block.meter_no, arrival.dcu)
+            check_block(block, arrival.now_ms, known.installed_ms)
+            store_block(arrival.conn, _channel(arrival.conn, known, block), block, arrival.now_ms)
+        except ContractError as error:
+            poison.set_aside_entry(arrival, EntryKind.INTERVALS, encode(Intervals((block,))), str(error))
+
+
+def _channel(conn: Connection, known: ServedMeter, block: ChannelBlock) -> ChannelRef:
+    """The channel of the block's usage point, made at its first value."""
+    quantity = BY_CODE.get(block.quantity)
+    if quantity is None or quantity.kind is not Kind.INTERVAL:
+        raise ContractError(f"meter {block.meter_no}: {block.quantity} is not an interval quantity")
+    if known.usage_point_no is None:
+        raise ContractError(f"meter {block.meter_no} has no usage point")
+    c = channel.c
+    key = (c.usage_point_no == known.usage_point_no, c.quantity == block.quantity, c.period_s == block.period_s)
+    number = conn.execute(select(c.channel_no).where(*key)).scalar_one_or_none()
+    if number is None:
+        row = {"usage_point_no": known.usage_point_no, "quantity": quantity.code, "unit": quantity.unit,
+               "direction": "export" if "export" in quantity.name else "import", "exponent": quantity.exponent,
+               "period_s": block.period_s}  # fmt: skip
+        number = conn.execute(insert(channel).values(row).returning(c.channel_no)).scalar_one()
+    return ChannelRef(number, quantity.unit, known.zone)
+
+
+# ---- readings -------------------------------------------------------------------------------------------------
+
+
+def take_readings(arrival: Arrival, message: Readings) -> None:
+    meters = served(arrival, (v.meter_no for v in message.values))
+    good: list[Value] = []
+    for value in message.values:
+        try:
+            _check_value(meters, value, arrival)
+            good.append(value)
+        except ContractError as error:
+            poison.set_aside_entry(arrival, EntryKind.READINGS, encode(Readings((value,))), str(error))
+    _store_values(arrival.conn, good)
+
+
+def _check_value(meters: dict[int, ServedMeter], value: Value, arrival: Arrival) -> None:
+    _one(meters, value.meter_no, arrival.dcu)
+    if value.quantity not in BY_CODE:
+        raise ContractError(f"meter {value.meter_no}: unknown quantity {value.quantity}")
+    if value.at_ms > arrival.now_ms + FUTURE_MS:
+        raise ContractError(f"meter {value.meter_no}: the reading lies in the future")
+
+
+def _store_values(conn: Connection, values: list[Value]) -> None:
+    rows = [{"shard": SHARD, "meter_no": v.meter_no, "quantity": v.quantity, "at_ms": v.at_ms, "value": v.value,
+             "quality": v.quality} for v in values]  # fmt: skip
+    insert_new(conn, reading, rows)
+    latest = _latest(conn, {v.meter_no for v in values})
+    for row in sorted(rows, key=lambda r: r["at_ms"]):
+        if row["at_ms"] >= latest.get((row["meter_no"], row["quantity"]), 0):
+            latest[row["meter_no"], row["quantity"]] = row["at_ms"]
+            upsert(conn, reading_latest, row)
+
+
+def _latest(conn: Connection, meters: set[int]) -> dict[tuple[int, int], int]:
+    r = reading_latest.c
+    query = select(r.meter_no, r.quantity, r.at_ms).where(r.shard == SHARD, r.meter_no.in_(sorted(meters)))
+    return {(row.meter_no, row.quantity): row.at_ms for row in conn.execute(query)}
+
+
+# ---- events, status, meters seen ------------------------------------------------------------------------------
+
+
+def take_event(arrival: Arrival, message: Event) -> None:
+    """Meter number 0 is the DCU itself. The same event again, also in a renewed stream, is one row."""
+    if message.meter_no:
+        _one(served(arrival, (message.meter_no,)), message.meter_no, arrival.dcu)
+    e = event.c
+    row: dict[str, Any] = {"shard": SHARD, "dcu": arrival.dcu, "meter_no": message.meter_no, "code": message.code,
+                           "at_ms": message.at_ms, "detail": message.detail}  # fmt: skip
+    known = select(e.event_no).where(*(e[name] == value for name, value in row.items()))
+    if arrival.conn.execute(known).first() is None:
+        arrival.conn.execute(insert(event).values(row | {"received_ms": arrival.now_ms}))
+
+
+def take_status(arrival: Arrival, message: MeterStatus) -> None:
+    _one(served(arrival, (message.meter_no,)), message.meter_no, arrival.dcu)
+    s = meter_status.c
+    known = select(s.at_ms).where(s.shard == SHARD, s.meter_no == message.meter_no)
+    if (arrival.conn.execute(known).scalar_one_or_none() or 0) <= message.at_ms:
+        row = {"shard": SHARD, "meter_no": message.meter_no, "at_ms": message.at_ms, "answering": message.answering,
+               "switch": message.switch, "clock_offset_ms": message.clock_offset_ms, "received_ms": arrival.now_ms}  # fmt: skip
+        upsert(arrival.conn, meter_status, row)
+
+
+def take_seen(arrival: Arrival, message: MeterSeen) -> None:
+    """A proposal for a person: this serial answers on that line."""
+    row = {"dcu": arrival.dcu, "serial": message.serial, "line": message.line, "driver": message.driver,
+           "address": message.address, "last_seen_ms": message.at_ms}  # fmt: skip
+    insert_new(arrival.conn, meter_seen, [row | {"first_seen_ms": message.at_ms, "state": "proposed"}])
+    s = meter_seen.c
+    where = and_(s.dcu == arrival.dcu, s.serial == message.serial, s.last_seen_ms < message.at_ms)
+    arrival.conn.execute(update(meter_seen).where(where).values(row))
