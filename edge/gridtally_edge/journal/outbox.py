@@ -45,7 +45,7 @@ class Outbox:
     )
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._db = connection
+        self._db = self.connection = connection
         self.stream_id: bytes = connection.execute("SELECT stream_id FROM outbox_stream").fetchone()[0]
 
     def append(self, kind: EntryKind, message: Any, lane: Lane, now_ms: int) -> int:

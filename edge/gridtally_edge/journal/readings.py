@@ -30,6 +30,7 @@ STATUS_EVERY_MS = MS_PER_HOUR
 VALUES_PER_ENTRY = 500
 KEEP_SAMPLES_MS = 60 * MS_PER_DAY
 KEEP_INTERVALS_MS = 400 * MS_PER_DAY
+UNUSABLE = Quality.MISSING | Quality.COMM_ERROR | Quality.METER_INVALID
 REGISTER_WENT_BACK = BY_NAME["register_went_back"].code
 
 
@@ -195,8 +196,9 @@ class _Sweep:
         if not update.forms_intervals:
             return update.intervals, update.state.mark_ms
         mark_ms = update.state.mark_ms
-        last_ms = max((r.at_ms for r in update.readings), default=0)
-        registers = sorted({r.quantity for r in update.readings} & INTERVAL_OF_REGISTER.keys())
+        usable = [r for r in update.readings if r.quantity in INTERVAL_OF_REGISTER and not r.quality & UNUSABLE]
+        last_ms = max((r.at_ms for r in usable), default=0)
+        registers = sorted({r.quantity for r in usable})
         if not registers:
             return (), mark_ms
         if mark_ms is None:
@@ -209,9 +211,11 @@ class _Sweep:
         return tuple(formed), until_ms
 
     def _samples(self, meter_no: int, register: int, mark_ms: int) -> Samples:
-        query = """SELECT at_ms, value FROM sample WHERE meter_no = ?1 AND quantity = ?2 AND at_ms >= coalesce(
-            (SELECT max(at_ms) FROM sample WHERE meter_no = ?1 AND quantity = ?2 AND at_ms <= ?3), ?3) ORDER BY at_ms"""
-        rows = self._db.execute(query, (meter_no, register, mark_ms)).fetchall()
+        query = """WITH usable AS (
+                SELECT at_ms, value FROM sample WHERE meter_no = ? AND quantity = ? AND quality & ? = 0)
+            SELECT at_ms, value FROM usable
+            WHERE at_ms >= coalesce((SELECT max(at_ms) FROM usable WHERE at_ms <= ?), ?) ORDER BY at_ms"""
+        rows = self._db.execute(query, (meter_no, register, int(UNUSABLE), mark_ms, mark_ms)).fetchall()
         return Samples(register, [row[0] for row in rows], [row[1] for row in rows])
 
     def _store_intervals(self, update: MeterUpdate, intervals: tuple[Reading, ...]) -> tuple[Reading, ...]:

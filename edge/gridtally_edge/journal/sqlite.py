@@ -57,6 +57,16 @@ def open_store(path: Path, store: Store) -> sqlite3.Connection:
     return connection
 
 
+def ready_store(path: Path, store: Store, store_reference: str) -> sqlite3.Connection:
+    """`open_store`, after bringing a missing or old file up to date in a child process. Raises ConfigError."""
+    try:
+        return open_store(path, store)
+    except ConfigError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        migrate_in_child(path, store_reference)
+        return open_store(path, store)
+
+
 def open_reader(path: Path, store: Store) -> sqlite3.Connection:
     """A read-only connection for another process (display, status, ledger)."""
     connection = _connect(f"file:{path.resolve()}?mode=ro", path)

@@ -30,13 +30,14 @@ class Fault(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PollRequest:
-    """What to ask. An empty `serial` accepts whoever answers (the meter is not bound yet). `spans` are ranges of the load
-    profile, `events_after_ms` None leaves the event log alone."""
+    """What to ask. An empty `serial` accepts whoever answers (the meter is not bound yet). `spans` are the ranges of the load
+    profile to read; once all are answered, everything in `covers` is known. `events_after_ms` None leaves the log alone."""
 
     serial: str = ""
     instant: bool = True
     switch: bool = True
     spans: tuple[Span, ...] = ()
+    covers: Span | None = None
     events_after_ms: int | None = None
     clock: bool = False
 

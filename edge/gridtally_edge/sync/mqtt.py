@@ -191,13 +191,14 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(tls.ca_file))
         context.load_cert_chain(tls.certificate_file, tls.key_file)
     except ssl.SSLError as error:
-        raise ConfigError("broker.certificate_file", str(tls.certificate_file), f"certificate and key do not fit: {error}") from None
+        remedy = f"certificate, key and CA do not fit: {error}"
+        raise ConfigError("broker.certificate_file", str(tls.certificate_file), remedy) from None
     return context
 
 
 def _connect_properties() -> Properties:
     from paho.mqtt.packettypes import PacketTypes
 
-    properties = Properties(PacketTypes.CONNECT)
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = 0
     return properties

@@ -1,0 +1,239 @@
+"""The bootstrap configuration: what the agent must know before the cloud can tell it anything. One TOML file.
+
+* The tables below are all there is: name, type, default, unit and a sentence. `--show-config` prints them with the values
+  in force; an unknown key, a wrong type or a missing value is a ConfigError that says what to write.
+* Paths may be relative to the file's folder. Everything else of the installation (meters of the cloud, accounts, tariffs)
+  comes as signed configuration; meters found on the lines are in the registry (registry.py).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gridtally_edge.sync.mqtt import BrokerAddress, Tls
+from gridtally_edge.transports.settings import Echo, LineSettings, Speed
+from gridtally_shared.errors import ConfigError
+
+REQUIRED = object()
+CONFIG_NAME = "dcu.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """`default` REQUIRED means that the file must name it."""
+
+    name: str
+    kind: type
+    default: Any
+    unit: str
+    sentence: str
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("dcu", str, REQUIRED, "", "Name of this concentrator: the CN of its certificate and its place in every topic."),
+    Setting("data_dir", str, "data", "path", "Folder of the stores readings.db and money.db, the registry and status.json."),
+    Setting("command_key_file", str, "command-key.pub", "path", "Public Ed25519 key of the cloud, 32 bytes or 64 hex digits."),
+    Setting("virtual_clock_file", str, "", "path", "Shared virtual clock of a demonstration; empty for the machine's own time."),
+    Setting("log_level", str, "info", "", "debug, info, warning or error."),
+    Setting("broker.host", str, "127.0.0.1", "", "Name or address of the MQTT 5 broker."),
+    Setting("broker.port", int, 8883, "", "Port of the broker."),
+    Setting("broker.ca_file", str, "", "path", "CA of the broker's certificate; empty for a connection without TLS on loopback."),
+    Setting("broker.certificate_file", str, "", "path", "This concentrator's certificate."),
+    Setting("broker.key_file", str, "", "path", "Its private key."),
+    Setting("display.host", str, "127.0.0.1", "", "Address the local display page listens on."),
+    Setting("display.port", int, 8470, "", "Port of the local display page."),
+)
+
+LINE_SETTINGS: tuple[Setting, ...] = (
+    Setting("name", str, REQUIRED, "", "Short name of the line, used in the registry and in messages."),
+    Setting("device", str, REQUIRED, "", "Serial device, best below /dev/serial/by-id/, or tcp://host:port."),
+    Setting("baud", int, 9600, "bit/s", "Speed of the line; a meter's own speed may differ."),
+    Setting("data_bits", int, 8, "", "7 or 8."),
+    Setting("parity", str, "N", "", "N, E or O."),
+    Setting("stop_bits", int, 1, "", "1 or 2."),
+    Setting("echo", str, "auto", "", "Whether the adapter hears its own request: auto, on or off."),
+    Setting("gap_ms", float, 0.0, "ms", "Extra silence before each request; 0 keeps 3.5 characters."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeConfig:
+    """The checked configuration. Paths are absolute."""
+
+    dcu: str
+    data_dir: Path
+    command_key_file: Path
+    virtual_clock_file: str
+    log_level: str
+    broker: BrokerAddress
+    display_host: str
+    display_port: int
+    lines: tuple[LineSettings, ...]
+
+    @property
+    def status_file(self) -> Path:
+        return self.data_dir / "status.json"
+
+    @property
+    def registry_file(self) -> Path:
+        return self.data_dir / "registry.json"
+
+    def command_keys(self) -> dict[bytes, bytes]:
+        """Key id -> public key of whoever may sign for this DCU. Raises ConfigError."""
+        from gridtally_shared.signing import key_id_of
+
+        public = read_public_key(self.command_key_file)
+        return {key_id_of(public): public}
+
+
+def load_config(path: Path) -> EdgeConfig:
+    """Read and check the file. Raises ConfigError."""
+    raw = _read_toml(path)
+    lines = raw.pop("line", [])
+    values = _checked(_flattened(raw), SETTINGS, "")
+    base = path.resolve().parent
+    return EdgeConfig(
+        dcu=_topic_name(values["dcu"]),
+        data_dir=base / values["data_dir"],
+        command_key_file=base / values["command_key_file"],
+        virtual_clock_file=str(base / values["virtual_clock_file"]) if values["virtual_clock_file"] else "",
+        log_level=_one_of("log_level", values["log_level"], ("debug", "info", "warning", "error")),
+        broker=_broker(values, base),
+        display_host=values["display.host"],
+        display_port=_port("display.port", values["display.port"]),
+        lines=tuple(_lines(lines)),
+    )
+
+
+def describe(path: Path) -> Iterator[tuple[str, Any, str, str, str]]:
+    """Rows of (name, value in force, unit, 'set' or 'default', sentence) for --show-config."""
+    load_config(path)
+    raw = _read_toml(path)
+    lines = raw.pop("line", [])
+    given = _flattened(raw)
+    for setting in SETTINGS:
+        yield _row(setting.name, setting, given)
+    for number, line in enumerate(lines):
+        for setting in LINE_SETTINGS:
+            yield _row(f"line[{number}].{setting.name}", setting, line)
+
+
+def read_public_key(path: Path) -> bytes:
+    """32 bytes, raw or as hexadecimal digits. Raises ConfigError."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        remedy = f"{error.strerror}; copy the cloud's public command key there (gridtally-mdm prints its place)"
+        raise ConfigError("command_key_file", str(path), remedy) from None
+    if len(data) == 32:
+        return data
+    try:
+        key = bytes.fromhex(data.decode("ascii").strip())
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise ConfigError("command_key_file", str(path), "the file must hold an Ed25519 public key: 32 bytes or 64 hex digits")
+    return key
+
+
+def _row(name: str, setting: Setting, given: Mapping[str, Any]) -> tuple[str, Any, str, str, str]:
+    origin = "set" if setting.name in given else "default"
+    return name, given.get(setting.name, setting.default), setting.unit, origin, setting.sentence
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError("--config", str(path), f"{error.strerror}; 'gridtally-dcu init --help' shows how to make one") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError("--config", str(path), f"this is not a TOML file: {error}") from None
+
+
+def _flattened(raw: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in raw.items():
+        if isinstance(value, dict):
+            flat.update({f"{key}.{inner}": v for inner, v in value.items()})
+        else:
+            flat[key] = value
+    return flat
+
+
+def _checked(given: Mapping[str, Any], settings: tuple[Setting, ...], prefix: str) -> dict[str, Any]:
+    known = {s.name for s in settings}
+    for key, value in given.items():
+        if key not in known:
+            raise ConfigError(prefix + key, value, f"there is no such setting; known are {', '.join(sorted(known))}")
+    return {s.name: _value(s, given, prefix) for s in settings}
+
+
+def _value(setting: Setting, given: Mapping[str, Any], prefix: str) -> Any:
+    if setting.name not in given:
+        if setting.default is REQUIRED:
+            raise ConfigError(prefix + setting.name, None, f"it is missing. {setting.sentence}")
+        return setting.default
+    value = given[setting.name]
+    if setting.kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not setting.kind:
+        names = {str: 'text in quotes "..."', int: "a whole number", float: "a number"}
+        raise ConfigError(prefix + setting.name, value, f"write {names[setting.kind]}. {setting.sentence}")
+    return value
+
+
+def _broker(values: Mapping[str, Any], base: Path) -> BrokerAddress:
+    files = {key: values[f"broker.{key}"] for key in ("ca_file", "certificate_file", "key_file")}
+    port = _port("broker.port", values["broker.port"])
+    if not any(files.values()):
+        return BrokerAddress(values["broker.host"], port)
+    for key, value in files.items():
+        if not value:
+            raise ConfigError(f"broker.{key}", value, "TLS needs all three files: ca_file, certificate_file and key_file")
+    return BrokerAddress(values["broker.host"], port, Tls(*(base / value for value in files.values())))
+
+
+def _lines(rows: Any) -> Iterator[LineSettings]:
+    if not isinstance(rows, list):
+        raise ConfigError("line", rows, "write each line as a table [[line]]")
+    seen: set[str] = set()
+    for number, row in enumerate(rows):
+        values = _checked(row, LINE_SETTINGS, f"line[{number}].")
+        if values["name"] in seen:
+            raise ConfigError(f"line[{number}].name", values["name"], "two lines have this name; give each its own")
+        seen.add(values["name"])
+        yield line_settings(values)
+
+
+def line_settings(values: Mapping[str, Any]) -> LineSettings:
+    """A line from checked values of LINE_SETTINGS. Raises ConfigError."""
+    echo = _one_of("line.echo", values["echo"], tuple(e.value for e in Echo))
+    speed = Speed(values["baud"], values["data_bits"], values["parity"], values["stop_bits"])
+    return LineSettings(values["name"], values["device"], speed, Echo(echo), values["gap_ms"])
+
+
+def line_values(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of LINE_SETTINGS with the defaults filled in. Raises ConfigError."""
+    return _checked(given, LINE_SETTINGS, "line.")
+
+
+def _topic_name(value: str) -> str:
+    if not value or any(c in value for c in "/+#$ "):
+        raise ConfigError("dcu", value, "use letters, digits, '-' and '_' only, for example dcu-1")
+    return value
+
+
+def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise ConfigError(key, value, f"write one of {', '.join(allowed)}")
+    return value
+
+
+def _port(key: str, value: int) -> int:
+    if not 0 < value < 65_536:
+        raise ConfigError(key, value, "write a port number from 1 to 65535")
+    return value
