@@ -134,6 +134,7 @@ cdef struct Parts:
     Py_ssize_t used
     Slot* slots
     uint32_t mask
+    int shift                  # 32 - bits of the mask
     Py_ssize_t meters
     int64_t outside
 
@@ -272,19 +273,20 @@ cdef int _more_slots(Parts* p) noexcept nogil:
     memset(slots, 0xFF, size * sizeof(Slot))
     for old in range(p.mask + 1):
         if p.slots[old].part >= 0:
-            index = _hash(p.slots[old].meter) & (size - 1)
+            index = _hash(p.slots[old].meter, p.shift - 1)
             while slots[index].part >= 0:
                 index = (index + 1) & (size - 1)
             slots[index] = p.slots[old]
     free(p.slots)
     p.slots = slots
     p.mask = size - 1
+    p.shift -= 1
     return DONE
 
 
-cdef inline uint32_t _hash(int32_t meter) noexcept nogil:
-    cdef uint32_t h = <uint32_t> meter * <uint32_t> 0x9E3779B1
-    return h ^ (h >> 15)
+cdef inline uint32_t _hash(int32_t meter, int shift) noexcept nogil:
+    """Golden section: numbers in a row, as meters have, hardly ever meet."""
+    return (<uint32_t> meter * <uint32_t> 0x9E3779B1) >> shift
 
 
 cdef int _new_part(Parts* p, uint32_t index, int32_t meter, int64_t start) noexcept nogil:
@@ -324,7 +326,7 @@ cdef int _any_rows(const int32_t* meters, const int64_t* at, const value_t* valu
             continue
         meter = meters[i]
         value = values[i]
-        index = _hash(meter) & p.mask
+        index = _hash(meter, p.shift)
         while p.slots[index].meter != meter and p.slots[index].part >= 0:
             index = (index + 1) & p.mask
         if GT_LIKELY(p.slots[index].part >= 0):
@@ -339,7 +341,7 @@ cdef int _any_rows(const int32_t* meters, const int64_t* at, const value_t* valu
                 if GT_LIKELY(after >= part.last_after):
                     part.last_after = after
                     cells[4] = value
-                if not GT_LIKELY(after >= part.first_after):
+                elif after < part.first_after:
                     part.first_after = after
                     cells[3] = value
                 continue
@@ -366,10 +368,9 @@ cdef int _by_start(const void* a, const void* b) noexcept nogil:
     return (x.part > y.part) - (x.part < y.part)
 
 
-cdef int _order(Parts* p, Place* places, Slot* names, int32_t* ends) noexcept nogil:
-    """Fills `places` with all parts in order of (meter, start, arrival)."""
-    cdef Py_ssize_t i, count = 0, first
-    cdef uint32_t index
+cdef int _order(Parts* p, int32_t* order, Slot* names, int32_t* ends) noexcept nogil:
+    """Fills `order` with the numbers of all parts in order of (meter, start, arrival)."""
+    cdef Py_ssize_t i, count = 0
     cdef int32_t rank
     for i in range(<Py_ssize_t> p.mask + 1):
         if p.slots[i].part >= 0:
@@ -379,40 +380,51 @@ cdef int _order(Parts* p, Place* places, Slot* names, int32_t* ends) noexcept no
     qsort(names, count, sizeof(Slot), _by_meter)
     for i in range(count):
         p.slots[names[i].part].part = <int32_t> i               # from here on: the rank of the meter
-        ends[i] = 0
+    memset(ends, 0, (count + 1) * sizeof(int32_t))
+    for i in range(p.used):
+        ends[_rank(p, p.parts[i].meter) + 1] += 1
+    for i in range(count):
+        ends[i + 1] += ends[i]
     for i in range(p.used):
         rank = _rank(p, p.parts[i].meter)
+        order[ends[rank]] = <int32_t> i
         ends[rank] += 1
-    for i in range(1, count):
-        ends[i] += ends[i - 1]
-    for i in range(p.used - 1, -1, -1):
-        rank = _rank(p, p.parts[i].meter)
-        ends[rank] -= 1
-        places[ends[rank]].start = p.parts[i].start
-        places[ends[rank]].part = <int32_t> i
-    first = 0
-    for rank in range(<int32_t> count):                         # ends[rank] is now the begin of the meter
-        first = ends[rank]
-        _sort_places(places + first, (ends[rank + 1] if rank + 1 < count else p.used) - first)
+    for i in range(count):                                      # ends[i] is now the end of meter i
+        if _sort_meter(p, order, ends[i - 1] if i else 0, ends[i]):
+            return NO_MEMORY
     return DONE
 
 
 cdef inline int32_t _rank(Parts* p, int32_t meter) noexcept nogil:
-    cdef uint32_t index = _hash(meter) & p.mask
+    cdef uint32_t index = _hash(meter, p.shift)
     while p.slots[index].meter != meter or p.slots[index].part < 0:
         index = (index + 1) & p.mask
     return p.slots[index].part
 
 
-cdef void _sort_places(Place* places, Py_ssize_t count) noexcept nogil:
+cdef int _sort_meter(Parts* p, int32_t* order, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """Parts [begin, end) of one meter by (start, arrival); most often they are."""
     cdef Py_ssize_t i
-    for i in range(1, count):
-        if places[i].start <= places[i - 1].start:
-            qsort(places, count, sizeof(Place), _by_start)
-            return
+    cdef Place* places
+    for i in range(begin + 1, end):
+        if p.parts[order[i]].start < p.parts[order[i - 1]].start:
+            break
+    else:
+        return DONE
+    places = <Place*> malloc((end - begin) * sizeof(Place))
+    if places == NULL:
+        return NO_MEMORY
+    for i in range(begin, end):
+        places[i - begin].start = p.parts[order[i]].start
+        places[i - begin].part = order[i]
+    qsort(places, end - begin, sizeof(Place), _by_start)
+    for i in range(begin, end):
+        order[i] = places[i - begin].part
+    free(places)
+    return DONE
 
 
-cdef int _merge(Parts* p, const Place* places, Rows* out, value_t kind) noexcept nogil:
+cdef int _merge(Parts* p, const int32_t* order, Rows* out, value_t kind) noexcept nogil:
     """Parts of one meter and interval become one row. `out` has room for all."""
     cdef Py_ssize_t i
     cdef Part part
@@ -421,10 +433,10 @@ cdef int _merge(Parts* p, const Place* places, Rows* out, value_t kind) noexcept
     cdef value_t* more
     i = 0
     while i < p.used:
-        part = p.parts[places[i].part]
+        part = p.parts[order[i]]
         i += 1
-        while i < p.used and places[i].start == part.start and p.parts[places[i].part].meter == part.meter:
-            other = p.parts + places[i].part
+        while i < p.used and p.parts[order[i]].start == part.start and p.parts[order[i]].meter == part.meter:
+            other = p.parts + order[i]
             more = <value_t*> other.cells
             part.count += other.count
             cells[0] += more[0]
@@ -446,13 +458,14 @@ cdef int _merge(Parts* p, const Place* places, Rows* out, value_t kind) noexcept
 cdef int _arrival(const int32_t* meters, const int64_t* at, const value_t* values, Py_ssize_t rows,
                   int64_t start, int64_t period, int64_t end, _Result result, int64_t* outside) except -1:
     cdef Parts p
-    cdef Place* places = NULL
+    cdef int32_t* order = NULL
     cdef Slot* names = NULL
     cdef int32_t* ends = NULL
     cdef int state = NO_MEMORY
     memset(&p, 0, sizeof(p))
     p.room = rows // 16 + 64
     p.mask = 1023
+    p.shift = 22
     try:
         p.parts = <Part*> malloc(p.room * sizeof(Part))
         p.slots = <Slot*> malloc(1024 * sizeof(Slot))
@@ -461,16 +474,17 @@ cdef int _arrival(const int32_t* meters, const int64_t* at, const value_t* value
             with nogil:
                 state = _any_rows[value_t](meters, at, values, rows, start, period, end, &p)
         if state == DONE:
-            places = <Place*> malloc((p.used + 1) * sizeof(Place))
+            order = <int32_t*> malloc((p.used + 1) * sizeof(int32_t))
             names = <Slot*> malloc((p.meters + 1) * sizeof(Slot))
             ends = <int32_t*> malloc((p.meters + 1) * sizeof(int32_t))
-            if places == NULL or names == NULL or ends == NULL:
+            if order == NULL or names == NULL or ends == NULL:
                 raise MemoryError
             result.rows.used = 0
             result.resize(p.used)
             with nogil:
-                _order(&p, places, names, ends)
-                state = _merge[value_t](&p, places, &result.rows, 0)
+                state = _order(&p, order, names, ends)
+                if state == DONE:
+                    state = _merge[value_t](&p, order, &result.rows, 0)
         if state == NO_MEMORY:
             raise MemoryError
         outside[0] = p.outside
@@ -478,7 +492,7 @@ cdef int _arrival(const int32_t* meters, const int64_t* at, const value_t* value
     finally:
         free(p.parts)
         free(p.slots)
-        free(places)
+        free(order)
         free(names)
         free(ends)
 
@@ -540,7 +554,7 @@ cdef struct Settings:
 
 cdef inline int64_t _movement(const Settings* s, int64_t before, int64_t after, int64_t elapsed, int* flag) noexcept nogil:
     """The energy of one step; a refused one gives 0 and RESET."""
-    cdef int64_t moved, seconds
+    cdef int64_t moved
     flag[0] = 0
     if after < before:
         flag[0] = RESET
@@ -558,14 +572,20 @@ cdef inline int64_t _movement(const Settings* s, int64_t before, int64_t after, 
     if moved > MAX_STEP_WH:
         flag[0] = RESET
         return 0
-    if s.max_power:
-        seconds = elapsed // 1000 + 1
-        if seconds > <int64_t> 1 << 31:
-            seconds = <int64_t> 1 << 31
-        if (moved - s.resolution) * 3600 > s.max_power * seconds:
-            flag[0] = RESET
-            return 0
+    if s.max_power and not _power_allows(s, moved, elapsed):
+        flag[0] = RESET
+        return 0
     return moved
+
+
+cdef inline bint _power_allows(const Settings* s, int64_t moved, int64_t elapsed) noexcept nogil:
+    cdef int64_t seconds
+    if elapsed < <int64_t> 1 << 31:
+        return (moved - s.resolution) * 3_600_000 <= s.max_power * (elapsed + 1000)
+    seconds = elapsed // 1000 + 1
+    if seconds > <int64_t> 1 << 31:
+        seconds = <int64_t> 1 << 31
+    return (moved - s.resolution) * 3600 <= s.max_power * seconds
 
 
 cdef int64_t _long_share(int64_t moved, int64_t part, int64_t whole) noexcept nogil:
@@ -605,14 +625,29 @@ cdef Py_ssize_t _one_meter(const Settings* s, const int64_t* at, const int64_t* 
     cdef int64_t t0, t1, moved, booked, share
     cdef int seen = 0, flag
     cdef bint counts
-    cdef Py_ssize_t row, index = 0
-    t1 = at[0] if rows else 0
-    for row in range(1, rows):
-        t0 = t1
+    cdef Py_ssize_t row = 1, index = 0
+    # The plain step: inside the interval, neither long nor too large. All else takes the long way below.
+    cdef uint64_t plain_gap = <uint64_t> (s.max_gap if s.max_gap < <int64_t> 1 << 31 else (<int64_t> 1 << 31) - 1)
+    cdef int64_t power = s.max_power, forgiven = s.resolution if s.max_power else MAX_STEP_WH
+    cdef uint64_t plain_step = <uint64_t> MAX_STEP_WH
+    while row < rows and at[row] <= s.start:
+        if at[row] < at[row - 1]:
+            return row
+        row += 1
+    t0 = at[row - 1] if rows else 0
+    for row in range(row, rows):
         t1 = at[row]
+        moved = <int64_t> (<uint64_t> register[row] - <uint64_t> register[row - 1])
+        if GT_LIKELY(t1 <= high and t0 >= low and <uint64_t> (t1 - t0) <= plain_gap and <uint64_t> moved <= plain_step
+                     and (moved - forgiven) * 3_600_000 <= power * (t1 - t0 + 1000) and index < s.n):
+            energy += moved
+            covered += t1 - t0
+            t0 = t1
+            continue
         if t1 < t0:
             return row
-        if t1 <= s.start or index == s.n:
+        if index == s.n:
+            t0 = t1
             continue
         moved = _movement(s, register[row - 1], register[row], t1 - t0, &flag)
         counts = flag != RESET and t1 - t0 <= s.max_gap
@@ -638,6 +673,7 @@ cdef Py_ssize_t _one_meter(const Settings* s, const int64_t* at, const int64_t* 
         seen |= flag
         if counts:
             covered += t1 - (t0 if t0 > low else low)
+        t0 = t1
     while index < s.n:
         energy_wh[index] = energy
         flags[index] = <uint16_t> (seen | _coverage_flag(covered, s.period))
@@ -697,6 +733,22 @@ cdef Py_ssize_t _count_meters(const int32_t* meters, Py_ssize_t rows, Py_ssize_t
     return count
 
 
+cdef Py_ssize_t _end_of_meter(const int32_t* meters, Py_ssize_t begin, Py_ssize_t rows) noexcept nogil:
+    """The first row after the meter of row `begin`; the column is in order."""
+    cdef Py_ssize_t step = 1, low = begin, high, middle
+    while begin + step < rows and meters[begin + step] == meters[begin]:
+        low = begin + step
+        step *= 2
+    high = begin + step if begin + step < rows else rows
+    while high - low > 1:
+        middle = low + (high - low) // 2
+        if meters[middle] == meters[begin]:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
 def register_intervals_many(meters, at_ms, register_wh, start_ms, period_ms, n, max_gap_ms, *, rollover_wh=0,
                             max_power_w=0, resolution_wh=1):
     """`register_intervals` for rows of many meters, sorted by (meter, at_ms)."""
@@ -723,10 +775,7 @@ def register_intervals_many(meters, at_ms, register_wh, start_ms, period_ms, n, 
     cdef array.array energy_wh = array.clone(INT64, count * s.n, False)
     cdef array.array flags = array.clone(UINT16, count * s.n, False)
     for index in range(count):
-        end = begin
-        with nogil:
-            while end < rows and names[end] == names[begin]:
-                end += 1
+        end = _end_of_meter(names, begin, rows)
         _check_meter(at + begin, end - begin)
         with nogil:
             bad = _one_meter(&s, at + begin, register + begin, end - begin,

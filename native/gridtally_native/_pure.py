@@ -198,11 +198,16 @@ class _Grid:
                 return 0, RESET
         if moved > MAX_STEP_WH:
             return 0, RESET
-        if self.max_power_w:
-            seconds = min(elapsed_ms // 1000 + 1, 2**31)
-            if (moved - self.resolution_wh) * 3600 > self.max_power_w * seconds:
-                return 0, RESET
+        if self.max_power_w and not self.power_allows(moved, elapsed_ms):
+            return 0, RESET
         return moved, flag
+
+    def power_allows(self, moved_wh: int, elapsed_ms: int) -> bool:
+        """One second and one resolution of the register are forgiven; beyond 2**31 ms whole seconds are enough."""
+        moved_wh -= self.resolution_wh
+        if elapsed_ms < 2**31:
+            return moved_wh * 3_600_000 <= self.max_power_w * (elapsed_ms + 1000)
+        return moved_wh * 3600 <= self.max_power_w * min(elapsed_ms // 1000 + 1, 2**31)
 
 
 def register_intervals(
