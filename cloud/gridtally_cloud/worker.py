@@ -47,7 +47,8 @@ class Job:
 
 
 def subscriptions(group: str) -> tuple[str, ...]:
-    return tuple(channels.BY_NAME[name].wildcard(group) for name in UP_CHANNELS)
+    """One share group a channel: the embedded broker loses messages when one group has several filters."""
+    return tuple(channels.BY_NAME[name].wildcard(f"{group}-{name}") for name in UP_CHANNELS)
 
 
 class Worker:
@@ -113,7 +114,14 @@ class Worker:
     def take(self, message: Received) -> None:
         """Commit one message, then publish its answers. An answer the broker does not take is made again when the edge
         sends again."""
-        for answer in self._ingest.handle(message.topic, message.payload, self._clock.now_ms()):
+        try:
+            answers = self._ingest.handle(message.topic, message.payload, self._clock.now_ms())
+        except OperationalError:
+            raise
+        except Exception:
+            log.exception("a message could not be taken in; no receipt, the edge sends again", extra={"topic": message.topic})
+            return
+        for answer in answers:
             self.link.publish(answer.topic, answer.payload)
 
     def _run_if_due(self, job: Job) -> None:

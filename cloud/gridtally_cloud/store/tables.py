@@ -235,6 +235,7 @@ poison = Table(
     Column("kind", Integer),
     Column("reason", Text, nullable=False),
     Column("payload", Blob, nullable=False),
+    Column("payload_bytes", Integer, nullable=False),
     Column("digest", Blob, nullable=False, unique=True),  # the same message again only counts up
     Column("times", Integer, nullable=False, default=1),
     Column("at_ms", Ms, nullable=False),
