@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from gridtally_edge.drivers.model import MeterPort, Now, Reading, SwitchState
 from gridtally_edge.prepay.events import RunSwitch, SwitchOutcome, SwitchResult
 from gridtally_edge.protocols.conversation import Conversation
-from gridtally_shared.errors import GridtallyError, LinkDown, MeterFault
+from gridtally_shared.errors import GridtallyError, LinkDown, MeterFault, RefusedCommand
 from gridtally_shared.quality import Quality
 from gridtally_shared.quantities import ENERGY_IMPORT
 
@@ -41,6 +41,9 @@ def switch_conversation(port: MeterPort, now: Now, order: RunSwitch) -> Conversa
     seen = _Seen(SwitchOutcome(SwitchResult.NO_ANSWER, "", SwitchState.UNKNOWN, SwitchState.UNKNOWN, False, now()))
     try:
         yield from port.open()
+    except GridtallyError as error:
+        return replace(seen.outcome, result=_result_of(error, False), fault=str(error), at_ms=now())
+    try:
         yield from _act(port, now, order, seen)
     except GridtallyError as error:
         seen.note(result=_result_of(error, seen.outcome.sent), fault=str(error))
@@ -106,7 +109,8 @@ def _read_back(port: MeterPort, close: bool, seen: _Seen) -> Conversation[None]:
 def _result_of(error: GridtallyError, sent: bool) -> SwitchResult:
     if sent:
         return SwitchResult.UNKNOWN
-    return SwitchResult.NO_ANSWER if isinstance(error, LinkDown) else SwitchResult.METER_FAULT
+    kinds = {LinkDown: SwitchResult.NO_ANSWER, RefusedCommand: SwitchResult.NOT_FITTED}
+    return next((result for kind, result in kinds.items() if isinstance(error, kind)), SwitchResult.METER_FAULT)
 
 
 def _farewell(port: MeterPort, seen: _Seen) -> Conversation[None]:
