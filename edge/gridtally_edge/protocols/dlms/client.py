@@ -1,7 +1,8 @@
 """A DLMS client as conversations: associate, get (with blocks and lists), set, act, release (IEC 62056-5-3).
 
 * The association is dropped before an error goes on to the caller: the meter is never left half open. A refusal by
-  the meter (`AccessDenied`) is an answer and leaves the association as it is.
+  the meter (`AccessDenied`) is an answer and leaves the association as it is. A caller that goes on after an error
+  (another object may be sound) gets a new association with its next request, until it calls `close`.
 * Every loop has an end: blocks are counted and a long value is at most `MAX_VALUE` octets.
 * Tolerated: octets behind an answer's value, a meter that does not answer RLRQ, an empty UA.
 """
@@ -88,24 +89,20 @@ class DlmsClient:
     login: Login = Login()
     max_pdu: int = 0xFFFF
     agreed: InitiateResponse | None = field(default=None, init=False)
+    _session: bool = field(default=False, init=False)
     _linked: bool = field(default=False, init=False)
     _invoke: int = field(default=0, init=False)
 
     def open(self) -> Conversation[None]:
         """Link and association. Raises LinkDown, or MeterFault where the meter refuses us."""
-        yield from self.link.connect()
-        self._linked = True
-        yield from self._guarded(self._associate())
+        self._session = False
+        yield from self._guarded(self._connect())
+        self._session = True
 
     def close(self) -> Conversation[None]:
         """Drop the link, which ends the association; safe to call at any time."""
-        if not self._linked:
-            return
-        self._linked, self.agreed = False, None
-        try:
-            yield from self.link.disconnect()
-        except LinkDown:
-            return
+        self._session = False
+        yield from self._drop()
 
     def get(self, attribute: Attribute, selector: Selector | None = None) -> Conversation[Data]:
         """The attribute's value, however many blocks it takes. Raises AccessDenied, MeterFault or LinkDown."""
@@ -122,6 +119,20 @@ class DlmsClient:
     def act(self, method: Attribute, parameters: Data) -> Conversation[Data | None]:
         """Run a method and return what it gave back. Raises AccessDenied, MeterFault or LinkDown."""
         return (yield from self._guarded(self._act(method, parameters)))
+
+    def _connect(self) -> Conversation[None]:
+        yield from self.link.connect()
+        self._linked = True
+        yield from self._associate()
+
+    def _drop(self) -> Conversation[None]:
+        if not self._linked:
+            return
+        self._linked, self.agreed = False, None
+        try:
+            yield from self.link.disconnect()
+        except LinkDown:
+            return
 
     def _associate(self) -> Conversation[None]:
         initiate = InitiateRequest(PROPOSED, self.max_pdu).octets()
@@ -193,11 +204,13 @@ class DlmsClient:
     def _guarded(self, work: Conversation[A]) -> Conversation[A]:
         """Run `work`; on any error but a refusal release the association first, then let the error go on."""
         try:
+            if self._session and not self._linked:
+                yield from self._connect()
             return (yield from work)
         except AccessDenied:
             raise
         except GridtallyError:
-            yield from self.close()
+            yield from self._drop()
             raise
 
 
