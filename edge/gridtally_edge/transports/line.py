@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ class Line:
         self._breakers: dict[str, Breaker] = {}
         self._gaps = GapTable()
         self._stragglers: dict[str, Straggler] = {}
+        self._tries_in_vain: Counter[str] = Counter()
         self._state = LineState.DOWN
         self._trouble = "not started"
         self._speed = settings.speed
@@ -216,6 +218,7 @@ class Line:
             if isinstance(answer, bytes):
                 self._heard(ticket, exchange, answer)
                 return answer
+            self._tries_in_vain[ticket.meter_key] += 1
             if answer is Missed.SILENT:
                 self._expect_straggler(ticket, exchange, None)
             if not ticket.has_answer or ticket.tries >= self._tries_allowed(ticket, exchange):
@@ -226,6 +229,7 @@ class Line:
         if not ticket.has_answer and self._last_spoken_to != ticket.meter_key:
             self._gaps.first_request_answered(ticket.meter_key, ticket.tries, self.settings.gap_s(self._speed))
         self._last_spoken_to = ticket.meter_key
+        del self._tries_in_vain[ticket.meter_key]
         straggler = self._stragglers.pop(ticket.meter_key, None)
         if straggler and time.monotonic() < straggler.until_s:
             self._expect_straggler(ticket, exchange, answer)
@@ -253,11 +257,13 @@ class Line:
         return 1 if probing or ticket.error else 1 + exchange.retries
 
     def _put_back(self, ticket: Ticket) -> bool:
-        """Queue the retry of a first request behind the others; False when its tries are used up."""
+        """Queue the retry of a first request behind the others; False when its tries are used up, where the meter's
+        other conversations count too."""
         exchange = ticket.pending
         if exchange is None or ticket.has_answer or ticket.error:
             return False
-        if ticket.tries >= self._tries_allowed(ticket, exchange):
+        tries = max(ticket.tries, self._tries_in_vain[ticket.meter_key])
+        if tries >= self._tries_allowed(ticket, exchange):
             return False
         self._statistics.retries += 1
         priority = ticket.priority if ticket.priority in URGENT else Priority.DISCOVERY

@@ -1,8 +1,12 @@
 """Every driver of the registry by its own vectors; a new meter model needs no new test."""
 
+import contextlib
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gridtally_edge.drivers.driver import Driver, Origin, Vector
 from gridtally_edge.drivers.eastron_sdm import TABLES
 from gridtally_edge.drivers.modbus_table import UNITS
@@ -11,8 +15,6 @@ from gridtally_edge.protocols.modbus import MAX_REGISTERS
 from gridtally_shared.errors import ConfigError, MeterFault
 from gridtally_shared.obis import Obis
 from gridtally_shared.quantities import BY_NAME
-from hypothesis import given
-from hypothesis import strategies as st
 from support.data import data_path
 
 VECTORS = [(driver, vector) for driver in ALL for vector in driver.vectors]
@@ -65,10 +67,8 @@ def test_a_driver_says_what_it_was_made_from(driver: Driver):
 @pytest.mark.parametrize("driver", ALL, ids=lambda d: d.name)
 @given(octets=st.binary(max_size=120))
 def test_any_octets_are_readings_or_a_meter_fault(driver: Driver, octets: bytes):
-    try:
+    with contextlib.suppress(MeterFault):
         assert isinstance(driver.read_vector(octets), tuple)
-    except MeterFault as fault:
-        assert str(fault)
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -2,10 +2,11 @@
 
 from decimal import Decimal
 
-from gridtally_edge.protocols.modbus_explain import explain_modbus
-from gridtally_shared.explain import Keys
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gridtally_edge.protocols.modbus_explain import explain_modbus
+from gridtally_shared.explain import Keys
 
 VOLTS = bytes.fromhex("01040000000271cb 010404436633341b38")
 

@@ -4,6 +4,9 @@ import json
 import random
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from gridtally_edge.protocols.conversation import Found
 from gridtally_edge.protocols.modbus import (
     Function,
@@ -18,8 +21,6 @@ from gridtally_edge.protocols.modbus import (
     with_crc,
 )
 from gridtally_shared.errors import MeterFault
-from hypothesis import example, given
-from hypothesis import strategies as st
 from support.data import data_path
 
 KINDS = {"float32": Kind.F32, "uint16": Kind.U16, "int16": Kind.S16, "uint32": Kind.U32, "int32": Kind.S32}

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
+
 from gridtally_edge.drivers.driver import settings_from
 from gridtally_edge.drivers.eastron_sdm import SDM120, SDM230, SDM630, SINGLE_PHASE
 from gridtally_edge.drivers.modbus_table import ModbusPort, Register
