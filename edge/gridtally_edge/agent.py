@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from gridtally_edge.config import EdgeConfig, line_settings, line_values
-from gridtally_edge.core import AGENT_VERSION, EdgeCore, Prepay
+from gridtally_edge.core import AGENT_VERSION, EdgeCore
 from gridtally_edge.core_events import (
     Beat,
     CoreEvent,
@@ -44,7 +44,10 @@ from gridtally_edge.journal.schema import READINGS, READINGS_FILE, READINGS_REFE
 from gridtally_edge.journal.sqlite import ready_store
 from gridtally_edge.polling.poll import Fault, PollResult, poll
 from gridtally_edge.polling.street import MeterOnLine
+from gridtally_edge.prepay.core import Identity as PrepayIdentity
+from gridtally_edge.prepay.core import PrepayCore
 from gridtally_edge.prepay.events import ClockObserved, ClockSource, ShowOnMeter
+from gridtally_edge.prepay.store import MONEY_STORE
 from gridtally_edge.prepay.switching import outcome_of_error, switch_conversation
 from gridtally_edge.protocols.conversation import Conversation
 from gridtally_edge.registry import MeterEntry, Registry
@@ -54,7 +57,7 @@ from gridtally_edge.sync.mqtt import MqttLink
 from gridtally_edge.transports import line_for
 from gridtally_edge.transports.arbiter import Priority
 from gridtally_edge.transports.line import Line
-from gridtally_shared.clock import MS_PER_HOUR, Clock, SharedClock, clock_from
+from gridtally_shared.clock import MS_PER_HOUR, SharedClock, SystemClock, clock_from
 from gridtally_shared.contract.channels import BY_NAME
 from gridtally_shared.contract.codec import encode
 from gridtally_shared.contract.messages import Gone
@@ -63,6 +66,8 @@ from gridtally_shared.errors import ConfigError, GridtallyError, LinkDown
 LONGEST_WAIT_S = 1.0
 SHORTEST_WAIT_S = 0.02
 STATUS_EVERY_S = 1.0
+MONEY_FILE = "money.db"
+MONEY_REFERENCE = "gridtally_edge.prepay.store:MONEY_STORE"
 NTP_SYNCHRONISED = Path("/run/systemd/timesync/synchronized")
 
 log = logging.getLogger("gridtally.agent")
@@ -71,7 +76,7 @@ log = logging.getLogger("gridtally.agent")
 class Agent:
     """Built from a checked configuration; `run` returns after `stop` or a signal."""
 
-    def __init__(self, config: EdgeConfig, prepay_for: Callable[[EdgeConfig, Identity, Clock], Prepay]) -> None:
+    def __init__(self, config: EdgeConfig) -> None:
         self._config = config
         self._clock = clock_from(config.virtual_clock_file or None)
         self._events: queue.SimpleQueue[CoreEvent | None] = queue.SimpleQueue()
@@ -82,9 +87,11 @@ class Agent:
         self._lines = {s.name: line_for(s) for s in settings}
         self._ports: dict[str, MeterPort] = {}
         meters = tuple(self._meter(entry) for entry in registry.meters())
-        connection = ready_store(config.data_dir / READINGS_FILE, READINGS, READINGS_REFERENCE)
-        self._journal_connection = connection
-        self._core = EdgeCore(identity, ReadingsJournal(connection), prepay_for(config, identity, self._clock), meters)
+        readings = ready_store(config.data_dir / READINGS_FILE, READINGS, READINGS_REFERENCE)
+        money = ready_store(config.data_dir / MONEY_FILE, MONEY_STORE, MONEY_REFERENCE)
+        self._stores = (readings, money)
+        prepay = PrepayCore(money, PrepayIdentity(identity.dcu, identity.keys, identity.boot_id))
+        self._core = EdgeCore(identity, ReadingsJournal(readings), prepay, meters)
         will = (BY_NAME["gone"].topic(config.dcu), encode(Gone(identity.boot_id)))
         self._mqtt = MqttLink(config.dcu, config.broker, will, self._events.put)
         self._started_ms = self._clock.now_ms()
@@ -126,7 +133,9 @@ class Agent:
             return None
 
     def _moment(self) -> Moment:
-        return Moment(self._clock.now_ms(), time.monotonic(), self._clock.factor())
+        mono_s = time.monotonic()
+        same_speed = isinstance(self._clock, SystemClock)
+        return Moment(self._clock.now_ms(), mono_s, self._clock.factor(), int(mono_s * 1000) if same_speed else 0)
 
     def _do(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
@@ -248,7 +257,8 @@ class Agent:
                 self._core.handle(event, self._moment())
         self._core.close(self._moment())
         self._mqtt.stop()
-        self._journal_connection.close()
+        for store in self._stores:
+            store.close()
         log.info("agent %s stopped", self._config.dcu)
 
 

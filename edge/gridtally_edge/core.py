@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from gridtally_edge.core_events import (
     Beat,
@@ -30,7 +30,6 @@ from gridtally_edge.core_events import (
     SwitchDone,
 )
 from gridtally_edge.drivers.model import SwitchState
-from gridtally_edge.journal.outbox import Outbox
 from gridtally_edge.journal.readings import MeterState, MeterUpdate, ReadingsJournal
 from gridtally_edge.journal.sqlite import transaction
 from gridtally_edge.polling.forming import INTERVAL_OF_REGISTER
@@ -40,6 +39,7 @@ from gridtally_edge.polling.poll import Fault, PollRequest, PollResult
 from gridtally_edge.polling.street import MeterOnLine, Street, StreetMeter
 from gridtally_edge.polling.update import CLOCK_TOLERANCE_MS, meter_read_of, update_of
 from gridtally_edge.prepay import events as p
+from gridtally_edge.prepay.core import PrepayCore
 from gridtally_edge.sync.downlink import Identity, SignedConfig, open_config, open_message
 from gridtally_edge.sync.mqtt import Arrived, LinkLost, LinkUp
 from gridtally_edge.sync.uplink import State, Uplink
@@ -65,22 +65,10 @@ INTERVAL_IMPORT = INTERVAL_OF_REGISTER[ENERGY_IMPORT.code]
 log = logging.getLogger("gridtally.core")
 
 
-class Prepay(Protocol):
-    """What the core needs of prepay/core.py."""
-
-    outbox: Outbox
-
-    def start(self, now_ms: int) -> Sequence[p.PrepayEffect]: ...
-
-    def handle(self, event: p.PrepayEvent, now_ms: int) -> Sequence[p.PrepayEffect]: ...
-
-    def account_heads(self) -> tuple[m.AccountHead, ...]: ...
-
-    def clock_state(self, now_ms: int) -> m.ClockState: ...
-
-
 class EdgeCore:
-    def __init__(self, identity: Identity, journal: ReadingsJournal, prepay: Prepay, meters: Iterable[MeterOnLine]) -> None:
+    def __init__(
+        self, identity: Identity, journal: ReadingsJournal, prepay: PrepayCore, meters: Iterable[MeterOnLine]
+    ) -> None:
         self.identity, self.journal, self.prepay = identity, journal, prepay
         self.street = Street(meters, self._state, self._stored)
         self.uplink = Uplink((prepay.outbox, journal.outbox))
@@ -214,7 +202,7 @@ class EdgeCore:
     # ---- prepay ---------------------------------------------------------------------------------------------
 
     def _tell_prepay(self, event: p.PrepayEvent, moment: Moment) -> tuple[Effect, ...]:
-        return self._prepay_effects(self.prepay.handle(event, moment.now_ms), moment)
+        return self._prepay_effects(self.prepay.handle(event, moment.now_ms, moment.mono_ms), moment)
 
     def _prepay_effects(self, effects: Sequence[p.PrepayEffect], moment: Moment) -> tuple[Effect, ...]:
         return tuple(order for effect in effects for order in _PREPAY_ORDERS[type(effect)](self, effect, moment))
@@ -313,7 +301,7 @@ class EdgeCore:
     def _hello(self, moment: Moment) -> m.Hello:
         return m.Hello(
             m.CONTRACT_VERSION, self.identity.dcu, self.identity.boot_id, AGENT_VERSION, moment.now_ms,
-            int(self.prepay.clock_state(moment.now_ms)), self.config_version, self.uplink.heads(), self.prepay.account_heads(),
+            int(self.prepay.clock(moment.now_ms).state), self.config_version, self.uplink.heads(), self.prepay.heads(),
         )  # fmt: skip
 
     def _store_receipts(self, moment: Moment) -> None:

@@ -16,11 +16,13 @@ from gridtally_edge.transports.arbiter import Priority
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The time of an event: UTC, real seconds that only rise, and how fast UTC runs against them."""
+    """The time of an event: UTC, real seconds that only rise, and how fast UTC runs against them. `mono_ms` is the
+    monotonic clock where it runs at the speed of UTC, 0 under virtual time."""
 
     now_ms: int
     mono_s: float
     factor: float = 1.0
+    mono_ms: int = 0
 
 
 # ---- events of the rim (beside those of sync/mqtt.py) ---------------------------------------------------------

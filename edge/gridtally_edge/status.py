@@ -104,7 +104,7 @@ def agent_status(core: EdgeCore, lines: tuple[Line, ...], moment: Moment, pid: i
     meters = meter_rows(core)
     return AgentStatus(
         core.identity.dcu, core.identity.boot_id.hex(), version, pid, moment.now_ms, started_ms, moment.factor, core.slowed_to,
-        core.config_version, core.prepay.clock_state(moment.now_ms).name.lower(), sum(m.samples for m in meters),
+        core.config_version, core.prepay.clock(moment.now_ms).state.name.lower(), sum(m.samples for m in meters),
         sum(m.intervals for m in meters), uplink_status(core), tuple(line_status(line) for line in lines), meters,
     )  # fmt: skip
 

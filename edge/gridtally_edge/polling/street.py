@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from gridtally_edge.journal.readings import MeterState
 from gridtally_edge.polling.gaps import Span
-from gridtally_edge.polling.plan import Due, MeterView, due_now, next_due_ms, slot_start
+from gridtally_edge.polling.plan import Due, MeterView, due_now, next_due_ms
 from gridtally_edge.polling.poll import Fault, PollResult
 from gridtally_shared.contract.messages import MeterConfig
 
@@ -49,6 +49,7 @@ class StreetMeter:
     binding: MeterConfig | None = None
     polled_ms: int | None = None
     asked: bool = False
+    asked_ms: int = 0
     overran: bool = False
     failures: int = 0
     last_fault: Fault | None = None
@@ -98,11 +99,11 @@ class Street:
         for meter in self.meters.values():
             view = meter.view(len(self.meters), self._states(meter.meter_no))
             if meter.asked:
-                self._note_overrun(meter, view, now_ms)
+                meter.overran |= meter.failures == 0 and now_ms - meter.asked_ms > meter.interval_ms
                 continue
             due = due_now(view, now_ms, self._starts(meter.meter_no))
             if due is not None:
-                meter.asked = True
+                meter.asked, meter.asked_ms = True, now_ms
                 meter.polled_ms = now_ms if due.request.instant or not view.bound else meter.polled_ms
                 found.append((meter, due))
         return tuple(found)
@@ -122,7 +123,7 @@ class Street:
             self._rebind(meter)
 
     def overrunning(self) -> int:
-        """Meters whose turn came while they were still being asked, since the last call; silent ones do not count."""
+        """Meters that were being asked for longer than an interval, since the last call; silent ones do not count."""
         late = [m for m in self.meters.values() if m.overran]
         for meter in late:
             meter.overran = False
@@ -132,10 +133,6 @@ class Street:
         binding = self._bindings.get(meter.serial) if meter.serial else None
         if binding != meter.binding:
             meter.binding, meter.polled_ms = binding, None
-
-    def _note_overrun(self, meter: StreetMeter, view: MeterView, now_ms: int) -> None:
-        if meter.failures == 0 and meter.polled_ms is not None and meter.polled_ms < slot_start(view, now_ms):
-            meter.overran = True
 
     def _starts(self, meter_no: int) -> Callable[[Span], frozenset[int]]:
         return lambda span: self._stored(meter_no, span)
