@@ -1,40 +1,54 @@
-"""The MDM's command key: an Ed25519 seed in a file of its own, made at the first start.
+"""The MDM's secrets as files of their own, made at the first start and readable by their owner only.
 
-Everything that signs takes the `Signer` port of gridtally_shared.signing, so that the key can move to another process
-or to a PKCS#11 token; this is the form of one box (reliability-security.md section 5).
+The command key is an Ed25519 seed. Everything that signs takes the `Signer` port of gridtally_shared.signing, so that the
+key can move to another process or to a PKCS#11 token; this is the form of one box (reliability-security.md section 5).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
 from gridtally_shared.errors import ConfigError
 from gridtally_shared.signing import KeySigner
 
-SEED_BYTES = 32
+SECRET_BYTES = 32
 
 
 def open_signer(path: Path) -> KeySigner:
-    """The key of the file; a new one, readable by its owner only, where there is none. Raises ConfigError."""
+    """The command key; a new one where the file is not there. Raises ConfigError."""
+    return KeySigner.from_seed(secret_file(path))
+
+
+def secret_file(path: Path) -> bytes:
+    """The 32 random bytes of the file, made now if it is not there. Raises ConfigError."""
+    with contextlib.suppress(FileExistsError):
+        _make(path)
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        secret = path.read_bytes()
+    except OSError as error:
+        raise ConfigError("data_dir", str(path), f"can not be read ({error.strerror})") from None
+    if len(secret) != SECRET_BYTES:
+        raise ConfigError("data_dir", str(path), f"holds {len(secret)} bytes, not {SECRET_BYTES}: restore it from the backup")
+    return secret
+
+
+def _make(path: Path) -> None:
+    """Write the whole file under another name first: a process killed here leaves no half key."""
+    if path.exists():
+        return
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(os.urandom(SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)
     except FileExistsError:
-        return KeySigner.from_seed(_seed(path))
+        raise
     except OSError as error:
-        raise ConfigError("signer.key_file", str(path), f"can not be made ({error.strerror}); name a writable folder") from None
-    with os.fdopen(handle, "wb") as file:
-        file.write(os.urandom(SEED_BYTES))
-        file.flush()
-        os.fsync(file.fileno())
-    return KeySigner.from_seed(_seed(path))
-
-
-def _seed(path: Path) -> bytes:
-    try:
-        seed = path.read_bytes()
-    except OSError as error:
-        raise ConfigError("signer.key_file", str(path), f"can not be read ({error.strerror})") from None
-    if len(seed) != SEED_BYTES:
-        raise ConfigError("signer.key_file", str(path), f"holds {len(seed)} bytes, not {SEED_BYTES}: restore it from the backup")
-    return seed
+        raise ConfigError("data_dir", str(path), f"can not be made ({error.strerror}); name a writable folder") from None
+    finally:
+        draft.unlink(missing_ok=True)

@@ -27,7 +27,8 @@ EDDSA = -8
 class Signer(Protocol):
     """Port to whoever holds the private key: a file today, a PKCS#11 token or another process tomorrow."""
 
-    key_id: bytes
+    @property
+    def key_id(self) -> bytes: ...
 
     def sign(self, message: bytes) -> bytes: ...
 

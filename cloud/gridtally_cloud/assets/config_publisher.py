@@ -11,15 +11,15 @@ import hashlib
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, select
+from sqlalchemy import Connection, insert, select
 
-from gridtally_cloud.customers.tables import account, tariff_version
+from gridtally_cloud.prepay import config as prepay
 from gridtally_cloud.store import outbox
 from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.tables import config_version, dcu, meter
 from gridtally_shared.clock import MS_PER_DAY
 from gridtally_shared.contract.codec import encode
-from gridtally_shared.contract.messages import AccountConfig, DcuConfig, MeterConfig, TariffDocument
+from gridtally_shared.contract.messages import DcuConfig, MeterConfig
 from gridtally_shared.signing import Signer, sign1
 
 CONFIG_PRIORITY = 1
@@ -72,44 +72,15 @@ def _last(conn: Connection, name: str) -> tuple[int, bytes]:
 
 def build(conn: Connection, name: str, now_ms: int) -> DcuConfig:
     """What the tables say now, with version and time of issue 0."""
-    meters, accounts = _meters(conn, name), _accounts(conn, name)
     share = conn.execute(select(dcu.c.cut_share_per_hour_permille).where(dcu.c.dcu == name)).scalar_one()
-    by_meter = {row.meter_no: row.account_no for row in accounts}
-    return DcuConfig(
-        0, name, 0,
-        tuple(MeterConfig(m.meter_no, m.serial, by_meter.get(m.meter_no, 0), m.interval_s, m.commodity) for m in meters),
-        tuple(_account(row) for row in accounts),
-        _tariffs(conn, {row.tariff_id for row in accounts}),
-        share, (now_ms // MS_PER_DAY + CUT_LEASE_DAYS) * MS_PER_DAY,
-    )  # fmt: skip
+    accounts = prepay.meter_accounts(conn, name)
+    meters = tuple(
+        MeterConfig(m.meter_no, m.serial, accounts.get(m.meter_no, 0), m.interval_s, m.commodity) for m in _meters(conn, name)
+    )
+    lease_ms = (now_ms // MS_PER_DAY + CUT_LEASE_DAYS) * MS_PER_DAY
+    tariffs = prepay.tariff_documents(conn, name, now_ms)
+    return DcuConfig(0, name, 0, meters, prepay.account_configs(conn, name), tariffs, share, lease_ms)
 
 
 def _meters(conn: Connection, name: str) -> list[Any]:
     return list(conn.execute(select(meter).where(meter.c.dcu == name, meter.c.removed_ms.is_(None)).order_by(meter.c.meter_no)))
-
-
-def _accounts(conn: Connection, name: str) -> list[Any]:
-    """Open prepaid accounts of this DCU's meters."""
-    join = account.join(meter, account.c.meter_no == meter.c.meter_no)
-    where = and_(meter.c.dcu == name, meter.c.removed_ms.is_(None), account.c.mode == "prepaid", account.c.closed_ms.is_(None))
-    return list(conn.execute(select(account).select_from(join).where(where).order_by(account.c.account_no)))
-
-
-def _account(row: Any) -> AccountConfig:
-    return AccountConfig(
-        account_no=row.account_no, account_epoch=row.account_epoch, meter_no=row.meter_no, currency=row.currency,
-        zone=row.zone, tariff_id=row.tariff_id, low_balance_nano=row.low_balance_nano, zero_action=row.zero_action,
-        offline_cut=row.offline_cut, offline_grace_h=row.offline_grace_h, protected_hours=_items(row.protected_hours),
-        holds=_items(row.holds), restore_min_nano=row.restore_min_nano, arm_only=row.arm_only, label=row.label,
-        pin_hash=row.pin_hash, language=row.language, notice_lead_s=row.notice_lead_s,
-    )  # fmt: skip
-
-
-def _items(text: str) -> tuple[str, ...]:
-    return tuple(item.strip() for item in text.split(",") if item.strip())
-
-
-def _tariffs(conn: Connection, wanted: set[str]) -> tuple[TariffDocument, ...]:
-    t = tariff_version.c
-    rows = conn.execute(select(tariff_version).where(t.tariff_id.in_(sorted(wanted))).order_by(t.tariff_id, t.version))
-    return tuple(TariffDocument(row.tariff_id, row.version, row.from_ms, row.document) for row in rows)
