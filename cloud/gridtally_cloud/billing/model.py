@@ -29,6 +29,9 @@ class LineKind(StrEnum):
     ROUNDING = "rounding"
 
 
+CHARGE_KINDS = frozenset({LineKind.ENERGY, LineKind.FIXED, LineKind.TAX_ENERGY, LineKind.TAX_FIXED})
+
+
 class BillState(StrEnum):
     ISSUED = "issued"
     PART_PAID = "part_paid"
@@ -112,6 +115,13 @@ class Bill:
     quality: DataQuality
     journal_from_seq: int = 0
     journal_to_seq: int = 0
+    opening_shown_nano: int = 0
+    closing_shown_nano: int = 0
+
+    @property
+    def charged_nano(self) -> int:
+        """What this bill or statement charges, as a positive exact amount."""
+        return abs(sum(line.amount_nano for line in self.lines if line.kind in CHARGE_KINDS))
 
 
 @dataclass(frozen=True, slots=True)

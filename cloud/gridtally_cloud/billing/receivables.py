@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import Connection, case, func, insert, select
 
 from gridtally_cloud.billing.tables import bill, receivable
@@ -52,8 +54,16 @@ def outstanding_nano(conn: Connection, account_no: int, before_ms: int | None = 
     return int(conn.execute(query if before_ms is None else query.where(r.at_ms < before_ms)).scalar_one())
 
 
-def due_of_bills(conn: Connection, account_no: int) -> dict[str, int]:
-    """What is still due of each bill, payments taken oldest bill first."""
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a bill added to what is owed, and what of it is still to be paid."""
+
+    amount_nano: int
+    rest_nano: int
+
+
+def due_of_bills(conn: Connection, account_no: int) -> dict[str, Due]:
+    """What is due of each bill, payments taken oldest bill first."""
     r = receivable.c
     bills = conn.execute(select(r.bill_no, r.amount_nano).where(r.account_no == account_no, r.kind == "bill")
                          .join(bill, bill.c.bill_no == r.bill_no).order_by(bill.c.from_ms, r.receivable_no)).all()  # fmt: skip
@@ -61,6 +71,6 @@ def due_of_bills(conn: Connection, account_no: int) -> dict[str, int]:
     due = {}
     for row in bills:
         paid_nano = max(0, min(rest_nano, row.amount_nano))
-        due[row.bill_no] = row.amount_nano - paid_nano
+        due[row.bill_no] = Due(row.amount_nano, row.amount_nano - paid_nano)
         rest_nano -= paid_nano
     return due

@@ -156,3 +156,12 @@ def list_users(conn: Connection) -> tuple[User, ...]:
 def user_by_login(conn: Connection, login: str) -> User | None:
     row = users.user_row(conn, login)
     return users.user_from(row) if row else None
+
+
+def set_language(conn: Connection, user_id: int, language: str, at_ms: int) -> None:
+    """The language of a person's pages. Raises RefusedCommand (unknown_language)."""
+    if language not in LANGUAGES:
+        raise RefusedCommand(AccessReason.UNKNOWN_LANGUAGE, f"{language!r}: choose one of {', '.join(LANGUAGES)}")
+    row = users.user_row_by_id(conn, user_id)
+    conn.execute(update(app_user).where(app_user.c.user_id == user_id).values(language=language))
+    record(conn, at_ms, row.login if row else "", "user.language", f"user:{row.login if row else user_id}", language)

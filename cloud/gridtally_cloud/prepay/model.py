@@ -41,17 +41,20 @@ class CaptureOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message the edge showed or a decision it took, from its journal. `kind` is 'notice', 'decision' or 'switch'."""
+    """A message the edge showed or a decision it took, from its journal. `kind` is 'notice' (code and parameters of a
+    message), 'decision' (verdict; the tests that did not hold) or 'switch' ('open' or 'close'; result and origin)."""
 
     seq: int
     at_ms: int
     kind: str
     code: str
+    params: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class BalanceView:
-    """`as_of_ms` and `seq` are those of the last mirrored entry (0 when the edge has not reported yet)."""
+    """`as_of_ms` and `seq` are those of the last mirrored entry (0 when the edge has not reported yet). `debt_nano` is what
+    a refund left owing beside the balance."""
 
     account_no: int
     currency: str
@@ -63,6 +66,7 @@ class BalanceView:
     supply: SupplyState
     supply_as_of_ms: int
     messages: tuple[Notice, ...]
+    debt_nano: int = 0
 
     @property
     def is_low(self) -> bool:

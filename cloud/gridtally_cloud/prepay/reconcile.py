@@ -5,7 +5,8 @@ For each account:
 * `chain`: instruments count 1, 2, 3... and each names the one before it;
 * `instrument`: every entry that used an instrument moved exactly its amount;
 * `issued`: payments less refunds = instruments + payments that wait for one;
-* `conservation` (prepayment.md I1): payments less refunds = balance + charges + transfers + money on the way;
+* `conservation` (prepayment.md I1): payments less refunds = balance + charges +
+  transfers + debts + money on the way;
 * `problem`: what the mirror itself refused and nobody has resolved.
 """
 
@@ -26,12 +27,12 @@ from gridtally_cloud.prepay.tables import instrument, payment, refund
 from gridtally_cloud.prepay.wallet import posted
 from gridtally_cloud.store.tables import account_mirror, journal_entry, ledger_problem
 from gridtally_shared.contract.codec import decode
-from gridtally_shared.contract.messages import Instrument
+from gridtally_shared.contract.messages import Instrument, InstrumentType
 from gridtally_shared.ledger.entries import GENESIS, LedgerEntry, Pool, entry_from
 from gridtally_shared.ledger.replay import LedgerState, Problem, replay
 from gridtally_shared.signing import open_unverified
 
-CHARGES = (Pool.ENERGY, Pool.FIXED, Pool.TAX, Pool.TRANSFER)
+ELSEWHERE = (Pool.ENERGY, Pool.FIXED, Pool.TAX, Pool.TRANSFER, Pool.DEBT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,13 @@ class Books:
         return frozenset((e.number, x.gseq) for e in self.epochs for x in e.entries if x.kind in USING)
 
     @property
+    def paid_for(self) -> tuple[Row[Any], ...]:
+        """Instruments that stand for money of a payment or refund."""
+        return tuple(i for i in self.instruments if i.type != InstrumentType.OPENING)
+
+    @property
     def unapplied_nano(self) -> int:
-        return sum(i.amount_nano for i in self.instruments if (i.epoch, i.gseq) not in self.used)
+        return sum(i.amount_nano for i in self.paid_for if (i.epoch, i.gseq) not in self.used)
 
 
 def reconcile(conn: Connection, account_no: int | None = None) -> tuple[LedgerMismatch, ...]:
@@ -144,7 +150,8 @@ def _used(books: Books) -> Iterator[LedgerMismatch]:
     issued = {(row.epoch, row.gseq): row.amount_nano for row in books.instruments}
     for epoch in books.epochs:
         for entry in (e for e in epoch.entries if e.kind in USING):
-            amount, moved = issued.get((epoch.number, entry.gseq)), posted(entry, Pool.PAID)
+            amount = issued.get((epoch.number, entry.gseq))
+            moved = -posted(entry, Pool.RECEIVED) - posted(entry, Pool.TRANSFER)
             if amount != moved:
                 text = f"entry {entry.seq} used instrument {epoch.number}/{entry.gseq}"
                 yield LedgerMismatch(books.account_no, "instrument", amount or 0, moved, text)
@@ -152,10 +159,11 @@ def _used(books: Books) -> Iterator[LedgerMismatch]:
 
 def _sums(books: Books) -> Iterator[LedgerMismatch]:
     paid_nano = books.captured_nano - books.refunded_nano
-    issued_nano = sum(row.amount_nano for row in books.instruments) + books.waiting_nano
+    issued_nano = sum(row.amount_nano for row in books.paid_for) + books.waiting_nano
     if paid_nano != issued_nano:
         yield LedgerMismatch(books.account_no, "issued", paid_nano, issued_nano, "payments and instruments differ")
-    charged_nano = sum(books.pool(pool) for pool in CHARGES)
+    charged_nano = sum(books.pool(pool) for pool in ELSEWHERE)
     found_nano = books.balance_nano + charged_nano + books.unapplied_nano + books.waiting_nano
     if paid_nano != found_nano:
-        yield LedgerMismatch(books.account_no, "conservation", paid_nano, found_nano, "payments are not balance plus charges")
+        text = "payments are not balance, charges and money on the way"
+        yield LedgerMismatch(books.account_no, "conservation", paid_nano, found_nano, text)

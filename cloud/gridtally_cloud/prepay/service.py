@@ -1,4 +1,4 @@
-"""Prepayment as pages, webhooks, the configuration publisher and the command line call it.
+"""Prepayment as pages, webhooks and the command line call it.
 
 `Payments` (settings.py) carries the signer, the gateway and the limits. Refusals are `RefusedCommand` with a code of
 `PaymentReason` or `GatewayReason` and a sentence for the person in `detail`. `at_ms` is business time (virtual in a demo).
@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from gridtally_cloud.prepay.capture import handle_webhook, pay_at_desk, payment_at
-from gridtally_cloud.prepay.config import account_configs, meter_accounts, tariff_documents
 from gridtally_cloud.prepay.history import instruments, payment_of_order, payment_view, payments
 from gridtally_cloud.prepay.instruments import issue_waiting
 from gridtally_cloud.prepay.orders import check_amount, create_order, expire_orders, order, order_at_gateway
@@ -17,8 +16,8 @@ from gridtally_cloud.prepay.settings import Limits, Payments, gateway_from, paym
 from gridtally_cloud.prepay.wallet import balance, ledger_lines, messages, pending_nano
 
 __all__ = [
-    "Limits", "Payments", "account_configs", "balance", "check_amount", "create_order", "expire_orders", "gateway_from",
-    "handle_webhook", "instruments", "issue_waiting", "ledger_lines", "messages", "meter_accounts", "order", "order_at_gateway",
+    "Limits", "Payments", "balance", "check_amount", "create_order", "expire_orders", "gateway_from",
+    "handle_webhook", "instruments", "issue_waiting", "ledger_lines", "messages", "order", "order_at_gateway",
     "pay_at_desk", "payment_at", "payment_of_order", "payment_view", "payments", "payments_from", "pending_nano", "reconcile",
-    "refund_payment", "send_refunds", "tariff_documents",
+    "refund_payment", "send_refunds",
 ]  # fmt: skip

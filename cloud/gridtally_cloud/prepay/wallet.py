@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, func, or_, select
 
 from gridtally_cloud.customers.accounts import account as account_of
-from gridtally_cloud.prepay.history import INSTRUMENTS
+from gridtally_cloud.prepay.history import INSTRUMENTS, USING
 from gridtally_cloud.prepay.instruments import waiting_payments
 from gridtally_cloud.prepay.model import BalanceView, LedgerLine, Notice, SupplyState
-from gridtally_cloud.prepay.notices import notice_code
+from gridtally_cloud.prepay.notices import notice_of
 from gridtally_cloud.prepay.tables import instrument
 from gridtally_cloud.store.tables import account_mirror, journal_entry, meter_status
 from gridtally_shared.ledger.entries import Kind, LedgerEntry, Pool, entry_from
@@ -41,7 +41,7 @@ def balance(conn: Connection, account_no: int) -> BalanceView:
         mirror.balance_nano if mirror else 0, mirror.at_ms if mirror else 0, mirror.seq if mirror else 0,
         pending_nano(conn, account_no), account.policy.low_balance_nano,
         SWITCHES.get(status.switch, SupplyState.UNKNOWN) if status else SupplyState.UNKNOWN, status.at_ms if status else 0,
-        messages(conn, account_no),
+        messages(conn, account_no), debt_nano(conn, account_no),
     )  # fmt: skip
 
 
@@ -55,11 +55,17 @@ def pending_nano(conn: Connection, account_no: int) -> int:
     return int(conn.execute(unseen).scalar_one()) + waiting
 
 
+def debt_nano(conn: Connection, account_no: int) -> int:
+    """What refunds of money already used left owing; only REFUND and CREDIT entries touch it."""
+    query = select(_j.body).where(_j.account_no == account_no, _j.kind.in_(USING), _j.verified)
+    return -sum(posted(entry_from(body), Pool.DEBT) for body in conn.execute(query).scalars())
+
+
 def messages(conn: Connection, account_no: int, limit: int = MESSAGES_SHOWN) -> tuple[Notice, ...]:
     """What the edge told the consumer or decided about the supply, newest first."""
     told = and_(_j.account_no == account_no, _j.kind.in_(TOLD), _j.verified)
-    query = select(_j.seq, _j.at_ms, _j.kind, _j.body).where(told).order_by(_j.epoch.desc(), _j.seq.desc()).limit(limit)
-    return tuple(Notice(r.seq, r.at_ms, TOLD[r.kind], notice_code(entry_from(r.body))) for r in conn.execute(query))
+    query = select(_j.kind, _j.body).where(told).order_by(_j.epoch.desc(), _j.seq.desc()).limit(limit)
+    return tuple(notice_of(entry_from(r.body), TOLD[r.kind]) for r in conn.execute(query))
 
 
 def ledger_lines(conn: Connection, account_no: int, limit: int = 100, before: tuple[int, int] | None = None, *,

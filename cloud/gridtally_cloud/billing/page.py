@@ -1,0 +1,213 @@
+"""A bill as words and bars, ready to be laid out: the same `BillPage` makes the web page and the PDF.
+
+Every line says how its amount comes about: quantity x price, the readings at both ends, the base and rate of a tax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gridtally_cloud.billing import formats as f
+from gridtally_cloud.billing.model import CHARGE_KINDS, Bill, BillKind, BillState, BillView, Line, LineKind, Reading
+from gridtally_cloud.billing.rounding import to_coin
+from gridtally_cloud.billing.texts import TEXTS, text
+from gridtally_shared.money import decimal_text
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One figure of the summary; `strong` is the one to look at first."""
+
+    label: str
+    value: str
+    note: str = ""
+    strong: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One day of the chart: height in thousandths of the highest day; None draws a hatched gap."""
+
+    label: str
+    tip: str
+    height_permille: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    what: str
+    how: tuple[str, ...]
+    amount: str
+
+
+@dataclass(frozen=True, slots=True)
+class BillPage:
+    language: str
+    title: str
+    bill_no: str
+    heading: tuple[tuple[str, str], ...]
+    boxes: tuple[Box, ...]
+    chart_title: str
+    chart_alt: str
+    bars: tuple[Bar, ...]
+    columns: tuple[str, str, str]
+    first: Row
+    rows: tuple[Row, ...]
+    total: Row
+    notes: tuple[str, ...]
+
+
+def bill_page(view: BillView, language: str = "") -> BillPage:
+    """Words of a bill in a language (its own where none or an unknown one is given)."""
+    language = language if language in TEXTS else view.bill.party.language if view.bill.party.language in TEXTS else "en"
+    return _Writer(view, language).page()
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    view: BillView
+    language: str
+
+    @property
+    def bill(self) -> Bill:
+        return self.view.bill
+
+    @property
+    def is_statement(self) -> bool:
+        return self.bill.kind is BillKind.STATEMENT
+
+    def t(self, name: str, **fields: str) -> str:
+        return text(self.language, name, **fields)
+
+    def money(self, amount_nano: int) -> str:
+        currency = self.bill.party.currency
+        return f.money(to_coin(amount_nano, currency), currency, self.language)
+
+    def day(self, at_ms: int) -> str:
+        return f.day(at_ms, self.bill.party.zone, self.language)
+
+    def moment(self, at_ms: int) -> str:
+        return f.moment(at_ms, self.bill.party.zone, self.language)
+
+    def page(self) -> BillPage:
+        first, total = ("opening", "closing") if self.is_statement else ("before", "due")
+        return BillPage(
+            self.language, self.t(f"title.{self.bill.kind.value}"), self.view.bill_no, self.heading(), self.boxes(),
+            self.t("chart.title"), self.chart_alt(), self.bars(),
+            (self.t("col.what"), self.t("col.how"), self.t("col.amount")),
+            Row(self.t(f"total.{first}"), (self.moment(self.bill.from_ms),), self.money(self.bill.opening_shown_nano)),
+            tuple(self.row(line) for line in self.bill.lines),
+            Row(self.t(f"total.{total}"), (), self.money(self.bill.closing_shown_nano)), self.notes(),
+        )  # fmt: skip
+
+    def row(self, line: Line) -> Row:
+        return Row(self.t(f"line.{line.kind.value}"), self.how(line), self.money(line.shown_nano))
+
+    def heading(self) -> tuple[tuple[str, str], ...]:
+        p = self.bill.party
+        period = f"{self.day(self.bill.from_ms)} – {self.day(self.bill.to_ms - 1)}"
+        pairs = (("customer", p.customer), ("address", p.address), ("account", str(p.account_no)), ("meter", p.meter_serial),
+                 ("tariff", p.tariff_name), ("period", period), ("number", self.view.bill_no),
+                 ("issued", self.day(self.view.issued_at_ms)))  # fmt: skip
+        return tuple((self.t(name), value) for name, value in pairs if value)
+
+    def boxes(self) -> tuple[Box, ...]:
+        b = self.bill
+        money_in = sum(line.shown_nano for line in b.lines if line.kind in (LineKind.TOP_UP, LineKind.REFUND, LineKind.PAYMENT))
+        charges = sum(line.shown_nano for line in b.lines if line.kind in CHARGE_KINDS)
+        days = max(1, len(b.days))
+        used = Box(self.t("box.used"), f.energy(b.used_wh, self.language),
+                   self.t("box.per_day", energy=f.energy(b.used_wh // days, self.language)))  # fmt: skip
+        if self.is_statement:
+            return (
+                Box(self.t("box.opening"), self.money(b.opening_shown_nano)), Box(self.t("box.topups"), self.money(money_in)),
+                Box(self.t("box.charges"), self.money(charges)),
+                Box(self.t("box.closing"), self.money(b.closing_shown_nano), strong=True), used,
+            )  # fmt: skip
+        due_by = self.t("box.due_by", day=self.day(self.view.due_at_ms)) if self.view.due_at_ms else ""
+        return (
+            Box(self.t("box.before"), self.money(b.opening_shown_nano)), Box(self.t("box.payments"), self.money(money_in)),
+            Box(self.t("box.new"), self.money(charges)),
+            Box(self.t("box.due"), self.money(b.closing_shown_nano), due_by, strong=True), used,
+        )  # fmt: skip
+
+    def bars(self) -> tuple[Bar, ...]:
+        highest = max((d.used_wh or 0 for d in self.bill.days), default=0) or 1
+        return tuple(
+            Bar(d.day[8:].lstrip("0"), self._tip(d.day, d.used_wh), None if d.used_wh is None else d.used_wh * 1000 // highest)
+            for d in self.bill.days
+        )
+
+    def _tip(self, day: str, used_wh: int | None) -> str:
+        return f"{day}: {self.t('chart.missing') if used_wh is None else f.energy(used_wh, self.language)}"
+
+    def chart_alt(self) -> str:
+        known = [d for d in self.bill.days if d.used_wh is not None]
+        if not known:
+            return self.t("chart.missing")
+        highest = max(known, key=lambda d: d.used_wh or 0)
+        return self.t("chart.alt", energy=f.energy(highest.used_wh or 0, self.language), day=highest.day)
+
+    def how(self, line: Line) -> tuple[str, ...]:
+        return _HOW[line.kind](self, line)
+
+    def how_energy(self, line: Line) -> tuple[str, ...]:
+        quantity = f.energy(line.quantity, self.language)
+        per_kwh = f.price(line.price_nano * 1000, self.bill.party.currency, self.language)
+        priced = self.t("how.energy", quantity=quantity, price=per_kwh) if line.price_nano else self.t(
+            "how.energy_plain", quantity=quantity)  # fmt: skip
+        return (priced, self.readings(line.first, line.last)) if line.first and line.last else (priced,)
+
+    def readings(self, first: Reading, last: Reading) -> str:
+        return self.t("how.readings", first=self.reading(first), first_at=self.moment(first.at_ms), last=self.reading(last),
+                      last_at=self.moment(last.at_ms))  # fmt: skip
+
+    def reading(self, reading: Reading) -> str:
+        shown = f.energy(reading.register_wh, self.language)
+        return f"{shown} {self.t('how.estimated')}" if reading.estimated else shown
+
+    def how_fixed(self, line: Line) -> tuple[str, ...]:
+        days = str(line.quantity)
+        if not line.price_nano:
+            return (self.t("how.fixed_plain", days=days),)
+        return (self.t("how.fixed", days=days, price=f.price(line.price_nano, self.bill.party.currency, self.language)),)
+
+    def how_tax(self, line: Line) -> tuple[str, ...]:
+        base = self.money(line.quantity)
+        return (self.t("how.tax", rate=f.percent(line.rate_ppm, self.language), base=base) if line.rate_ppm
+                else self.t("how.tax_plain", base=base),)  # fmt: skip
+
+    def how_money(self, line: Line) -> tuple[str, ...]:
+        at = self.moment(line.from_ms)
+        return (self.t("how.money", at=at, reference=line.reference) if line.reference else self.t("how.money_plain", at=at),)
+
+    def how_rounding(self, line: Line) -> tuple[str, ...]:
+        return (self.t("how.rounding"),)
+
+    def notes(self) -> tuple[str, ...]:
+        b, q = self.bill, self.bill.quality
+        notes = [self.t("note.quality", measured=str(q.measured), estimated=str(q.estimated), missing=str(q.missing))]
+        if self.is_statement:
+            if b.journal_from_seq:
+                notes.append(self.t("note.journal", first=str(b.journal_from_seq), last=str(b.journal_to_seq)))
+            notes.append(self.t("note.exact", exact=decimal_text(b.closing_nano), currency=b.party.currency))
+        elif self.view.state is BillState.PAID:
+            notes.append(self.t("note.paid"))
+        elif self.view.state is BillState.PART_PAID:
+            notes.append(self.t("note.part", due=self.money(self.view.due_nano)))
+        return (*notes, self.t("note.rounding"))
+
+
+_HOW: dict[LineKind, Callable[[_Writer, Line], tuple[str, ...]]] = {
+    LineKind.TOP_UP: _Writer.how_money,
+    LineKind.REFUND: _Writer.how_money,
+    LineKind.PAYMENT: _Writer.how_money,
+    LineKind.CORRECTION: _Writer.how_money,
+    LineKind.ARREARS: _Writer.how_money,
+    LineKind.ENERGY: _Writer.how_energy,
+    LineKind.FIXED: _Writer.how_fixed,
+    LineKind.TAX_ENERGY: _Writer.how_tax,
+    LineKind.TAX_FIXED: _Writer.how_tax,
+    LineKind.ROUNDING: _Writer.how_rounding,
+}

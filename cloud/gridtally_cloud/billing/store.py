@@ -1,0 +1,185 @@
+"""Bills in the store: the inputs a bill is made of, the issued document, and the lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select
+
+from gridtally_cloud.billing import receivables
+from gridtally_cloud.billing.checks import BillReason
+from gridtally_cloud.billing.document import from_json, to_json
+from gridtally_cloud.billing.model import Bill, BillKind, BillRow, BillState, BillView, Party, Reading
+from gridtally_cloud.billing.periods import days_between
+from gridtally_cloud.billing.postpaid import BillInputs, Paid, Span
+from gridtally_cloud.billing.statement import StatementInputs
+from gridtally_cloud.billing.tables import bill as bill_table
+from gridtally_cloud.billing.tables import receivable
+from gridtally_cloud.billing.usage import first_register, measured, register_at
+from gridtally_cloud.customers.model import Account
+from gridtally_cloud.customers.tariffs import tariff_at, versions_of
+from gridtally_cloud.prepay.tables import instrument, payment
+from gridtally_cloud.store.tables import account_mirror, journal_entry, meter
+from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.ledger.entries import LedgerEntry, entry_from
+from gridtally_shared.tariff.model import Tariff, tariff_from
+
+PREFIX = {BillKind.STATEMENT: "S", BillKind.BILL: "B"}
+_b = bill_table.c
+
+
+def party_of(account: Account, tariff: Tariff) -> Party:
+    return Party(account.account_no, account.customer_name, account.address, account.meter_serial,
+                 tariff.name or tariff.tariff_id, account.zone, account.language, account.currency)  # fmt: skip
+
+
+def journal_of(conn: Connection, account_no: int) -> tuple[LedgerEntry, ...]:
+    """The verified mirror of an account, all epochs, oldest first."""
+    j = journal_entry.c
+    query = select(j.body).where(j.account_no == account_no, j.verified).order_by(j.epoch, j.seq)
+    return tuple(entry_from(body) for body in conn.execute(query).scalars())
+
+
+def journal_reach(conn: Connection, account: Account) -> tuple[int, bool]:
+    """How far the mirror reaches in time, and whether it has stopped at a problem."""
+    m = account_mirror.c
+    mine = select(func.max(m.at_ms), func.max(m.stopped)).where(m.account_no == account.account_no)
+    row = conn.execute(mine.where(m.epoch == account.account_epoch)).one()
+    return row[0] or 0, bool(row[1])
+
+
+def statement_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int) -> StatementInputs:
+    versions = versions_of(conn, account.tariff_id)
+    days, quality = measured(conn, account.usage_point_no, from_ms, to_ms, account.zone)
+    return StatementInputs(
+        party_of(account, tariff_at(versions, to_ms - 1)), from_ms, to_ms, journal_of(conn, account.account_no),
+        {v.version: tariff_from(v.tariff_id, v.version, v.document) for v in versions}, _references(conn, account.account_no),
+        days, quality,
+    )  # fmt: skip
+
+
+def _references(conn: Connection, account_no: int) -> dict[tuple[int, int], str]:
+    """Method and gateway reference of the payment behind each instrument."""
+    i = instrument.c
+    query = select(i.epoch, i.gseq, payment.c.method, payment.c.gateway_ref).join(payment, payment.c.payment_no == i.payment_no)
+    return {(r.epoch, r.gseq): f"{r.method} {r.gateway_ref}" for r in conn.execute(query.where(i.account_no == account_no))}
+
+
+def bill_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int) -> BillInputs:
+    """Raises RefusedCommand when a register reading the bill rests on is missing."""
+    versions = versions_of(conn, account.tariff_id)
+    changes = [v.from_ms for v in versions if from_ms < v.from_ms < to_ms]
+    ends = [max(from_ms, account.opened_at_ms), *changes, to_ms]
+    readings = [_opening_reading(conn, account, ends[0]), *(_reading(conn, account, at) for at in ends[1:])]
+    days = [days_between(account.opened_at_ms, at, account.zone) for at in ends]
+    spans = tuple(Span(tariff_at(versions, ends[k]), readings[k], readings[k + 1], days[k], days[k + 1])
+                  for k in range(len(ends) - 1))  # fmt: skip
+    opened = _opened(conn, account)
+    arrears_nano, since = _last_closing(conn, account.account_no)
+    use, quality = measured(conn, account.usage_point_no, from_ms, to_ms, account.zone)
+    return BillInputs(party_of(account, spans[-1].tariff), from_ms, to_ms, opened.register_wh, spans, arrears_nano,
+                      _paid_since(conn, account.account_no, since), use, quality)  # fmt: skip
+
+
+def _slack_ms(conn: Connection, account: Account) -> int:
+    """A reading this near to a boundary counts as the one at the boundary: half an interval."""
+    interval_s = conn.execute(select(meter.c.interval_s).where(meter.c.meter_no == account.meter_no)).scalar_one()
+    return int(interval_s) * 500
+
+
+def _reading(conn: Connection, account: Account, at_ms: int) -> Reading:
+    found = register_at(conn, account.meter_no, at_ms, _slack_ms(conn, account))
+    if found is None:
+        raise RefusedCommand(BillReason.REGISTER_MISSING, f"no register reading of meter {account.meter_serial} around one end "
+                             "of the period: wait for the next reading, or enter one")  # fmt: skip
+    return found
+
+
+def _opened(conn: Connection, account: Account) -> Reading:
+    """The register the account began with: at its opening, or the oldest reading after it."""
+    at_opening = register_at(conn, account.meter_no, account.opened_at_ms, _slack_ms(conn, account))
+    found = at_opening or first_register(conn, account.meter_no)
+    return found or _reading(conn, account, account.opened_at_ms)
+
+
+def _opening_reading(conn: Connection, account: Account, at_ms: int) -> Reading:
+    """Where the last bill stopped, so that no Wh falls between two bills; else the register at the boundary."""
+    query = select(_b.document).where(_b.account_no == account.account_no, _b.kind == BillKind.BILL.value, _b.to_ms == at_ms)
+    document = conn.execute(query).scalar_one_or_none()
+    last = [line.last for line in from_json(document).lines if line.last] if document else []
+    if last:
+        return last[-1]
+    return _opened(conn, account) if at_ms <= account.opened_at_ms else _reading(conn, account, at_ms)
+
+
+def _last_closing(conn: Connection, account_no: int) -> tuple[int, int]:
+    """What the last bill left, and the newest receivable row it knew (0, 0 before the first bill)."""
+    r = receivable.c
+    row = conn.execute(select(r.receivable_no, bill_table.c.closing_nano).join(bill_table, _b.bill_no == r.bill_no)
+                       .where(r.account_no == account_no, r.kind == "bill").order_by(r.receivable_no.desc()).limit(1)).first()
+    return (row.closing_nano, row.receivable_no) if row else (0, 0)
+
+
+def _paid_since(conn: Connection, account_no: int, receivable_no: int) -> tuple[Paid, ...]:
+    r = receivable.c
+    query = select(r.at_ms, r.kind, r.amount_nano, payment.c.method, payment.c.gateway_ref).outerjoin(
+        payment, payment.c.payment_no == r.payment_no)  # fmt: skip
+    rows = conn.execute(query.where(r.account_no == account_no, r.receivable_no > receivable_no, r.kind != "bill")
+                        .order_by(r.receivable_no))  # fmt: skip
+    return tuple(Paid(x.at_ms, -x.amount_nano if x.kind == "payment" else x.amount_nano, f"{x.method} {x.gateway_ref}")
+                 for x in rows)  # fmt: skip
+
+
+def overlapping(conn: Connection, account_no: int, kind: BillKind, from_ms: int, to_ms: int) -> str:
+    """Number of an issued bill that shares time with the period, '' when none."""
+    query = select(_b.bill_no).where(_b.account_no == account_no, _b.kind == kind.value, _b.from_ms < to_ms, _b.to_ms > from_ms)
+    return conn.execute(query.limit(1)).scalar_one_or_none() or ""
+
+
+def same_period(conn: Connection, account_no: int, kind: BillKind, from_ms: int, to_ms: int) -> str:
+    """Number of the bill already issued for exactly this period, '' when none."""
+    query = select(_b.bill_no).where(_b.account_no == account_no, _b.kind == kind.value, _b.from_ms == from_ms, _b.to_ms == to_ms)
+    return conn.execute(query).scalar_one_or_none() or ""
+
+
+def save_bill(conn: Connection, bill: Bill, charged_nano: int, at_ms: int, due_ms: int | None) -> str:
+    """Store an issued document under the next number."""
+    following = (conn.execute(select(func.max(_b.bill_id))).scalar_one() or 0) + 1
+    bill_no = f"{PREFIX[bill.kind]}-{following:07d}"
+    conn.execute(insert(bill_table).values(
+        bill_id=following, bill_no=bill_no, account_no=bill.party.account_no, kind=bill.kind.value, from_ms=bill.from_ms,
+        to_ms=bill.to_ms, currency=bill.party.currency, charged_nano=charged_nano, closing_nano=bill.closing_nano,
+        document=to_json(bill), issued_ms=at_ms, due_ms=due_ms,
+    ))  # fmt: skip
+    return bill_no
+
+
+def load_bill(conn: Connection, bill_no: str) -> BillView:
+    """Raises RefusedCommand (unknown_bill)."""
+    row = conn.execute(select(bill_table).where(_b.bill_no == bill_no)).one_or_none()
+    if row is None:
+        raise RefusedCommand(BillReason.UNKNOWN_BILL, f"there is no bill {bill_no!r}: the list of bills shows their numbers")
+    state, due_nano = _state(row, receivables.due_of_bills(conn, row.account_no))
+    return BillView(row.bill_no, row.issued_ms, row.due_ms, state, due_nano, from_json(row.document))
+
+
+def bill_rows(conn: Connection, account_no: int) -> tuple[BillRow, ...]:
+    """Bills and statements of an account, newest period first."""
+    due = receivables.due_of_bills(conn, account_no)
+    rows = conn.execute(select(bill_table).where(_b.account_no == account_no).order_by(_b.from_ms.desc(), _b.bill_id.desc()))
+    return tuple(_row(row, due) for row in rows)
+
+
+def _row(row: Row[Any], due: dict[str, receivables.Due]) -> BillRow:
+    state, due_nano = _state(row, due)
+    return BillRow(row.bill_no, row.account_no, BillKind(row.kind), row.from_ms, row.to_ms, row.issued_ms, row.charged_nano,
+                   due_nano, row.currency, state)  # fmt: skip
+
+
+def _state(row: Row[Any], due: dict[str, receivables.Due]) -> tuple[BillState, int]:
+    if row.kind == BillKind.STATEMENT.value:
+        return BillState.SETTLED, 0
+    mine = due[row.bill_no]
+    if mine.rest_nano <= 0:
+        return BillState.PAID, 0
+    return (BillState.ISSUED if mine.rest_nano == mine.amount_nano else BillState.PART_PAID), mine.rest_nano

@@ -1,0 +1,38 @@
+"""What the desk commands of `gridtally-mdm` (user, import-street, credit, bill) are given: the open store and its services.
+
+`cli.py` at the top opens it from the configuration: `OpenDesk` takes the parsed options and yields a `Desk`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from gridtally_cloud.prepay.settings import Payments
+from gridtally_cloud.store.db import Database
+from gridtally_shared.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """`clock` is business time; logins use the machine's own."""
+
+    db: Database
+    payments: Payments
+    clock: Clock
+
+
+OpenDesk = Callable[[argparse.Namespace], AbstractContextManager[Desk]]
+Run = Callable[[argparse.Namespace], int]
+
+
+def with_desk(open_desk: OpenDesk, work: Callable[[Desk, argparse.Namespace], int]) -> Run:
+    """A `run` for argparse that opens the desk around `work`."""
+
+    def run(options: argparse.Namespace) -> int:
+        with open_desk(options) as desk:
+            return work(desk, options)
+
+    return run
