@@ -118,13 +118,20 @@ class HouseMeter:
         with self._lock:
             step_ms = INTERVAL_S * 1_000
             first = max(-(-from_ms // step_ms), self._log.born_ms // step_ms + 1)
-            last = min(to_ms, self._now_ms() + self._skews[-1][1]) // step_ms
+            last = min(to_ms, self._furthest_ms()) // step_ms
             marks = [(n * step_ms, self._crossing_ms(n * step_ms)) for n in range(first - 1, last + 1)]
             return tuple(self._row(end, t0, t1) for (_, t0), (end, t1) in pairwise(marks))
 
     def events(self) -> tuple[MeterEvent, ...]:
         with self._lock:
-            return tuple(e for e in map(self._event_of, self._log.operations) if e is not None)
+            found: list[MeterEvent] = []
+            skew_ms = self.settings.skew_ms
+            for operation in self._log.operations:
+                skew_ms = operation.value if operation.act is Act.CLOCK_SET else skew_ms
+                code = operation.value if operation.act is Act.EVENT else _EVENT_CODES.get(operation.act, 0)
+                if code:
+                    found.append(MeterEvent(code, operation.at_ms + skew_ms, operation.text))
+            return tuple(found)
 
     def clock_ms(self) -> int:
         with self._lock:
@@ -232,12 +239,17 @@ class HouseMeter:
         self._demand = (month_ms, done_ms, highest)
         return highest
 
+    def _furthest_ms(self) -> int:
+        """The latest time the meter's own clock ever showed."""
+        ends = [start_ms for start_ms, _ in self._skews[1:]] + [self._now_ms()]
+        return max(end_ms + skew_ms for end_ms, (_, skew_ms) in zip(ends, self._skews, strict=True))
+
     def _crossing_ms(self, mark_ms: int) -> int:
         """True time at which the meter's own clock first showed `mark_ms`."""
         for index, (start_ms, skew_ms) in enumerate(self._skews):
             after_ms = self._skews[index + 1][0] if index + 1 < len(self._skews) else None
             crossing_ms = max(mark_ms - skew_ms, start_ms)
-            if after_ms is None or crossing_ms < after_ms:
+            if after_ms is None or crossing_ms <= after_ms:
                 return crossing_ms
         raise AssertionError("the last segment has no end")
 
@@ -255,11 +267,6 @@ class HouseMeter:
             average_voltage_mv=voltage_mv,
             average_current_ma=current_ma,
         )
-
-    def _event_of(self, operation: Operation) -> MeterEvent | None:
-        code = operation.value if operation.act is Act.EVENT else _EVENT_CODES.get(operation.act, 0)
-        index = bisect_right(self._skews, operation.at_ms, key=lambda s: s[0]) - 1
-        return MeterEvent(code, operation.at_ms + self._skews[index][1], operation.text) if code else None
 
 
 _EVENT_CODES: dict[Act, int] = {Act.OPENED: DISCONNECTED, Act.CLOSED: CONNECTED, Act.CLOCK_SET: CLOCK_WAS_SET}

@@ -60,6 +60,7 @@ class HouseLog:
         if not self.operations:
             self.append(Operation(Act.BORN, born_ms, text=serial))
         if self.operations[0].act is not Act.BORN or self.operations[0].text != serial:
+            self.close()
             raise ConfigError("state", str(path), f"it is not the state of meter {serial}: name another directory")
 
     @property
