@@ -35,6 +35,9 @@ from gridtally_shared.errors import MeterFault
 from gridtally_shared.explain import ExplainedReading, Explanation, Keys
 
 MAX_LAYERS: Final = 4
+_WEAK_TAGS: Final = (b"\x01", b"\x08", b"\x0e", b"\x21", b"\x28")
+"""Tags so common in other protocols that a bare PDU which does not decode is no PDU at all."""
+
 _TITLED: Final = (GeneralGlo, GeneralDed, GeneralCiphered)
 
 
@@ -47,6 +50,8 @@ def explain_dlms(data: bytes, keys: Keys) -> Explanation | None:
     for apdu in capture.apdus:
         run.attempt(apdu, 0)
     run.finish()
+    if not run.names and data[:1] in _WEAK_TAGS:
+        return None
     return run.explanation()
 
 
