@@ -180,8 +180,15 @@ def _display(words: list[str]) -> int:
     return display(words)
 
 
-_DELEGATED = {"simulate": _simulate, "ledger": _ledger, "display": _display}
+def _enrol(words: list[str]) -> int:
+    from gridtally_edge.provisioning.link import main as enrol
+
+    return enrol(words)
+
+
+_DELEGATED = {"enrol": _enrol, "simulate": _simulate, "ledger": _ledger, "display": _display}
 _DELEGATED_ABOUT = {
+    "enrol": "ask the MDM for a name and a certificate",
     "simulate": "serve a street of simulated meters",
     "ledger": "check and print the journal of an account",
     "display": "serve the local page with balance and messages",
