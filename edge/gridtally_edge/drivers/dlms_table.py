@@ -36,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """A row with its time, where the profile has a clock column."""
+    """A row with its time; None where the profile has no clock column or the meter wrote no whole moment."""
 
     at_ms: int | None
     doubtful: bool
@@ -75,7 +75,7 @@ def table_rows(columns: tuple[Attribute, ...], buffer: Data, rule: ClockRule, pe
         if len(cells) != len(columns):
             raise MeterFault(f"a row has {len(cells)} cells, the profile {len(columns)} columns")
         time = _row_time(columns, cells)
-        at_ms = time.utc_ms(rule) if time else _one_later(at_ms, period_s)
+        at_ms = _moment(time, rule) if time else _one_later(at_ms, period_s)
         cells = _filled(cells, above)
         above = cells
         pairs = tuple(Cell(column, data) for column, data in zip(columns, cells, strict=True))
@@ -87,6 +87,14 @@ def _row_time(columns: tuple[Attribute, ...], cells: tuple[Data, ...]) -> CosemD
         if column.class_id == _CLOCK_CLASS and column.index == 2 and data.tag is not Tag.NULL:
             return decode_datetime(axdr.octets_of(data))
     return None
+
+
+def _moment(time: CosemDateTime, rule: ClockRule) -> int | None:
+    """None for a time with wildcards, which some meters write into unused rows: such a row has no place."""
+    try:
+        return time.utc_ms(rule)
+    except MeterFault:
+        return None
 
 
 def _one_later(at_ms: int | None, period_s: int) -> int | None:

@@ -2,7 +2,8 @@
 
 * Columns are read from the meter (attribute 3) and matched by OBIS code; the buffer carries no scaler, the scaler
   profile does. A column missing there is asked for its own scaler once.
-* Block load stamps are the END of a block; `Reading.at_ms` is its START.
+* Block load stamps are the END of a block; `Reading.at_ms` is its START. The meter's capture period overrides the
+  setting, once the profile has been read; a row without a whole time stamp has no place and is left out.
 * The switch is the disconnect control 0.0.96.3.10.255; the balance goes to 0.0.94.96.24 and .25, whose base and unit
   are settings since utilities differ (rupee or paisa, .91 or .96).
 * Range access first; entries where the meter knows only those.
@@ -144,7 +145,7 @@ class DlmsPort:
 
     def read_intervals(self, from_ms: int, to_ms: int) -> Conversation[tuple[Reading, ...]]:
         """All blocks whose START lies in from_ms..to_ms, the end excluded, oldest first."""
-        layout = yield from self._layout(BLOCK_LOAD)
+        layout = yield from self._block_layout()
         period_ms = self.interval_s * 1_000
         buffer = yield from self._span(BLOCK_LOAD.obis, from_ms + period_ms, to_ms + period_ms, self.interval_s)
         readings = []
@@ -210,6 +211,16 @@ class DlmsPort:
             known = yield from self._read_layout(profile)
             self._layouts[profile.obis] = known
         return known
+
+    def _block_layout(self) -> Conversation[Layout]:
+        """The block load layout. The meter's own capture period overrides the setting: stamps depend on it."""
+        if BLOCK_LOAD.obis not in self._layouts:
+            try:
+                period_s = axdr.integer_of((yield from self._client.get(BLOCK_LOAD.attribute(4))))
+            except AccessDenied:
+                period_s = 0
+            self.interval_s = period_s if 60 <= period_s <= 86_400 else self.interval_s
+        return (yield from self._layout(BLOCK_LOAD))
 
     def _read_layout(self, profile: ProfileObject) -> Conversation[Layout]:
         columns = columns_of((yield from self._client.get(profile.attribute(3))))

@@ -6,15 +6,20 @@ from dataclasses import replace
 
 import pytest
 
+from gridtally_edge.drivers.dlms_table import table_rows
 from gridtally_edge.drivers.driver import settings_from
-from gridtally_edge.drivers.is15959 import DRIVER, Auth, DlmsPort, Is15959Settings
+from gridtally_edge.drivers.is15959 import CLOCK, DRIVER, Auth, DlmsPort, Is15959Settings
 from gridtally_edge.drivers.model import Reading, SwitchState
 from gridtally_edge.protocols.conversation import Conversation
+from gridtally_edge.protocols.dlms.access import attribute
+from gridtally_edge.protocols.dlms.axdr import decode
+from gridtally_edge.protocols.dlms.cosem_time import ClockRule
 from gridtally_edge.protocols.dlms.hdlc import Control, encode_frame, frames_of
 from gridtally_edge.simulators.dlms_slave import DlmsUnit
 from gridtally_edge.simulators.house import Contactor, HouseMeter, HouseSettings
 from gridtally_shared.clock import ManualClock
 from gridtally_shared.errors import ConfigError, LinkDown, MeterFault, RefusedCommand
+from gridtally_shared.events import event_type
 from gridtally_shared.quantities import BY_CODE, INTERVAL_IMPORT
 from support.dlms_wire import PASSWORD, START_MS, Wire, house
 
@@ -97,6 +102,33 @@ def test_events_keep_their_is_codes_and_come_once() -> None:
     assert 201 in {event.code for event in first}
     newest = max(event.at_ms for event in first)
     assert setup.wire.run(setup.port.read_events(newest)) == ()
+
+
+@pytest.mark.covers_part("BYPL-0b")
+def test_a_poll_with_the_is_profile_gives_codes_with_a_cim_code() -> None:
+    setup = Setup().open()
+    setup.meter.report_event(251)
+    assert setup.wire.run(setup.port.read_instant(setup.clock.now_ms))
+    codes = {event.code for event in setup.wire.run(setup.port.read_events(0))}
+    assert 251 in codes
+    assert event_type(251).cim == "3.12.29.39"
+
+
+def test_the_capture_period_of_the_meter_overrides_the_setting() -> None:
+    setup = Setup()
+    port = DlmsPort(Is15959Settings(17, password=PASSWORD, interval_s=1_800))
+    setup.wire.run(port.open())
+    end_ms = START_MS // QUARTER_MS * QUARTER_MS
+    readings = setup.wire.run(port.read_intervals(end_ms - 4 * QUARTER_MS, end_ms))
+    assert port.interval_s == 900
+    assert sorted({r.at_ms for r in readings}) == list(range(end_ms - 4 * QUARTER_MS, end_ms, QUARTER_MS))
+
+
+def test_a_row_without_a_whole_time_stamp_is_left_out() -> None:
+    columns = (CLOCK, attribute(3, "1.0.1.29.0.255", 2))
+    buffer = decode(bytes.fromhex("0101 0202 090c ffffffffffffffffff8000ff 120005".replace(" ", "")))
+    (row,) = table_rows(columns, buffer, ClockRule(), 900)
+    assert row.at_ms is None
 
 
 def test_the_clock_is_read_and_set() -> None:
