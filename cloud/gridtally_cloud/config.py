@@ -219,7 +219,7 @@ def first_file() -> str:
     """A new configuration file: every setting as a comment with its default."""
     lines = ["# Configuration of gridtally-mdm. Every setting has a default; uncomment what you change.", ""]
     section = ""
-    for setting in SETTINGS:
+    for setting in sorted(SETTINGS, key=lambda s: "." in s.name):
         table, _, name = setting.name.rpartition(".")
         if table != section:
             section = table

@@ -1,11 +1,7 @@
-"""What a command of `gridtally-mdm` works with, opened when it is first needed.
-
-Each area's `cli.py` has `add_parser(subparsers)` and sets `run=function` with `function(options, context) -> int`.
-"""
+"""What a command of `gridtally-mdm` works with, opened when it is first needed."""
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from pathlib import Path
 
@@ -17,9 +13,6 @@ from gridtally_cloud.store.db import Database
 from gridtally_shared.clock import Clock, clock_from
 from gridtally_shared.errors import ConfigError
 from gridtally_shared.signing import KeySigner
-
-ACTOR = f"cli:{os.environ.get('USER', 'root')}"
-"""Who a command line action is done by, in audit rows."""
 
 
 class Context:
@@ -65,6 +58,13 @@ class Context:
     def web_secret(self) -> bytes:
         assert self.data_dir
         return secret_file(self.config.web_key_file)
+
+    def prepare(self) -> None:
+        """Make what is not there yet: folder, store, keys."""
+        assert self.data_dir
+        assert self.db
+        assert self.signer
+        assert self.web_secret
 
     def now_ms(self) -> int:
         return self.clock.now_ms()

@@ -21,6 +21,7 @@ from gridtally_cloud.assets import config_publisher
 from gridtally_cloud.commands import receipts
 from gridtally_cloud.ingest.service import UP_CHANNELS, Ingest
 from gridtally_cloud.mqtt import BrokerLink, BrokerSettings, Received
+from gridtally_cloud.prepay import instruments
 from gridtally_cloud.publisher import Publisher
 from gridtally_cloud.store import close
 from gridtally_cloud.store.db import Database
@@ -65,6 +66,7 @@ class Worker:
             Job("send", 0.1, lambda now_ms: self._publisher.send_due(now_ms, clock.factor())),
             Job("commands", 0.5, self._commands),
             Job("config", 1.0, lambda now_ms: config_publisher.publish_changes(db, signer, now_ms)),
+            Job("instruments", 2.0, self._instruments),
             Job("close days", 5.0, lambda now_ms: close.close_days(db, now_ms)),
             Job("validate", 5.0, lambda now_ms: vee.run_pending(db, now_ms)),
             Job("prune", 600.0, lambda now_ms: close.prune(db, now_ms)),
@@ -134,6 +136,14 @@ class Worker:
                 raise
             except Exception:
                 log.exception("a job failed", extra={"job": job.name})
+
+    def _instruments(self, now_ms: int) -> None:
+        """Money that was paid before its account had a DCU goes on its way."""
+        with self._db.read() as conn:
+            if not instruments.waiting_payments(conn):
+                return
+        with self._db.write() as conn:
+            instruments.issue_waiting(conn, self._signer, now_ms)
 
     def _commands(self, now_ms: int) -> None:
         with self._db.read() as conn:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from gridtally_cloud.prepay import config as prepay
+from gridtally_cloud.assets.account_config import account_config, prepaid_accounts, tariff_documents
 from gridtally_cloud.store import outbox
 from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.tables import config_version, dcu, meter
@@ -73,13 +73,14 @@ def _last(conn: Connection, name: str) -> tuple[int, bytes]:
 def build(conn: Connection, name: str, now_ms: int) -> DcuConfig:
     """What the tables say now, with version and time of issue 0."""
     share = conn.execute(select(dcu.c.cut_share_per_hour_permille).where(dcu.c.dcu == name)).scalar_one()
-    accounts = prepay.meter_accounts(conn, name)
+    accounts = prepaid_accounts(conn, name)
+    by_meter = {account.meter_no: account.account_no for account in accounts}
     meters = tuple(
-        MeterConfig(m.meter_no, m.serial, accounts.get(m.meter_no, 0), m.interval_s, m.commodity) for m in _meters(conn, name)
+        MeterConfig(m.meter_no, m.serial, by_meter.get(m.meter_no, 0), m.interval_s, m.commodity) for m in _meters(conn, name)
     )
     lease_ms = (now_ms // MS_PER_DAY + CUT_LEASE_DAYS) * MS_PER_DAY
-    tariffs = prepay.tariff_documents(conn, name, now_ms)
-    return DcuConfig(0, name, 0, meters, prepay.account_configs(conn, name), tariffs, share, lease_ms)
+    tariffs = tariff_documents(conn, {account.tariff_id for account in accounts}, now_ms)
+    return DcuConfig(0, name, 0, meters, tuple(map(account_config, accounts)), tariffs, share, lease_ms)
 
 
 def _meters(conn: Connection, name: str) -> list[Any]:

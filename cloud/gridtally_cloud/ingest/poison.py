@@ -64,6 +64,11 @@ def waiting(conn: Connection, limit: int = 100) -> tuple[SetAside, ...]:
     return tuple(SetAside(**row._mapping) for row in rows)
 
 
+def came_back(conn: Connection, poison_no: int, times: int) -> bool:
+    """Whether the same bytes were set aside again since the count `times`."""
+    return int(conn.execute(select(poison.c.times).where(poison.c.poison_no == poison_no)).scalar_one()) > times
+
+
 def resolve(conn: Connection, poison_no: int, by: str, now_ms: int) -> bool:
     """A person has dealt with it. False when it was not waiting."""
     where = and_(poison.c.poison_no == poison_no, poison.c.resolved_ms.is_(None))

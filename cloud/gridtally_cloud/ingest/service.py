@@ -153,7 +153,7 @@ def take_entry(arrival: Arrival, entry: Entry) -> None:
     """Store one entry, or set it aside whole when it does not fit; nothing of a failed one remains."""
     try:
         with arrival.conn.begin_nested():
-            _dispatch(arrival, entry)
+            dispatch(arrival, entry)
     except ContractError as error:
         poison.set_aside_entry(arrival, entry.kind, entry.body, str(error))
     except OperationalError:
@@ -163,7 +163,8 @@ def take_entry(arrival: Arrival, entry: Entry) -> None:
         poison.set_aside_entry(arrival, entry.kind, entry.body, f"fault in the MDM: {type(error).__name__}: {error}")
 
 
-def _dispatch(arrival: Arrival, entry: Entry) -> None:
+def dispatch(arrival: Arrival, entry: Entry) -> None:
+    """Hand an entry to the handler of its kind. Raises ContractError when it can not be read or does not fit."""
     kinds = {int(kind): kind for kind in EntryKind}
     if entry.kind not in kinds:
         raise ContractError(f"entry of unknown kind {entry.kind}")

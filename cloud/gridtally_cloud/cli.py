@@ -1,0 +1,171 @@
+"""The console command `gridtally-mdm`. Each area brings its own subcommands; they are imported when they are there.
+
+Exit codes: 0 fine, 1 something failed, 2 wrong usage, 3 a setting is wrong, 4 the broker or store does not answer, 7 refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gridtally_cloud.config import CONFIG_NAME, first_file, load_config, rows_in_force
+from gridtally_cloud.context import Context
+from gridtally_cloud.customers.desk import Desk
+from gridtally_cloud.logs import start_logging
+from gridtally_shared.errors import GridtallyError
+
+AREAS = (
+    "gridtally_cloud.customers.cli",
+    "gridtally_cloud.prepay.cli",
+    "gridtally_cloud.billing.cli",
+    "gridtally_cloud.provisioning.cli",
+)
+
+Parsers = Any
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except GridtallyError as error:
+        print(f"gridtally-mdm: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gridtally-mdm",
+        description="The meter data management of gridtally: pages, worker, provisioner and tools.",
+        epilog="example: gridtally-mdm init && gridtally-mdm all",
+    )
+    parser.add_argument("--config", type=Path, default=Path(CONFIG_NAME), help=f"configuration file (default {CONFIG_NAME})")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    _add_processes(commands)
+    _add_setup(commands)
+    _add_tools(commands)
+    for name in AREAS:
+        if importlib.util.find_spec(name) is not None:
+            importlib.import_module(name).add_parser(commands, open_desk)
+    return parser
+
+
+def open_context(options: argparse.Namespace) -> Context:
+    """The configuration the options name, with logging started. Raises ConfigError."""
+    config = load_config(options.config)
+    start_logging(config.log_level)
+    return Context(config)
+
+
+@contextlib.contextmanager
+def open_desk(options: argparse.Namespace) -> Iterator[Desk]:
+    """What the commands of the desk work with."""
+    context = open_context(options)
+    try:
+        yield Desk(context.db, context.payments, context.clock)
+    finally:
+        context.db.close()
+
+
+def _add(commands: Parsers, name: str, about: str, example: str, run: Callable[..., int]) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about, epilog=f"example: {example}")
+    parser.set_defaults(run=run)
+    return parser
+
+
+# ---- processes ------------------------------------------------------------------------------------------------
+
+
+def _process(name: str) -> Callable[[argparse.Namespace], int]:
+    def run(options: argparse.Namespace) -> int:
+        from gridtally_cloud import server
+
+        return int(getattr(server, name)(open_context(options)))
+
+    return run
+
+
+def _add_processes(commands: Parsers) -> None:
+    table = (
+        ("all", "web, worker and provisioner on one box", "run_all"),
+        ("web", "only the pages and the API", "run_web"),
+        ("worker", "only the worker: takes readings in, sends commands; any number of them", "run_worker"),
+        ("provisioner", "only the provisioner, which holds the CA and enrols DCUs", "run_provisioner"),
+    )
+    for name, about, function in table:
+        _add(commands, name, about, f"gridtally-mdm --config mdm.toml {name}", _process(function))
+
+
+# ---- setting up -----------------------------------------------------------------------------------------------
+
+
+def _add_setup(commands: Parsers) -> None:
+    _add(commands, "init", "write a first configuration file, make or upgrade the store, make the keys",
+         "gridtally-mdm --config /etc/gridtally/mdm.toml init", _init)  # fmt: skip
+    show = _add(commands, "show-config", "print every setting with the value in force", "gridtally-mdm show-config", _show)
+    show.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+
+
+def _init(options: argparse.Namespace) -> int:
+    path: Path = options.config
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(first_file(), encoding="utf-8")
+        print(f"wrote {path}")
+    context = Context(load_config(path))
+    context.prepare()
+    print(f"store ready: {context.config.store_url}")
+    print(f"command key {context.signer.key_id.hex()}, public {context.signer.public.hex()}")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    rows = rows_in_force(options.config)
+    if options.json:
+        print(json.dumps({s.name: value for s, value, _ in rows}, indent=2))
+        return 0
+    for setting, value, named in rows:
+        print(f"{setting.name:30} {value!s:28} {'set' if named else 'default':8} {setting.sentence}")
+    return 0
+
+
+# ---- tools ----------------------------------------------------------------------------------------------------
+
+
+def _add_tools(commands: Parsers) -> None:
+    vee = _add(commands, "vee", "validate closed days (again) and list what was found",
+               "gridtally-mdm vee --from 2026-11-01 --to 2026-11-30 --json", _vee)  # fmt: skip
+    vee.add_argument("--from", dest="from_day", help="first local day, YYYY-MM-DD (default: all)")
+    vee.add_argument("--to", dest="to_day", help="last local day, YYYY-MM-DD")
+    vee.add_argument("--channel", type=int, help="only this channel")
+    vee.add_argument("--json", action="store_true", help="one JSON object a line")
+    poison = _add(commands, "set-aside", "list what could not be taken in, or try it again",
+                  "gridtally-mdm set-aside --retry", _aside)  # fmt: skip
+    poison.add_argument("--retry", action="store_true", help="try every entry again, after the cause was mended")
+    poison.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def _vee(options: argparse.Namespace) -> int:
+    from gridtally_cloud.vee.report import print_report
+
+    return print_report(open_context(options), options)
+
+
+def _aside(options: argparse.Namespace) -> int:
+    from gridtally_cloud.ingest.retry import print_set_aside
+
+    return print_set_aside(open_context(options), options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

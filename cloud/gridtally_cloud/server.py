@@ -1,0 +1,171 @@
+"""The processes of the MDM: web threads, the worker, the provisioner as a child.
+
+* `all` runs them on one box; each also runs alone. They share nothing but the store and the broker.
+* A port that is taken is a plain error before anything starts. SIGTERM and SIGINT end everything within seconds; a worker that
+  dies ends the process, so that the service manager starts it again; a provisioner that dies is started again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+from gridtally_cloud.config import BrokerConfig, CloudConfig, WebConfig
+from gridtally_cloud.context import Context
+from gridtally_cloud.mqtt import BrokerSettings
+from gridtally_cloud.worker import Worker
+from gridtally_shared.errors import ConfigError, GridtallyError
+
+log = logging.getLogger(__name__)
+
+WATCH_S = 0.5
+CHILD_PAUSE_S = 5.0
+
+
+def broker_settings(config: BrokerConfig) -> BrokerSettings:
+    client_id = config.client_id or f"mdm-{socket.gethostname()}-{os.getpid()}"
+    return BrokerSettings(config.host, config.port, client_id, config.group, config.ca_file, config.certificate_file,
+                          config.key_file)  # fmt: skip
+
+
+def new_worker(context: Context) -> Worker:
+    return Worker(context.db, context.clock, context.signer, broker_settings(context.config.broker))
+
+
+def stop_event() -> threading.Event:
+    """Set by SIGTERM or SIGINT."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def check_port(web: WebConfig) -> None:
+    """Raises ConfigError when the web port can not be used."""
+    with socket.socket(socket.AF_INET6 if ":" in web.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((web.host, web.port))
+        except OSError as error:
+            remedy = f"the port can not be used ({error.strerror}); is another gridtally-mdm running? Choose another port"
+            raise ConfigError("web.port", web.port, remedy) from None
+
+
+class WebThread:
+    """Waitress in a thread of its own."""
+
+    def __init__(self, context: Context) -> None:
+        from waitress.server import create_server  # type: ignore[import-untyped]
+
+        from gridtally_cloud.app import create_app
+        from gridtally_cloud.web.site import WebSettings
+
+        web = context.config.web
+        check_port(web)
+        settings = WebSettings(context.web_secret, web.https, context.config.zone)
+        application = create_app(settings, context.db, context.clock, context.payments)
+        self._server: Any = create_server(application, host=web.host, port=web.port, threads=web.threads, ident="gridtally")
+        self._thread = threading.Thread(target=self._server.run, name="web", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.close()
+        self._server.task_dispatcher.shutdown(timeout=5)
+
+
+class ProvisionerChild:
+    """`gridtally-mdm provisioner` as a child process, started again when it ends."""
+
+    def __init__(self, config: CloudConfig) -> None:
+        self._command = [sys.executable, "-m", "gridtally_cloud.cli", "--config", str(config.file), "provisioner"]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._again_s = 0.0
+
+    def watch(self, now_s: float) -> None:
+        """Start it if it is not running."""
+        if self._process is not None and self._process.poll() is not None:
+            log.warning("the provisioner ended", extra={"exit_code": self._process.returncode})
+            self._process, self._again_s = None, now_s + CHILD_PAUSE_S
+        if self._process is None and now_s >= self._again_s:
+            self._process = subprocess.Popen(self._command)
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def run_all(context: Context) -> int:
+    """Web, worker and provisioner on one box, until told to stop."""
+    stop = stop_event()
+    web, worker = WebThread(context), new_worker(context)
+    child = ProvisionerChild(context.config) if context.config.provisioner.enabled else None
+    web.start()
+    worker.start()
+    print(f"gridtally-mdm: pages on http://{context.config.web.host}:{context.config.web.port}/", flush=True)
+    try:
+        while not stop.wait(WATCH_S):
+            if not worker.running:
+                raise GridtallyError("the worker ended by itself; see the log above")
+            if child is not None:
+                child.watch(time.monotonic())
+    finally:
+        if child is not None:
+            child.stop()
+        worker.stop()
+        web.stop()
+        context.db.close()
+    return 0
+
+
+def run_web(context: Context) -> int:
+    stop = stop_event()
+    web = WebThread(context)
+    web.start()
+    print(f"gridtally-mdm: pages on http://{context.config.web.host}:{context.config.web.port}/", flush=True)
+    stop.wait()
+    web.stop()
+    return 0
+
+
+def run_worker(context: Context) -> int:
+    stop = stop_event()
+    worker = new_worker(context)
+    worker.start()
+    while not stop.wait(WATCH_S):
+        if not worker.running:
+            raise GridtallyError("the worker ended by itself; see the log above")
+    worker.stop()
+    context.db.close()
+    return 0
+
+
+def run_provisioner(context: Context) -> int:
+    """Holds the CA; talks to the broker and the store only."""
+    from datetime import UTC, datetime
+
+    from gridtally_cloud.provisioning import ca
+    from gridtally_cloud.provisioning.link import BrokerAccess, Provisioner
+    from gridtally_cloud.provisioning.service import Endpoint, ProvisioningService
+
+    p, b = context.config.provisioner, context.config.broker
+    assert context.data_dir
+    authority = ca.open_or_create(context.config.ca_dir, "operational-ca", datetime.now(UTC))
+    service = ProvisioningService(context.db, authority, Endpoint(p.host, p.port, p.transport), context.signer.public)
+    access = BrokerAccess(b.host, b.port, b.ca_file, p.certificate_file, p.key_file, p.control)
+    Provisioner(service, access, context.clock).run(stop_event())
+    return 0

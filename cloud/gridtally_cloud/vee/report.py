@@ -1,0 +1,63 @@
+"""`gridtally-mdm vee`: validate closed days again and print the findings."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import date
+
+from sqlalchemy import Connection, and_, select
+
+from gridtally_cloud.context import Context
+from gridtally_cloud.store.base import SHARD
+from gridtally_cloud.store.days import EPOCH, date_of
+from gridtally_cloud.store.tables import vee_run
+from gridtally_cloud.vee.run import Outcome, run_day
+from gridtally_shared.errors import ConfigError
+
+FIRST_DAY, LAST_DAY = 0, 100_000
+
+
+def print_report(context: Context, options: argparse.Namespace) -> int:
+    """Exit code 1 when something was found."""
+    from_day, to_day = _day("--from", options.from_day, FIRST_DAY), _day("--to", options.to_day, LAST_DAY)
+    with context.db.read() as conn:
+        closed = _closed(conn, from_day, to_day, options.channel)
+    outcomes = []
+    for day, channel_no in closed:
+        with context.db.write() as conn:
+            outcomes.append(run_day(conn, day, channel_no, context.now_ms()))
+    for outcome in outcomes:
+        print_outcome(outcome, options.json)
+    failed = sum(bool(outcome.findings) for outcome in outcomes)
+    if not options.json:
+        print(f"{len(outcomes)} channel-days validated, {failed} with findings")
+    return 1 if failed else 0
+
+
+def print_outcome(outcome: Outcome, as_json: bool) -> None:
+    for finding in outcome.findings:
+        day = date_of(outcome.day).isoformat()
+        if as_json:
+            print(json.dumps({"day": day, "channel": outcome.channel_no, "rule": finding.rule, "version": finding.rule_version,
+                              "start_ms": finding.start_ms, "end_ms": finding.end_ms, "text": finding.text}))  # fmt: skip
+        else:
+            print(f"{day}  channel {outcome.channel_no:<6} {finding.rule:9} {finding.text}")
+
+
+def _day(name: str, text: str | None, default: int) -> int:
+    if text is None:
+        return default
+    try:
+        return (date.fromisoformat(text) - EPOCH).days
+    except ValueError:
+        raise ConfigError(name, text, "write a date such as 2026-11-21") from None
+
+
+def _closed(conn: Connection, from_day: int, to_day: int, channel_no: int | None) -> list[tuple[int, int]]:
+    r = vee_run.c
+    where = and_(r.shard == SHARD, r.day.between(from_day, to_day))
+    if channel_no is not None:
+        where = and_(where, r.channel_no == channel_no)
+    rows = conn.execute(select(r.day, r.channel_no).where(where).order_by(r.day, r.channel_no))
+    return [(row.day, row.channel_no) for row in rows]
