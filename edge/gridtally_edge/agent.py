@@ -83,7 +83,7 @@ class Agent:
         self._stopping = False
         identity = Identity(config.dcu, os.urandom(16), config.command_keys())
         registry = Registry(config.registry_file)
-        settings = (*config.lines, *(line_settings(line_values(row)) for row in registry.lines()))
+        settings = (*config.lines, *(line_settings(line_values(row), config.data_dir) for row in registry.lines()))
         self._lines = {s.name: line_for(s) for s in settings}
         self._ports: dict[str, MeterPort] = {}
         meters = tuple(self._meter(entry) for entry in registry.meters())
@@ -102,6 +102,7 @@ class Agent:
         self._start_lines()
         self._watch_signals()
         self._do(self._core.start(self._moment()))
+        self._observe_clock()
         self._mqtt.start()
         log.info("agent %s runs", self._config.dcu, extra={"meters": len(self._ports), "lines": len(self._lines)})
         try:
@@ -234,9 +235,9 @@ class Agent:
             return
         self._observed_ms = now_ms
         if isinstance(self._clock, SharedClock):
-            self._events.put(ClockObserved(ClockSource.VIRTUAL, now_ms, now_ms))
+            self._do(self._core.handle(ClockObserved(ClockSource.VIRTUAL, now_ms, now_ms), self._moment()))
         elif NTP_SYNCHRONISED.exists():
-            self._events.put(ClockObserved(ClockSource.NTP, now_ms, now_ms, 1_000))
+            self._do(self._core.handle(ClockObserved(ClockSource.NTP, now_ms, now_ms, 1_000), self._moment()))
 
     def _show_status(self) -> None:
         moment = self._moment()

@@ -105,7 +105,7 @@ def load_config(path: Path) -> EdgeConfig:
         broker=_broker(values, base),
         display_host=values["display.host"],
         display_port=_port("display.port", values["display.port"]),
-        lines=tuple(_lines(lines)),
+        lines=tuple(_lines(lines, base)),
     )
 
 
@@ -197,7 +197,7 @@ def _broker(values: Mapping[str, Any], base: Path) -> BrokerAddress:
     return BrokerAddress(values["broker.host"], port, Tls(*(base / value for value in files.values())))
 
 
-def _lines(rows: Any) -> Iterator[LineSettings]:
+def _lines(rows: Any, base: Path) -> Iterator[LineSettings]:
     if not isinstance(rows, list):
         raise ConfigError("line", rows, "write each line as a table [[line]]")
     seen: set[str] = set()
@@ -206,14 +206,15 @@ def _lines(rows: Any) -> Iterator[LineSettings]:
         if values["name"] in seen:
             raise ConfigError(f"line[{number}].name", values["name"], "two lines have this name; give each its own")
         seen.add(values["name"])
-        yield line_settings(values)
+        yield line_settings(values, base)
 
 
-def line_settings(values: Mapping[str, Any]) -> LineSettings:
-    """A line from checked values of LINE_SETTINGS. Raises ConfigError."""
+def line_settings(values: Mapping[str, Any], base: Path) -> LineSettings:
+    """A line from checked values of LINE_SETTINGS; a device's path may be relative to `base`. Raises ConfigError."""
     echo = _one_of("line.echo", values["echo"], tuple(e.value for e in Echo))
     speed = Speed(values["baud"], values["data_bits"], values["parity"], values["stop_bits"])
-    return LineSettings(values["name"], values["device"], speed, Echo(echo), values["gap_ms"])
+    device = values["device"] if "://" in values["device"] else str(base / values["device"])
+    return LineSettings(values["name"], device, speed, Echo(echo), values["gap_ms"])
 
 
 def line_values(given: Mapping[str, Any]) -> dict[str, Any]:
