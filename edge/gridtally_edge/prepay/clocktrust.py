@@ -59,6 +59,9 @@ def observe(trust: Trust, observation: ClockObserved) -> Trust:
     if not agrees(observation):
         return replace(trust, source=observation.source, agreed_ms=None)
     error_ms = abs(observation.true_ms - observation.local_ms) + observation.error_ms
+    known = verdict(trust, observation.local_ms)
+    if known.state is not ClockState.UNTRUSTED:
+        error_ms = min(error_ms, known.uncertainty_ms)
     return replace(trust, source=observation.source, agreed_ms=observation.local_ms, error_ms=error_ms)
 
 
@@ -119,5 +122,5 @@ def meters_observation(offsets_ms: Sequence[int], now_ms: int) -> ClockObserved 
 def _is_overruled(trust: Trust, observation: ClockObserved) -> bool:
     if trust.source is None or trust.agreed_ms is None:
         return False
-    fresh = 0 <= observation.local_ms - trust.agreed_ms <= MS_PER_HOUR
+    fresh = 0 <= observation.local_ms - trust.agreed_ms <= 2 * MS_PER_HOUR
     return fresh and RANK[observation.source] < RANK[trust.source]

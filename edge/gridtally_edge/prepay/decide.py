@@ -137,7 +137,6 @@ def _order(v: SupplyView, p: AccountConfig, now_ms: int) -> tuple[bool, str]:
 
 CUT_TESTS: tuple[tuple[str, Check], ...] = (
     ("zero_action", lambda v, p, now: (p.zero_action == "disconnect", p.zero_action)),
-    ("funded", lambda v, p, now: (v.funded, "an instrument was applied" if v.funded else "no instrument yet")),
     ("ledger", lambda v, p, now: (not v.ledger_fault, v.ledger_fault or "ok")),
     ("register", lambda v, p, now: (not v.register_held, v.register_held or "ok")),
     ("tariff", lambda v, p, now: (v.tariff_known, p.tariff_id)),
@@ -180,8 +179,9 @@ def decide(view: SupplyView, policy: AccountConfig, now_ms: int) -> Decision:
 
 
 def is_exhausted(view: SupplyView, policy: AccountConfig) -> bool:
-    """Nothing left, and the policy speaks of a cut at all."""
-    return view.balance_nano <= 0 and policy.zero_action != "none"
+    """Nothing left, and the policy speaks of a cut at all. An account that never had an instrument is not exhausted: its
+    opening credit may still be under way."""
+    return view.funded and view.balance_nano <= 0 and policy.zero_action != "none"
 
 
 def _restore(view: SupplyView, policy: AccountConfig, now_ms: int) -> Decision:

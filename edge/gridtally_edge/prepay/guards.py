@@ -55,8 +55,9 @@ def expiry_ms(command: Command) -> int:
 
 
 def timing(command: Command, safety: SafetyClass, now_ms: int, clock: ClockVerdict) -> Timing | Reason:
-    """Where `now` lies in the command's window, for the whole uncertainty where the command is critical."""
-    critical, slack_ms = safety is SafetyClass.CRITICAL, clock.uncertainty_ms
+    """Where `now` lies in the command's window; in HOLDOVER for the whole uncertainty where the command is critical."""
+    critical = safety is SafetyClass.CRITICAL
+    slack_ms = clock.uncertainty_ms if clock.state is ClockState.HOLDOVER else 0
     if clock.state is ClockState.UNTRUSTED:
         return Reason.CLOCK_UNTRUSTED if critical else Timing.NOW
     earliest_ms, latest_ms = (now_ms - slack_ms, now_ms + slack_ms) if critical else (now_ms, now_ms - slack_ms)

@@ -15,7 +15,6 @@ from gridtally_shared.ledger.evidence import detail
 READING_LIMIT_INTERVALS = 2
 CAREFUL_AFTER_CHANGE_MS = MS_PER_DAY
 REPORTED_HELD = frozenset({Verdict.HELD, Verdict.RESTORE_HELD})
-UNREPORTED = frozenset({"zero_action", "funded"})
 
 
 def evaluate(turn: Turn, account: AccountConfig) -> None:
@@ -84,7 +83,9 @@ def _is_waited_for(turn: Turn, meter_no: int) -> bool:
 
 
 def _cuts_last_hour(turn: Turn) -> int:
-    query = "SELECT count(*) FROM action WHERE origin = 'local' AND close = 0 AND created_ms > ?"
+    """Local cuts that acted or may have; an order that was withdrawn or never reached its meter does not count."""
+    query = """SELECT count(*) FROM action WHERE origin = 'local' AND close = 0 AND created_ms > ?
+        AND result IN ('', 'done', 'stuck', 'unknown')"""
     return int(turn.db.execute(query, (turn.now_ms - MS_PER_HOUR,)).fetchone()[0])
 
 
@@ -104,7 +105,7 @@ def _hold(turn: Turn, account: AccountConfig, decision: Decision) -> None:
         return
     book.row.last_decision = key
     book.add(Kind.DECISION, turn.stamp(), meter_no=account.meter_no, detail=detail(decision.evidence()))
-    if decision.verdict is Verdict.HELD and not UNREPORTED & set(decision.blocked_by):
+    if decision.verdict is Verdict.HELD and "zero_action" not in decision.blocked_by:
         turn.report(account.meter_no, "cut_held", f"account={account.account_no} by={','.join(decision.blocked_by)}")
 
 
