@@ -13,6 +13,7 @@ MODULES = (
     "gridtally_cloud.prepay.tables",
     "gridtally_cloud.billing.tables",
     "gridtally_cloud.provisioning.tables",
+    "gridtally_cloud.web.tables",
 )
 
 for _name in MODULES:

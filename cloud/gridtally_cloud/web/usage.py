@@ -8,8 +8,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 
 from gridtally_cloud.store.days import EPOCH, date_of, day_of, midnight_ms
 from gridtally_cloud.web.charts import Axis, Bar, Mark, Stop, bar_chart, highest_of, tick_values
@@ -311,3 +311,29 @@ def _stop(parts: Sequence[Part], unit: str, tariff: Tariff | None, words: Langua
     bars = tuple(Bar(_value(p, unit, tariff), p.mark, f"{p.name}: {_said(p.wh, unit, tariff, words)}") for p in parts)
     href = link.replace("{at}", first.key) if link and first.key and first.mark is not Mark.AHEAD else ""
     return Stop(bars, spoken, first.tick, first.spare, href)
+
+
+def week_view(intervals: Sequence[Interval], first: int, last: int, zone: str, tariff: Tariff | None, words: Language,
+              now_ms: int, link: str) -> UsageView:  # fmt: skip
+    """The local days `first` to `last` as a small chart for the home page."""
+    span = Window("day", date_of(last).isoformat(), date_of(first), date_of(last), zone)
+    parts = [replace(p, tick=words.weekday_of(date.fromisoformat(p.key)), spare=False)
+             for p in month_parts(intervals, span, words, now_ms)]  # fmt: skip
+    return view(span, "kwh", parts, counts_of(intervals, now_ms), tariff, words, now_ms, link)
+
+
+def utc_text(at_ms: int) -> str:
+    """RFC 3339 in UTC: 2026-11-21T14:00:00Z, with milliseconds only where there are any."""
+    moment = datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{moment}.{at_ms % 1000:03d}Z" if at_ms % 1000 else f"{moment}Z"
+
+
+def days_chart(chart_id: str, title: str, days: Sequence[tuple[str, int | None]], words: Language) -> str:
+    """Bars of whole days given as (2026-11-21, Wh), as a bill shows them."""
+    parts = [_known_day(date.fromisoformat(day), wh, words) for day, wh in days]
+    return chart(chart_id, title, parts, "kwh", None, words, per_stop=1)
+
+
+def _known_day(day: date, wh: int | None, words: Language) -> Part:
+    tick, spare = (str(day.day), (day.day - 1) % 7 != 0)
+    return Part(words.day_of(day), words.day_of(day), wh, _mark(wh, False, False), "", tick, spare)

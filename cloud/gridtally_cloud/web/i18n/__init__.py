@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 from gridtally_shared.money import NANO, SYMBOLS, floor_to_minor, minor_digits, round_half_even
 
 NBSP = "\u00a0"
+_UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 DEFAULT = "en"
 
 
@@ -147,6 +148,12 @@ class Language:
         units = (abs(wh) + step // 2) // step
         return f"{self.number(-units if wh < 0 else units, shown)}{NBSP}kWh"
 
+    def duration(self, span_ms: int) -> str:
+        """A span in its largest whole unit: "3 days"; never less than a minute."""
+        seconds = span_ms // 1000
+        unit, length = next(((u, n) for u, n in _UNITS if seconds >= n), _UNITS[-1])
+        return self.t(f"span.{unit}", n=max(1, seconds // length))
+
     def local(self, at_ms: int) -> datetime:
         return datetime.fromtimestamp(at_ms / 1000, self.zone)
 
@@ -172,10 +179,8 @@ class Language:
     def ago(self, at_ms: int, now_ms: int) -> str:
         """How long ago in the largest whole unit: "3 minutes ago"."""
         seconds = max(0, now_ms - at_ms) // 1000
-        for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-            if seconds >= length:
-                return self.t(f"ago.{unit}", n=seconds // length)
-        return self.t("ago.now")
+        unit, length = next(((u, n) for u, n in _UNITS if seconds >= n), ("now", 1))
+        return self.t("ago.now") if unit == "now" else self.t(f"ago.{unit}", n=seconds // length)
 
 
 def language(code: str, zone: str = "UTC") -> Language:

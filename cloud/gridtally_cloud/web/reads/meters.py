@@ -55,6 +55,7 @@ class Latest:
 class Sample:
     """One stored register sample or momentary value."""
 
+    code: int
     quantity: str
     unit: str
     exponent: int
@@ -127,4 +128,4 @@ def samples(conn: Connection, meter_no: int, from_ms: int, to_ms: int, after: tu
 def _sample(row: Row[Any]) -> Sample:
     known = BY_CODE.get(row.quantity)
     name, unit, exponent = (known.name, known.unit, known.exponent) if known else (f"quantity_{row.quantity}", "", 0)
-    return Sample(name, unit, exponent, row.at_ms, row.value, row.quality)
+    return Sample(row.quantity, name, unit, exponent, row.at_ms, row.value, row.quality)

@@ -1,0 +1,306 @@
+"""The answers of `/api/v1`: authorise, read, call one function, write. Routes come from the table of operations.
+
+A customer's own token reaches that customer's accounts and their meters; anything else is 404, as if it did not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request, url_for
+from sqlalchemy import Connection
+from werkzeug.exceptions import HTTPException
+
+from gridtally_cloud.billing import service as billing
+from gridtally_cloud.commands import service as commanding
+from gridtally_cloud.commands.model import CommandRequest
+from gridtally_cloud.customers import accounts as account_service
+from gridtally_cloud.customers.model import Account
+from gridtally_cloud.prepay import service as prepay
+from gridtally_cloud.web.api import idempotency, writing
+from gridtally_cloud.web.api.openapi import BASE, document
+from gridtally_cloud.web.api.operations import OPERATIONS, Operation
+from gridtally_cloud.web.api.problems import Problem, of_http, of_problem
+from gridtally_cloud.web.api.reading import authorise, body, cursor_text, idempotency_key, moment, page, span, token
+from gridtally_cloud.web.orders import KINDS, MAX_TEXT
+from gridtally_cloud.web.reads import commands as command_reads
+from gridtally_cloud.web.reads import events as event_reads
+from gridtally_cloud.web.reads import meters as meter_reads
+from gridtally_cloud.web.reads import usage as usage_reads
+from gridtally_cloud.web.security import csrf
+from gridtally_cloud.web.site import site
+from gridtally_shared.contract.messages import CommandType
+from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.money import nano
+
+api = Blueprint("api", __name__, url_prefix=BASE)
+csrf.exempt(api)
+
+MAX_INTERVALS = 35_000
+
+
+def _json(value: Any, status: int = 200) -> tuple[Response, int]:
+    return jsonify(value), status
+
+
+def _list(items: list[dict[str, Any]], following: str | None) -> tuple[Response, int]:
+    return _json({"items": items, "next": following})
+
+
+# ---- who may see what -----------------------------------------------------------------------------------------
+
+
+def _own_accounts(conn: Connection) -> tuple[Account, ...]:
+    """The accounts a token reaches."""
+    own = token().customer_no
+    return tuple(a for a in account_service.all_accounts(conn) if own is None or a.customer_no == own)
+
+
+def _account(conn: Connection, account_no: int) -> Account:
+    try:
+        found = account_service.account(conn, account_no)
+    except RefusedCommand:
+        raise Problem(404, "not-found", f"There is no account {account_no}.") from None
+    if token().customer_no not in (None, found.customer_no):
+        raise Problem(404, "not-found", f"There is no account {account_no}.")
+    return found
+
+
+def _meter(conn: Connection, meter_no: int) -> meter_reads.MeterRow:
+    found = meter_reads.meter_row(conn, meter_no)
+    if found is None or (token().customer_no is not None and meter_no not in {a.meter_no for a in _own_accounts(conn)}):
+        raise Problem(404, "not-found", f"There is no meter {meter_no}.")
+    return found
+
+
+def _staff_only() -> None:
+    if token().customer_no is not None:
+        raise Problem(403, "not-for-customers", "A customer's token can not do this.")
+
+
+# ---- meters and values ----------------------------------------------------------------------------------------
+
+
+def openapi() -> tuple[Response, int]:
+    return _json(document())
+
+
+def meters() -> tuple[Response, int]:
+    asked = page(1)
+    with site().db.read() as conn:
+        if token().customer_no is not None:
+            own = sorted({a.meter_no for a in _own_accounts(conn)})
+            return _list([writing.meter(_meter(conn, no)) for no in own], None)
+        rows = meter_reads.meters(conn, after=asked.after[0] if asked.after else 0, limit=asked.limit)
+    return _list([writing.meter(m) for m in rows], cursor_text(rows[-1].meter_no) if len(rows) == asked.limit else None)
+
+
+def meter(meter_no: int) -> tuple[Response, int]:
+    with site().db.read() as conn:
+        return _json(writing.meter(_meter(conn, meter_no)))
+
+
+def readings(meter_no: int) -> tuple[Response, int]:
+    (from_ms, to_ms), asked = span(), page(2)
+    with site().db.read() as conn:
+        _meter(conn, meter_no)
+        after = (asked.after[0], asked.after[1]) if asked.after else None
+        rows = meter_reads.samples(conn, meter_no, from_ms, to_ms, after, asked.limit)
+    full = len(rows) == asked.limit
+    return _list([writing.reading(r) for r in rows], cursor_text(rows[-1].at_ms, rows[-1].code) if full else None)
+
+
+def intervals(meter_no: int) -> tuple[Response, int]:
+    (from_ms, to_ms), asked = span(), page(1)
+    start_ms = max(from_ms, asked.after[0]) if asked.after else from_ms
+    with site().db.read() as conn:
+        found = _meter(conn, meter_no)
+        step_ms = found.interval_s * 1000
+        end_ms = min(to_ms, start_ms + asked.limit * step_ms)
+        rows = usage_reads.intervals(conn, found.usage_point_no or 0, start_ms, end_ms)
+    return _list([writing.interval(r) for r in rows], cursor_text(end_ms) if end_ms < to_ms else None)
+
+
+def meter_events(meter_no: int) -> tuple[Response, int]:
+    with site().db.read() as conn:
+        _meter(conn, meter_no)
+    return _events(meter_no)
+
+
+def events() -> tuple[Response, int]:
+    _staff_only()
+    return _events(None)
+
+
+def _events(meter_no: int | None) -> tuple[Response, int]:
+    (from_ms, to_ms), asked = span(30), page(2)
+    before = (asked.after[0], asked.after[1]) if asked.after else None
+    with site().db.read() as conn:
+        rows = event_reads.events(conn, meter_no=meter_no, before=before, from_ms=from_ms, to_ms=to_ms, limit=asked.limit)
+    full = len(rows) == asked.limit
+    return _list([writing.event(e) for e in rows], cursor_text(rows[-1].at_ms, rows[-1].event_no) if full else None)
+
+
+# ---- commands -------------------------------------------------------------------------------------------------
+
+
+def create_command(meter_no: int) -> tuple[Response, int]:
+    _staff_only()
+    wanted = _request(meter_no, body(), idempotency_key())
+    with site().db.write() as conn:
+        _meter(conn, meter_no)
+        try:
+            issued = commanding.issue(conn, site().payments.signer, wanted, site().now_ms)
+        except RefusedCommand as refused:
+            raise Problem(422, refused.reason.replace("_", "-"), refused.detail or refused.reason) from None
+        found = _command(conn, issued.cmd_id.hex())
+        if (found.meter_no, found.type) != (meter_no, wanted.type):
+            raise Problem(409, "key-reused", "This Idempotency-Key was used for another command: send a new key.")
+        answer, status = _json(writing.command(found, command_reads.command_steps(conn, found.cmd_id)), 202)
+    answer.headers["Location"] = url_for("api.command", cmd_id=found.cmd_id)
+    return answer, status
+
+
+def _request(meter_no: int, raw: dict[str, Any], key: str) -> CommandRequest:
+    kind = KINDS.get(str(raw.get("type", "")))
+    if kind is None:
+        raise Problem(422, "unknown-type", f"type is one of {', '.join(KINDS)}.")
+    text, times = str(raw.get("text") or ""), {name: _moment(raw, name) for name in ("from", "to", "not_before")}
+    if len(text) > MAX_TEXT:
+        raise Problem(422, "text-too-long", f"A message has at most {MAX_TEXT} characters.")
+    return CommandRequest(meter_no, kind.type, f"api:{token().name}", str(raw.get("reason") or "api request")[:MAX_TEXT], key,
+                          times["not_before"], 0, times["from"] if kind.span else 0, times["to"] if kind.span else 0,
+                          text if kind.type is CommandType.MESSAGE else "")  # fmt: skip
+
+
+def _moment(raw: dict[str, Any], name: str) -> int:
+    return moment(raw[name], name) if raw.get(name) else 0
+
+
+def _command(conn: Connection, cmd_id: str) -> command_reads.CommandRow:
+    found = command_reads.command_row(conn, cmd_id)
+    if found is None:
+        raise Problem(404, "not-found", "There is no such command.")
+    return found
+
+
+def command(cmd_id: str) -> tuple[Response, int]:
+    _staff_only()
+    with site().db.read() as conn:
+        found = _command(conn, cmd_id)
+        return _json(writing.command(found, command_reads.command_steps(conn, found.cmd_id)))
+
+
+# ---- accounts, bills, orders ----------------------------------------------------------------------------------
+
+
+def accounts() -> tuple[Response, int]:
+    asked = page(1)
+    after = asked.after[0] if asked.after else 0
+    with site().db.read() as conn:
+        rows = [a for a in _own_accounts(conn) if a.account_no > after][: asked.limit]
+    return _list([writing.account(a) for a in rows], cursor_text(rows[-1].account_no) if len(rows) == asked.limit else None)
+
+
+def account(account_no: int) -> tuple[Response, int]:
+    with site().db.read() as conn:
+        return _json(writing.account(_account(conn, account_no)))
+
+
+def balance(account_no: int) -> tuple[Response, int]:
+    with site().db.read() as conn:
+        _account(conn, account_no)
+        return _json(writing.balance(prepay.balance(conn, account_no), billing.outstanding_nano(conn, account_no)))
+
+
+def ledger(account_no: int) -> tuple[Response, int]:
+    asked = page(2)
+    before = (asked.after[0], asked.after[1]) if asked.after else None
+    with site().db.read() as conn:
+        _account(conn, account_no)
+        rows = prepay.ledger_lines(conn, account_no, asked.limit, before)
+    full = len(rows) == asked.limit
+    return _list([writing.ledger_line(x) for x in rows], cursor_text(rows[-1].epoch, rows[-1].seq) if full else None)
+
+
+def bills(account_no: int) -> tuple[Response, int]:
+    asked = page(1)
+    first = asked.after[0] if asked.after else 0
+    with site().db.read() as conn:
+        _account(conn, account_no)
+        rows = billing.list_bills(conn, account_no)
+    shown = rows[first : first + asked.limit]
+    following = first + asked.limit
+    return _list([writing.bill(b) for b in shown], cursor_text(following) if following < len(rows) else None)
+
+
+def create_order(account_no: int) -> tuple[Response, int]:
+    raw, key = body(), idempotency_key()
+    digest = idempotency.digest_of(request.path, raw)
+    try:
+        amount_nano = nano(str(raw.get("amount")))
+    except ValueError as error:
+        raise Problem(422, "bad-amount", str(error)) from None
+    with site().db.write() as conn:
+        _account(conn, account_no)
+        done = idempotency.earlier(conn, key, digest)
+        made = prepay.order(conn, done) if done else None
+        by, now_ms = f"api:{token().name}", site().now_ms
+        try:
+            made = made or prepay.create_order(conn, site().payments, account_no, amount_nano, now_ms, by)
+        except RefusedCommand as refused:
+            raise Problem(422, refused.reason.replace("_", "-"), refused.detail) from None
+        if done is None:
+            idempotency.remember(conn, key, digest, made.order_id, site().now_ms)
+    answer, status = _json(writing.order(made, None), 201)
+    answer.headers["Location"] = url_for("api.order", account_no=account_no, order_id=made.order_id)
+    return answer, status
+
+
+def order(account_no: int, order_id: str) -> tuple[Response, int]:
+    with site().db.read() as conn:
+        _account(conn, account_no)
+        try:
+            found = prepay.order(conn, order_id)
+        except RefusedCommand:
+            found = None
+        if found is None or found.account_no != account_no:
+            raise Problem(404, "not-found", "There is no such order.")
+        return _json(writing.order(found, prepay.payment_of_order(conn, order_id)))
+
+
+# ---- routes ---------------------------------------------------------------------------------------------------
+
+VIEWS: dict[str, Callable[..., tuple[Response, int]]] = {
+    view.__name__: view
+    for view in (
+        openapi, meters, meter, readings, intervals, meter_events, events, create_command, command, accounts, account,
+        balance, ledger, bills, create_order, order,
+    )
+}  # fmt: skip
+
+
+def _guarded(operation: Operation) -> Callable[..., tuple[Response, int]]:
+    view = VIEWS[operation.name]
+
+    def answer(**path: Any) -> tuple[Response, int]:
+        if operation.scope:
+            authorise(operation.scope)
+        return view(**path)
+
+    return answer
+
+
+for _operation in OPERATIONS:
+    api.add_url_rule(_operation.path, _operation.name, _guarded(_operation), methods=[_operation.method])
+
+
+@api.errorhandler(Problem)
+def on_problem(problem: Problem) -> Response:
+    return of_problem(problem)
+
+
+@api.errorhandler(HTTPException)
+def on_http_error(error: HTTPException) -> Response:
+    return of_http(error)

@@ -1,0 +1,286 @@
+"""The consumer's pages: balance, use, bills, recharge, profile. Every page is about one account of the visitor's own."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
+from sqlalchemy import Connection
+from werkzeug.wrappers import Response as BaseResponse
+
+from gridtally_cloud.billing import service as billing
+from gridtally_cloud.billing.model import BillView
+from gridtally_cloud.customers import accounts, sessions, tariffs
+from gridtally_cloud.customers.model import Account
+from gridtally_cloud.prepay import service as prepay
+from gridtally_cloud.prepay.model import Order
+from gridtally_cloud.store.days import day_of, midnight_ms
+from gridtally_cloud.web import usage as use
+from gridtally_cloud.web.amounts import Typed, quick_choices, typed_amount
+from gridtally_cloud.web.forecast import DAYS, Forecast, forecast
+from gridtally_cloud.web.reads import evidence as evidence_reads
+from gridtally_cloud.web.reads import usage as usage_reads
+from gridtally_cloud.web.site import site
+from gridtally_cloud.web.visitor import actor, own_account, user, visitor, words
+from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.money import SYMBOLS, decimal_text
+from gridtally_shared.tariff.model import Tariff
+
+consumer = Blueprint("consumer", __name__, url_prefix="/account/<int:account_no>")
+
+WEEK_DAYS = 7
+HISTORY_PAGE = 50
+
+
+def tariff_of(conn: Connection, account: Account) -> Tariff | None:
+    """The tariff in force for an account; None where its tariff has no version yet."""
+    try:
+        return tariffs.tariff_at(tariffs.versions_of(conn, account.tariff_id), site().now_ms)
+    except RefusedCommand:
+        return None
+
+
+# ---- home -----------------------------------------------------------------------------------------------------
+
+
+@consumer.get("/")
+def home(account_no: int) -> str:
+    with site().db.read() as conn:
+        account = own_account(conn, account_no)
+        balance = prepay.balance(conn, account_no)
+        rows = evidence_reads.evidence(conn, account_no)
+        week, today_wh, outlook = _recent(conn, account, balance.balance_nano)
+        return render_template(
+            "consumer/home.html", account=account, balance=balance, week=week, today_wh=today_wh, forecast=outlook,
+            payments=prepay.payments(conn, account_no, 3), due_nano=billing.outstanding_nano(conn, account_no),
+            supply_why=evidence_reads.why(rows, balance.supply.value),
+        )  # fmt: skip
+
+
+def _recent(conn: Connection, account: Account, balance_nano: int) -> tuple[use.UsageView, int, Forecast]:
+    """The last days as a chart, the use of today, and how long the balance lasts."""
+    today, tariff = day_of(site().now_ms, account.zone), tariff_of(conn, account)
+    totals = usage_reads.day_totals(conn, account.usage_point_no, today - DAYS, today)
+    first = midnight_ms(today - WEEK_DAYS + 1, account.zone)
+    rows = usage_reads.intervals(conn, account.usage_point_no, first, midnight_ms(today + 1, account.zone))
+    link = url_for("consumer.usage", account_no=account.account_no, span="day", at="{at}")
+    week = use.week_view(rows, today - WEEK_DAYS + 1, today, account.zone, tariff, words(), site().now_ms, _braces(link))
+    today_wh = sum(t.wh for t in totals if t.day == today)
+    return week, today_wh, forecast(balance_nano, tariff, totals, today)
+
+
+def _braces(link: str) -> str:
+    return link.replace("%7Bat%7D", "{at}")
+
+
+# ---- use ------------------------------------------------------------------------------------------------------
+
+
+def usage_view(conn: Connection, usage_point_no: int, zone: str, tariff: Tariff | None, link: str) -> use.UsageView:
+    """What the address (span, at, unit) asks for, as the usage card shows it."""
+    now_ms, say = site().now_ms, words(zone)
+    span = use.window(request.args.get("span", "day"), request.args.get("at", ""), now_ms, zone)
+    if span.span == "year":
+        totals = usage_reads.day_totals(conn, usage_point_no, span.first_no, span.last_no)
+        parts, counts = use.year_parts(totals, span, say, now_ms), use.counts_of_days(totals)
+    else:
+        rows = usage_reads.intervals(conn, usage_point_no, span.from_ms, span.to_ms)
+        counts = use.counts_of(rows, now_ms)
+        parts = use.day_parts(rows, say, now_ms) if span.span == "day" else use.month_parts(rows, span, say, now_ms)
+    return use.view(span, request.args.get("unit", "kwh"), parts, counts, tariff, say, now_ms, link)
+
+
+@consumer.get("/usage")
+def usage(account_no: int) -> str:
+    with site().db.read() as conn:
+        account = own_account(conn, account_no)
+        finer = {"year": "month", "month": "day"}.get(request.args.get("span", "day"), "")
+        unit = request.args.get("unit", "kwh")
+        link = _braces(url_for("consumer.usage", account_no=account_no, span=finer, at="{at}", unit=unit)) if finer else ""
+        view = usage_view(conn, account.usage_point_no, account.zone, tariff_of(conn, account), link)
+    return render_template("consumer/usage.html", account=account, view=view, usage_endpoint="consumer.usage",
+                           csv_endpoint="consumer.usage_csv", usage_args={"account_no": account_no},
+                           currency_name=SYMBOLS.get(account.currency, account.currency))  # fmt: skip
+
+
+@consumer.get("/usage.csv")
+def usage_csv(account_no: int) -> Response:
+    """Every stored interval of the span: start (UTC), seconds, Wh, quality, cost."""
+    with site().db.read() as conn:
+        account = own_account(conn, account_no)
+        span = use.window(request.args.get("span", "day"), request.args.get("at", ""), site().now_ms, account.zone)
+        rows = usage_reads.intervals(conn, account.usage_point_no, span.from_ms, min(span.to_ms, site().now_ms))
+        text = interval_csv(rows, tariff_of(conn, account))
+    name = f"gridtally-{account_no}-{span.at}.csv"
+    return Response(text, mimetype="text/csv", headers={"Content-Disposition": f'attachment; filename="{name}"'})
+
+
+def interval_csv(rows: tuple[usage_reads.Interval, ...], tariff: Tariff | None) -> str:
+    """A CSV with exact values: no rounding, decimal points, times in UTC."""
+    out = io.StringIO()
+    table = csv.writer(out, lineterminator="\r\n")
+    table.writerow(["start_utc", "seconds", "wh", "quality", "cost", "currency"])
+    for row in rows:
+        cost = use.cost_nano(row.wh, tariff) if row.wh is not None else None
+        quality = "missing" if row.wh is None else "estimated" if row.estimated else "measured"
+        table.writerow([use.utc_text(row.start_ms), row.period_s, "" if row.wh is None else row.wh, quality,
+                        "" if cost is None else decimal_text(cost), tariff.currency if tariff else ""])  # fmt: skip
+    return out.getvalue()
+
+
+# ---- bills ----------------------------------------------------------------------------------------------------
+
+
+@consumer.get("/bills")
+def bills(account_no: int) -> str:
+    with site().db.read() as conn:
+        account = own_account(conn, account_no)
+        return render_template("consumer/bills.html", account=account, bills=billing.list_bills(conn, account_no))
+
+
+def own_bill(conn: Connection, account_no: int, bill_no: str) -> BillView:
+    """A bill of this account; 404 for any other."""
+    try:
+        found = billing.bill(conn, bill_no)
+    except RefusedCommand:
+        abort(404)
+    if found.bill.party.account_no != account_no:
+        abort(404)
+    return found
+
+
+@consumer.get("/bills/<bill_no>")
+def bill(account_no: int, bill_no: str) -> str:
+    with site().db.read() as conn:
+        account = own_account(conn, account_no)
+        found = own_bill(conn, account_no, bill_no)
+    page = billing.render_context(found, words().code)
+    svg = use.days_chart("bill", page.chart_title, [(d.day, d.used_wh) for d in found.bill.days], words())
+    return render_template("consumer/bill.html", account=account, view=found, page=page, bars_svg=svg)
+
+
+@consumer.get("/bills/<bill_no>.pdf")
+def bill_pdf(account_no: int, bill_no: str) -> Response:
+    with site().db.read() as conn:
+        own_account(conn, account_no)
+        found = own_bill(conn, account_no, bill_no)
+    return pdf_response(found)
+
+
+def pdf_response(found: BillView) -> Response:
+    body = billing.render_pdf(found, words().code)
+    headers = {"Content-Disposition": f'attachment; filename="{found.bill_no}.pdf"'}
+    return Response(body, mimetype="application/pdf", headers=headers)
+
+
+@consumer.post("/bills/<bill_no>/pay")
+def pay_bill(account_no: int, bill_no: str) -> BaseResponse:
+    with site().db.write() as conn:
+        own_account(conn, account_no)
+        found = own_bill(conn, account_no, bill_no)
+        try:
+            due, now_ms = found.due_nano, site().now_ms
+            order = prepay.create_order(conn, site().payments, account_no, due, now_ms, actor(), bill_no=bill_no)
+        except RefusedCommand as refused:
+            flash(words().name_of("refused", refused.reason, refused.detail), "bad")
+            return redirect(url_for("consumer.bill", account_no=account_no, bill_no=bill_no))
+    return redirect(order.pay_path, 303)
+
+
+# ---- recharge -------------------------------------------------------------------------------------------------
+
+
+@consumer.route("/recharge", methods=["GET", "POST"])
+def recharge(account_no: int) -> BaseResponse | str | tuple[str, int]:
+    with site().db.read() as conn:
+        account = own_account(conn, account_no)
+        if not account.is_prepaid:
+            abort(404)
+    if request.method == "GET":
+        return _recharge_form(account, Typed("", quick_choices(account.currency)[1], None, ""))
+    typed = typed_amount(request.form.get("choice", ""), request.form.get("amount", ""), account.currency)
+    if typed.problem:
+        return _recharge_form(account, typed, words().t(f"amount.{typed.problem}")), 422
+    ordered = _order(account, typed.amount_nano or 0)
+    if isinstance(ordered, Order):
+        return redirect(ordered.pay_path, 303)
+    return _recharge_form(account, typed, ordered), 422
+
+
+def _order(account: Account, amount_nano: int) -> Order | str:
+    """The order, or why there is none in the consumer's words."""
+    say, limits = words(account.zone), site().payments.limits_for(account.currency)
+    bounds = {"least": say.money(limits.minimum_nano, account.currency), "most": say.money(limits.maximum_nano, account.currency)}
+    texts = {"payment_too_small": say.t("recharge.too_small", least=bounds["least"]),
+             "payment_too_large": say.t("recharge.too_large", most=bounds["most"])}  # fmt: skip
+    try:
+        with site().db.write() as conn:
+            return prepay.create_order(conn, site().payments, account.account_no, amount_nano, site().now_ms, actor())
+    except RefusedCommand as refused:
+        return texts.get(refused.reason) or say.name_of("refused", refused.reason, refused.detail)
+
+
+def _recharge_form(account: Account, typed: Typed, problem: str = "") -> str:
+    limits = site().payments.limits_for(account.currency)
+    with site().db.read() as conn:
+        balance = prepay.balance(conn, account.account_no)
+    return render_template(
+        "consumer/recharge.html", account=account, balance=balance, choices=quick_choices(account.currency), chosen=typed.choice,
+        typed=typed.text, problems={"amount": problem} if problem else {}, least_nano=limits.minimum_nano,
+        most_nano=limits.maximum_nano, symbol=SYMBOLS.get(account.currency, account.currency),
+    )  # fmt: skip
+
+
+@consumer.get("/orders/<order_id>")
+def receipt(account_no: int, order_id: str) -> str:
+    with site().db.read() as conn:
+        account = own_account(conn, account_no)
+        try:
+            order = prepay.order(conn, order_id)
+        except RefusedCommand:
+            abort(404)
+        if order.account_no != account_no:
+            abort(404)
+        payment = prepay.payment_of_order(conn, order_id)
+        waits = payment is not None and payment.instrument is not None and payment.instrument.applied_at_ms is None
+        return render_template("consumer/receipt.html", account=account, order=order, payment=payment,
+                               balance=prepay.balance(conn, account_no), refresh_s=5 if waits else 0)  # fmt: skip
+
+
+@consumer.get("/history")
+def history(account_no: int) -> str:
+    with site().db.read() as conn:
+        account = own_account(conn, account_no)
+        lines = prepay.ledger_lines(conn, account_no, HISTORY_PAGE, _before(request.args.get("before", "")))
+        older = f"{lines[-1].epoch}-{lines[-1].seq}" if len(lines) == HISTORY_PAGE else ""
+        return render_template("consumer/history.html", account=account, lines=lines, older=older)
+
+
+def _before(text: str) -> tuple[int, int] | None:
+    epoch, _, seq = text.partition("-")
+    return (int(epoch), int(seq)) if epoch.isdigit() and seq.isdigit() and len(text) < 40 else None
+
+
+# ---- profile --------------------------------------------------------------------------------------------------
+
+
+@consumer.get("/profile")
+def profile(account_no: int) -> str:
+    with site().db.read() as conn:
+        account = own_account(conn, account_no)
+        found = visitor().session
+        return render_template(
+            "consumer/profile.html", account=account, accounts=accounts.list_accounts_for(conn, user()),
+            customer=accounts.customer(conn, account.customer_no), session_no=found.session_no if found else 0,
+            sessions=sessions.list_sessions(conn, user().user_id, site().real.now_ms()),
+        )  # fmt: skip
+
+
+@consumer.post("/profile/end-sessions")
+def end_sessions(account_no: int) -> BaseResponse:
+    with site().db.write() as conn:
+        own_account(conn, account_no)
+        ended = sessions.end_sessions(conn, user().user_id, site().real.now_ms(), visitor().token)
+    flash(words().t("profile.ended", n=ended), "good")
+    return redirect(url_for("consumer.profile", account_no=account_no))

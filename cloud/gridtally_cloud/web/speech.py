@@ -1,0 +1,58 @@
+"""What templates may say: sentences, money, energy and time in the visitor's language and the page's zone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask
+from markupsafe import Markup
+
+from gridtally_cloud.prepay.model import Notice
+from gridtally_cloud.store.days import date_of
+from gridtally_cloud.web import access
+from gridtally_cloud.web.i18n import RULES, Language, catalogue, places
+from gridtally_cloud.web.site import site
+from gridtally_cloud.web.visitor import visitor, words
+from gridtally_shared.money import SYMBOLS, nano
+
+
+def may(endpoint: str) -> bool:
+    """Whether the visitor may call an endpoint: for links that would lead to a refusal."""
+    found = visitor().user
+    return access.allowed(endpoint, found.role if found else None)
+
+
+def notice_text(notice: Notice, currency: str) -> str:
+    """A message of the edge in the reader's words; its parameters are money (a, b, in nano) and spans (t, in ms)."""
+    say = words()
+    key = f"{notice.kind}.{notice.code.lower()}"
+    if key not in catalogue(say.code):
+        return notice.code
+    fields = {name: _param(say, name, value, currency) for name, value in notice.params}
+    wanted = places(catalogue(say.code)[key])
+    return say.t(key, **{name: fields.get(name, "") for name in wanted})
+
+
+def _param(say: Language, name: str, value: str, currency: str) -> str:
+    if not value.lstrip("-").isdigit() or len(value) > 19:
+        return value
+    return say.duration(int(value)) if name == "t" else say.money(int(value), currency)
+
+
+def _context() -> dict[str, Any]:
+    say, now_ms = words(), site().now_ms
+    factor = site().clock.factor()
+    return {
+        "t": say.t, "name_of": say.name_of, "money": say.money, "kwh": say.kwh, "number": say.number, "day": say.day,
+        "time": say.time, "when": say.when, "ago": lambda at_ms: say.ago(at_ms, now_ms),
+        "day_of": lambda no: say.day_of(date_of(no)),
+        "language": say.code, "languages": tuple((r.code, r.name) for r in RULES.values()), "user": visitor().user, "may": may,
+        "now_ms": now_ms, "clock_factor": round(factor), "nano": nano, "notice_text": notice_text, "symbols": SYMBOLS,
+    }  # fmt: skip
+
+
+def give_templates_words(app: Flask, version: str, style_version: str) -> None:
+    """Register the words, and the one filter that lets a chart's markup through (charts.py escapes every text in it)."""
+    app.context_processor(_context)
+    app.jinja_env.globals.update(version=version, style_version=style_version)
+    app.jinja_env.filters["safe_chart"] = Markup
