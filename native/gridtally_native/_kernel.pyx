@@ -72,7 +72,8 @@ cdef enum:
     PARTIAL = 256
     HAS_MASK = 0x80
     EXP_GOLOMB = 0x40
-    MAX_K = 47
+    FROM_LEAST = 0x20
+    MAX_K = 30
 
 cdef int64_t INT64_MAX = _records.INT64_MAX
 cdef int64_t MAX_MS = _records.MAX_MS
@@ -852,7 +853,7 @@ cdef inline uint64_t _mean(const uint64_t* z, Py_ssize_t count) noexcept nogil:
     return (high // count << 32) + ((high % count << 32) + low) // count
 
 
-cdef uint64_t _best_code(const uint64_t* z, Py_ssize_t count, int* code, int* k) noexcept nogil:
+cdef uint64_t _best_code(const uint64_t* z, Py_ssize_t count, int* form) noexcept nogil:
     """The code and k with the fewest bits; returns the bits."""
     cdef uint64_t mean = _mean(z, count), all_bits = 0, rice, golomb, best = 0
     cdef int near = GT_BITS(mean) if mean else 0, lowest, highest, tried
@@ -860,11 +861,11 @@ cdef uint64_t _best_code(const uint64_t* z, Py_ssize_t count, int* code, int* k)
     cdef Py_ssize_t i
     for i in range(count):
         all_bits |= z[i]
-    lowest = near - 5 if near - 5 < MAX_K else MAX_K
+    lowest = near - 4 if near - 4 < MAX_K else MAX_K
     if lowest < <int> (all_bits >> 63):
         lowest = <int> (all_bits >> 63)
-    highest = near + 2 if near + 2 < MAX_K else MAX_K
-    code[0] = k[0] = 0
+    highest = near if near < MAX_K else MAX_K
+    form[0] = 0
     for tried in range(lowest, highest + 1):
         rice = <uint64_t> count * <uint64_t> (tried + 1)
         golomb = <uint64_t> count * <uint64_t> tried
@@ -872,10 +873,30 @@ cdef uint64_t _best_code(const uint64_t* z, Py_ssize_t count, int* code, int* k)
             rice += z[i] >> tried
             golomb += 2 * GT_BITS((z[i] >> tried) + 1) - 1
         if not found or rice < best:
-            found, best, code[0], k[0] = True, rice, 0, tried
+            found, best, form[0] = True, rice, tried
         if golomb < best:
-            best, code[0], k[0] = golomb, EXP_GOLOMB, tried
+            best, form[0] = golomb, EXP_GOLOMB | tried
     return best
+
+
+cdef Py_ssize_t _residuals(const int64_t* values, const uint8_t* kept, Py_ssize_t n, uint64_t* steps,
+                           uint64_t* from_least) noexcept nogil:
+    """Both predictions of the values that are there; returns their number. `from_least` has one more, the least."""
+    cdef uint64_t before = 0, delta
+    cdef int64_t least = 0
+    cdef Py_ssize_t i, count = 0
+    for i in range(n):
+        if kept == NULL or kept[i]:
+            delta = <uint64_t> values[i] - before
+            before = <uint64_t> values[i]
+            steps[count] = (delta << 1) ^ (0 - (delta >> 63))
+            least = values[i] if count == 0 or values[i] < least else least
+            count += 1
+            from_least[count] = before
+    from_least[0] = (<uint64_t> least << 1) ^ (0 - (<uint64_t> least >> 63))
+    for i in range(1, count + 1):
+        from_least[i] -= <uint64_t> least
+    return count
 
 
 cdef struct Writer:
@@ -937,11 +958,11 @@ def encode_block(values, present=None):
     cdef Py_ssize_t n = column.rows, i, count = 0, mask_bytes = 0, size
     cdef const int64_t* value = <int64_t*> column.data
     cdef const uint8_t* kept = NULL
-    cdef uint64_t before = 0, delta, bits
+    cdef uint64_t bits, other_bits
     cdef uint64_t* z
-    cdef uint64_t small[128]
+    cdef uint64_t small[257]
     cdef uint8_t* out
-    cdef int code, k
+    cdef int form, other_form
     cdef Writer w
     cdef bytes block
     if n > MAX_BLOCK:
@@ -954,22 +975,21 @@ def encode_block(values, present=None):
     if n <= 128:
         z = &small[0]
     else:
-        z = <uint64_t*> malloc(n * sizeof(uint64_t))
+        z = <uint64_t*> malloc((2 * n + 1) * sizeof(uint64_t))
         if z == NULL:
             raise MemoryError
     try:
-        for i in range(n):
-            if kept == NULL or kept[i]:
-                delta = <uint64_t> value[i] - before
-                before = <uint64_t> value[i]
-                z[count] = (delta << 1) ^ (0 - (delta >> 63))
-                count += 1
-        bits = _best_code(z, count, &code, &k)
+        count = _residuals(value, kept, n, z, z + n)
+        bits = _best_code(z, count, &form)
+        if count:
+            other_bits = _best_code(z + n, count + 1, &other_form)
+            if other_bits < bits:
+                bits, form = other_bits, other_form | FROM_LEAST
         mask_bytes = (n + 7) // 8 if count < n else 0
         size = (2 if n < 128 else 3 if n < 16384 else 4) + mask_bytes + <Py_ssize_t> (bits + 7) // 8
         block = PyBytes_FromStringAndSize(NULL, size)
         out = <uint8_t*> PyBytes_AS_STRING(block)
-        out[0] = <uint8_t> ((HAS_MASK if mask_bytes else 0) | code | k)
+        out[0] = <uint8_t> ((HAS_MASK if mask_bytes else 0) | form)
         out += 1
         i = n
         while i > 0x7F:
@@ -985,7 +1005,10 @@ def encode_block(values, present=None):
                     out[i >> 3] |= <uint8_t> (1 << (i & 7))
             out += mask_bytes
         w.out, w.window, w.used = out, 0, 0
-        _pack(&w, z, count, code, k)
+        if form & FROM_LEAST:
+            _pack(&w, z + n, count + 1, form & EXP_GOLOMB, form & 0x1F)
+        else:
+            _pack(&w, z, count, form & EXP_GOLOMB, form & 0x1F)
         return block
     finally:
         if z != &small[0]:
@@ -1060,27 +1083,45 @@ cdef inline int _ones(Reader* r, uint64_t* count) noexcept nogil:
         r.used = 0
 
 
-cdef int _unpack(Reader* r, int64_t* values, const uint8_t* present, Py_ssize_t n, int code, int k) noexcept nogil:
+cdef inline int _residual(Reader* r, int code, int k, uint64_t* z) noexcept nogil:
+    cdef uint64_t high, low = 0
+    if _ones(r, &high):
+        return CUT_SHORT
+    if code:
+        if high > 63:
+            return TOO_LARGE
+        if _take(r, <int> high, &low):
+            return CUT_SHORT
+        high = (<uint64_t> 1 << high | low) - 1
+    if k and high >> (64 - k):
+        return TOO_LARGE
+    if _take_short(r, k, &low):
+        return CUT_SHORT
+    z[0] = high << k | low
+    return DONE
+
+
+cdef int _unpack(Reader* r, int64_t* values, const uint8_t* present, Py_ssize_t n, Py_ssize_t count,
+                 int form) noexcept nogil:
     cdef Py_ssize_t i
-    cdef uint64_t value = 0, high, low, z
+    cdef uint64_t value = 0, least = 0, z = 0
+    cdef int code = form & EXP_GOLOMB, k = form & 0x1F, state
+    if form & FROM_LEAST and count:
+        state = _residual(r, code, k, &z)
+        if state:
+            return state
+        least = (z >> 1) ^ (0 - (z & 1))
     for i in range(n):
         if present != NULL and not present[i]:
             values[i] = 0
             continue
-        if _ones(r, &high):
-            return CUT_SHORT
-        if code:
-            if high > 63:
-                return TOO_LARGE
-            if _take(r, <int> high, &low):
-                return CUT_SHORT
-            high = (<uint64_t> 1 << high | low) - 1
-        if k and high >> (64 - k):
-            return TOO_LARGE
-        if _take(r, k, &low):
-            return CUT_SHORT
-        z = high << k | low
-        value += (z >> 1) ^ (0 - (z & 1))
+        state = _residual(r, code, k, &z)
+        if state:
+            return state
+        if form & FROM_LEAST:
+            value = least + z
+        else:
+            value += (z >> 1) ^ (0 - (z & 1))
         values[i] = <int64_t> value
     return TOO_LONG if r.left or r.used > 7 or r.window else DONE
 
@@ -1090,7 +1131,7 @@ cdef Py_ssize_t _head(const uint8_t* data, Py_ssize_t size, Py_ssize_t* n) excep
     cdef int place
     if size < 2:
         raise ValueError("block is cut short")
-    if data[0] & 0x3F > MAX_K:
+    if data[0] & 0x1F > MAX_K:
         raise ValueError(f"block format {data[0]:#04x} is not known")
     n[0] = 0
     for place in range(3):
@@ -1137,8 +1178,7 @@ def decode_block(data):
     if count > 8 * r.left:
         raise ValueError("block is cut short")
     cdef array.array values = array.clone(INT64, n, False)
-    cdef int state = _unpack(&r, <int64_t*> values.data.as_longlongs, there, n, source[0] & EXP_GOLOMB,
-                             source[0] & 0x3F)
+    cdef int state = _unpack(&r, <int64_t*> values.data.as_longlongs, there, n, count, source[0])
     if state == CUT_SHORT:
         raise ValueError("block is cut short")
     if state == TOO_LARGE:

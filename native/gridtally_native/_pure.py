@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -335,7 +335,8 @@ def _coverage_flag(covered_ms: int, period_ms: int) -> int:
 
 _HAS_MASK = 0x80
 _EXP_GOLOMB = 0x40
-_MAX_K = 47
+_FROM_LEAST = 0x20
+_MAX_K = 30
 
 
 def encode_block(values: Buffer, present: Buffer | None = None) -> bytes:
@@ -349,14 +350,13 @@ def encode_block(values: Buffer, present: Buffer | None = None) -> bytes:
         raise ValueError(f"{n} intervals in one block, at most {MAX_BLOCK}")
     mask = b"" if present is None else _mask(present, n)
     kept = [v for i, v in enumerate(value_column) if not mask or mask[i >> 3] >> (i & 7) & 1]
-    residuals = list(_zigzag_deltas(kept))
-    code, k = _best_code(residuals)
-    head = bytearray([(_HAS_MASK if mask else 0) | code | k])
+    form, residuals = _best_form(kept)
+    head = bytearray([(_HAS_MASK if mask else 0) | form])
     while n > 0x7F:
         head.append(n & 0x7F | 0x80)
         n >>= 7
     head.append(n)
-    return bytes(head) + mask + _pack(residuals, code, k)
+    return bytes(head) + mask + _pack(residuals, form & _EXP_GOLOMB, form & 0x1F)
 
 
 def _mask(present: Buffer, n: int) -> bytes:
@@ -373,25 +373,43 @@ def _mask(present: Buffer, n: int) -> bytes:
     return bytes(bits) if missing else b""
 
 
-def _zigzag_deltas(values: list[int]) -> Iterator[int]:
-    before = 0
-    for value in values:
-        delta = (value - before) & _MASK64  # modulo 2**64, so that any two int64 have a delta
-        yield (delta << 1 & _MASK64) ^ (_MASK64 if delta >> 63 else 0)
-        before = value
+def _zigzag(delta: int) -> int:
+    """0, -1, 1, -2 ... -> 0, 1, 2, 3 ...; modulo 2**64, so that any two int64 have a delta."""
+    delta &= _MASK64
+    return (delta << 1 & _MASK64) ^ (_MASK64 if delta >> 63 else 0)
+
+
+def _steps(values: list[int]) -> list[int]:
+    return [_zigzag(value - before) for before, value in zip([0, *values], values, strict=False)]
+
+
+def _from_least(values: list[int]) -> list[int]:
+    least = min(values)
+    return [_zigzag(least), *(value - least for value in values)]
+
+
+def _best_form(values: list[int]) -> tuple[int, list[int]]:
+    """(format bits, residuals) with the fewest bits: how to predict, which code, which k. The first of equals."""
+    residuals = _steps(values)
+    bits, form = _best_code(residuals)
+    if values:
+        others = _from_least(values)
+        other_bits, other_form = _best_code(others)
+        if other_bits < bits:
+            return other_form | _FROM_LEAST, others
+    return form, residuals
 
 
 def _best_code(residuals: list[int]) -> tuple[int, int]:
-    """(code, k) with the fewest bits, among the k near the mean; the first of equals."""
-    mean = sum(residuals) // len(residuals) if residuals else 0
-    near = mean.bit_length()
+    """(bits, code | k), among the k near the mean."""
+    near = (sum(residuals) // len(residuals)).bit_length() if residuals else 0
     lowest = 1 if residuals and max(residuals) >> 63 else 0
-    best_bits, best = -1, (0, 0)
-    for k in range(max(min(near - 5, _MAX_K), lowest), min(near + 2, _MAX_K) + 1):
+    best_bits, best = -1, 0
+    for k in range(max(min(near - 4, _MAX_K), lowest), min(near, _MAX_K) + 1):
         for code, bits in ((0, _rice_bits(residuals, k)), (_EXP_GOLOMB, _golomb_bits(residuals, k))):
             if best_bits < 0 or bits < best_bits:
-                best_bits, best = bits, (code, k)
-    return best
+                best_bits, best = bits, code | k
+    return best_bits, best
 
 
 def _rice_bits(residuals: list[int], k: int) -> int:
@@ -436,7 +454,7 @@ def decode_block(data: Buffer) -> tuple[array[int], bytes]:
         offset += (n + 7) // 8
     if count > 8 * (len(view) - offset):
         raise ValueError("block is cut short")
-    kept = _unpack(bytes(view[offset:]), count, form & _EXP_GOLOMB, form & 0x3F)
+    kept = _unpack(bytes(view[offset:]), count, form)
     if count == n:
         return kept, present
     source = iter(kept)
@@ -447,7 +465,7 @@ def _head(view: memoryview) -> tuple[int, int, int]:
     """(format byte, number of intervals, bytes read)."""
     if len(view) < 2:
         raise ValueError("block is cut short")
-    if view[0] & 0x3F > _MAX_K:
+    if view[0] & 0x1F > _MAX_K:
         raise ValueError(f"block format {view[0]:#04x} is not known")
     n = 0
     for place in range(3):
@@ -512,18 +530,28 @@ class _Bits:
             raise ValueError("block has bits after its end")
 
 
-def _unpack(data: bytes, count: int, code: int, k: int) -> array[int]:
-    bits, values, value = _Bits(data), array("q", bytes(8 * count)), 0
-    for i in range(count):
-        high = bits.ones()
-        if code:
-            if high > 63:
-                raise ValueError("block holds a value beyond 64 bits")
-            high = (1 << high | bits.take(high)) - 1
-        if high >> (64 - k):
+def _residual(bits: _Bits, code: int, k: int) -> int:
+    high = bits.ones()
+    if code:
+        if high > 63:
             raise ValueError("block holds a value beyond 64 bits")
-        z = high << k | bits.take(k)
-        value = (value + (z >> 1 ^ (_MASK64 if z & 1 else 0))) & _MASK64
+        high = (1 << high | bits.take(high)) - 1
+    if high >> (64 - k):
+        raise ValueError("block holds a value beyond 64 bits")
+    return high << k | bits.take(k)
+
+
+def _unzigzag(z: int) -> int:
+    return z >> 1 ^ (_MASK64 if z & 1 else 0)
+
+
+def _unpack(data: bytes, count: int, form: int) -> array[int]:
+    bits, values = _Bits(data), array("q", bytes(8 * count))
+    code, k = form & _EXP_GOLOMB, form & 0x1F
+    value = least = _unzigzag(_residual(bits, code, k)) if form & _FROM_LEAST and count else 0
+    for i in range(count):
+        z = _residual(bits, code, k)
+        value = (least + z if form & _FROM_LEAST else value + _unzigzag(z)) & _MASK64
         values[i] = value - 2**64 if value >> 63 else value
     bits.close()
     return values
