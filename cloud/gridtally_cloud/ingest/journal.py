@@ -150,13 +150,12 @@ def _stop(arrival: Arrival, account_no: int, epoch: int, problem: Problem, body:
 def _state_bytes(state: LedgerState) -> bytes:
     used = state.used
     return cbor.dumps([state.seq, state.head, dict(state.pools), used.prefix, used.bitmap, state.meter_no, state.register_wh,
-                       state.opened_wh, state.at_ms])  # fmt: skip
+                       state.opened_wh, state.at_ms, state.register_at_ms, state.opened_day, state.charged_day])  # fmt: skip
 
 
 def _state_from(account_no: int, epoch: int, data: bytes) -> LedgerState:
-    seq, head, pools, prefix, bitmap, meter_no, register_wh, opened_wh, at_ms = cbor.loads(data)
-    used = UsedWindow(prefix, bitmap)
-    return LedgerState(account_no, epoch, seq, head, pools, used, meter_no, register_wh, opened_wh, at_ms)
+    seq, head, pools, prefix, bitmap, *rest = cbor.loads(data)
+    return LedgerState(account_no, epoch, seq, head, pools, UsedWindow(prefix, bitmap), *rest)
 
 
 def account_heads(conn: Connection, dcu: str) -> tuple[AccountHead, ...]:
