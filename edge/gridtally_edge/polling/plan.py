@@ -4,6 +4,7 @@
   of the interval so that a street does not speak all at once.
 * The load profile is read from the mark (end of what was asked and answered) to the last closed interval, without what
   is already stored: normally one row; after a silence exactly the missing range, in pieces, behind everything else.
+* Once a day holes of the last week, older than the mark, are asked for again, each with its exact range.
 * The event log from the last event on; the meter's clock every six hours.
 * A meter that is being asked is not asked again; what was missed meanwhile is one poll, not several. After a poll that
   failed the next comes a fifth of an interval later (the line's breaker decides whether a byte leaves).
@@ -26,6 +27,8 @@ OVERLAP_EVENTS_MS = 1_000
 CLOCK_EVERY_MS = 6 * MS_PER_HOUR
 FIRST_PROFILE_MS = MS_PER_DAY
 PIECE_INTERVALS = 96
+AUDIT_EVERY_MS = MS_PER_DAY
+AUDIT_BACK_MS = 7 * MS_PER_DAY
 LOOK_BACK_EVENTS_MS = 7 * MS_PER_DAY
 
 StoredStarts = Callable[[Span], Collection[int]]
@@ -47,6 +50,7 @@ class MeterView:
     events_ms: int | None = None
     clock_read_ms: int | None = None
     polled_ms: int | None = None
+    audited_ms: int | None = None
     failures: int = 0
     bound: bool = True
 
@@ -102,8 +106,22 @@ def _regular(meter: MeterView, now_ms: int, stored: StoredStarts) -> PollRequest
     events_ms = now_ms - LOOK_BACK_EVENTS_MS if meter.events_ms is None else meter.events_ms - OVERLAP_EVENTS_MS
     covers, spans = _next_piece(meter, now_ms, stored)
     return PollRequest(
-        meter.serial, spans=spans, covers=covers, events_after_ms=events_ms if meter.has_events else None, clock=clock_due
-    )
+        meter.serial, spans=(*_holes(meter, now_ms, stored), *spans), covers=covers,
+        events_after_ms=events_ms if meter.has_events else None, clock=clock_due,
+    )  # fmt: skip
+
+
+def audit_is_due(meter: MeterView, now_ms: int) -> bool:
+    return meter.audited_ms is None or now_ms - meter.audited_ms >= AUDIT_EVERY_MS
+
+
+def _holes(meter: MeterView, now_ms: int, stored: StoredStarts) -> tuple[Span, ...]:
+    """What is missing between the first stored interval of the last week and the mark."""
+    if not meter.has_profile or meter.mark_ms is None or not audit_is_due(meter, now_ms):
+        return ()
+    week = Span(floor_to(now_ms - AUDIT_BACK_MS, meter.interval_ms), meter.mark_ms)
+    starts = stored(week)
+    return missing_spans(Span(min(starts), week.to_ms), starts, meter.interval_ms) if starts else ()
 
 
 def _gap_fill(meter: MeterView, now_ms: int, stored: StoredStarts) -> Due | None:

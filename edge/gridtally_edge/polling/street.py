@@ -8,17 +8,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from gridtally_edge.journal.readings import MeterState
 from gridtally_edge.polling.gaps import Span
-from gridtally_edge.polling.plan import Due, MeterView, due_now, next_due_ms
+from gridtally_edge.polling.plan import Due, MeterView, audit_is_due, due_now, next_due_ms
 from gridtally_edge.polling.poll import Fault, PollResult
 from gridtally_shared.contract.messages import MeterConfig
 
 DEFAULT_INTERVAL_MS = 900_000
 SILENT_AFTER = 3
+
+log = logging.getLogger("gridtally.street")
 
 StoredStarts = Callable[[int, Span], frozenset[int]]
 """(meter_no, span) -> starts of stored intervals."""
@@ -48,6 +51,7 @@ class StreetMeter:
     serial: str
     binding: MeterConfig | None = None
     polled_ms: int | None = None
+    audited_ms: int | None = None
     asked: bool = False
     asked_ms: int = 0
     overran: bool = False
@@ -72,7 +76,7 @@ class StreetMeter:
         on_line = self.on_line
         return MeterView(
             self.serial, self.interval_ms, on_line.has_profile, on_line.has_events, self.place, places, state.mark_ms,
-            state.events_ms, state.clock_read_ms, self.polled_ms, self.failures, self.binding is not None,
+            state.events_ms, state.clock_read_ms, self.polled_ms, self.audited_ms, self.failures, self.binding is not None,
         )  # fmt: skip
 
 
@@ -104,7 +108,7 @@ class Street:
             due = due_now(view, now_ms, self._starts(meter.meter_no))
             if due is not None:
                 meter.asked, meter.asked_ms = True, now_ms
-                meter.polled_ms = now_ms if due.request.instant or not view.bound else meter.polled_ms
+                self._note_turn(meter, due, view, now_ms)
                 found.append((meter, due))
         return tuple(found)
 
@@ -117,6 +121,8 @@ class Street:
         """A planned poll came back: learn who answered and whether all is well."""
         meter.asked = False
         meter.last_fault, meter.trouble = result.fault, result.trouble
+        if result.fault is not Fault.NONE:
+            log.info("meter %s: %s", meter.key, result.trouble, extra={"failures": meter.failures + 1})
         meter.failures = 0 if result.answered and result.fault is not Fault.WRONG_METER else meter.failures + 1
         if result.serial and result.serial != meter.serial:
             meter.serial, meter.failures, meter.polled_ms = result.serial, 0, None
@@ -132,7 +138,13 @@ class Street:
     def _rebind(self, meter: StreetMeter) -> None:
         binding = self._bindings.get(meter.serial) if meter.serial else None
         if binding != meter.binding:
-            meter.binding, meter.polled_ms = binding, None
+            meter.binding, meter.polled_ms, meter.audited_ms = binding, None, None
+
+    def _note_turn(self, meter: StreetMeter, due: Due, view: MeterView, now_ms: int) -> None:
+        if due.request.instant or not view.bound:
+            meter.polled_ms = now_ms
+        if due.request.instant and view.mark_ms is not None and audit_is_due(view, now_ms):
+            meter.audited_ms = now_ms
 
     def _starts(self, meter_no: int) -> Callable[[Span], frozenset[int]]:
         return lambda span: self._stored(meter_no, span)
