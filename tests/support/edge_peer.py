@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,6 +56,7 @@ class EdgePeer:
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
+        self._awaited, self._sent_s = 0, 0.0
         self._connected = threading.Event()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"peer-{self.dcu}", protocol=paho.MQTTv5)
         self._client.max_inflight_messages_set(channels.MAX_IN_FLIGHT)
@@ -100,6 +102,13 @@ class EdgePeer:
             entries = tuple(self.waiting[seq] for seq in sorted(self.waiting)[:limit])
         if entries:
             self.publish(channels.BY_LANE[self.lane].name, encode(Batch(self.stream_id, int(self.lane), entries, at_ms)))
+
+    def send_when_quiet(self, at_ms: int, limit: int, again_s: float) -> None:
+        """Send the oldest entries if the last batch was receipted, or was sent `again_s` ago."""
+        now_s = time.monotonic()
+        if self.receipted >= self._awaited or now_s - self._sent_s > again_s:
+            self._awaited, self._sent_s = min(self.receipted + limit, self.next_seq - 1), now_s
+            self.send_waiting(at_ms, limit)
 
     def hello(self, at_ms: int, config_version: int = 0, boot_id: bytes = b"\x07" * 16) -> None:
         heads = (StreamHead(self.stream_id, int(self.lane), self.next_seq, self.receipted),)
