@@ -30,8 +30,8 @@ SECRET = bytes(range(16))
 @pytest.fixture(scope="module")
 def hq() -> Iterator[Headquarters]:
     with secured_headquarters() as made:
-        made.service.add_to_inventory("SN-1", "dcu-1", SECRET, now())
-        made.service.add_to_inventory("SN-2", "dcu-2", bytes(16), now())
+        made.expect("SN-1", "dcu-1", SECRET, now())
+        made.expect("SN-2", "dcu-2", bytes(16), now())
         yield made
 
 
@@ -104,7 +104,7 @@ def test_a_wrong_install_secret_is_refused_and_shown(hq: Headquarters, tmp_path:
 
 
 def test_the_same_key_again_gets_the_same_certificate(hq: Headquarters, tmp_path: Path) -> None:
-    hq.service.add_to_inventory("SN-3", "dcu-3", SECRET, now())
+    hq.expect("SN-3", "dcu-3", SECRET, now())
     enrol(tmp_path, "SN-3", SECRET, hq.claim, now(), 20)
     first = identity.tls_files(tmp_path).certificate.read_bytes()
     enrol(tmp_path, "SN-3", SECRET, hq.claim, now(), 20)
@@ -113,7 +113,7 @@ def test_the_same_key_again_gets_the_same_certificate(hq: Headquarters, tmp_path
 
 
 def test_a_power_cut_after_the_answer_goes_on_with_the_pending_slot(hq: Headquarters, tmp_path: Path) -> None:
-    hq.service.add_to_inventory("SN-4", "dcu-4", SECRET, now())
+    hq.expect("SN-4", "dcu-4", SECRET, now())
     enrol(tmp_path, "SN-4", SECRET, hq.claim, now(), 20)
     (tmp_path / "active").rename(tmp_path / "pending")
     nowhere = ClaimAccess("127.0.0.1", 1)
@@ -145,7 +145,7 @@ def test_no_certificate_no_door(hq: Headquarters) -> None:
 def test_neighbours_neither_speak_nor_hear_for_each_other(hq: Headquarters, tmp_path: Path) -> None:
     boxes = {}
     for serial, dcu in (("SN-5", "dcu-5"), ("SN-6", "dcu-6")):
-        hq.service.add_to_inventory(serial, dcu, SECRET, now())
+        hq.expect(serial, dcu, SECRET, now())
         enrol(tmp_path / dcu, serial, SECRET, hq.claim, now(), 20)
         boxes[dcu] = own_access(tmp_path / dcu)[1]
     mdm = hq.credential("mdm")
@@ -161,7 +161,7 @@ def test_neighbours_neither_speak_nor_hear_for_each_other(hq: Headquarters, tmp_
 @pytest.mark.broker
 def test_the_same_messages_on_a_loopback_broker(broker: Broker, tmp_path: Path) -> None:
     with open_headquarters(broker) as plain:
-        plain.service.add_to_inventory("SN-9", "dcu-9", SECRET, now())
+        plain.expect("SN-9", "dcu-9", SECRET, now())
         assert enrol(tmp_path, "SN-9", SECRET, plain.claim, now(), 20).transport == "loopback-plain"
         with pytest.raises(RefusedCommand, match="unknown_serial"):
             enrol(tmp_path / "other", "SN-0", SECRET, plain.claim, now(), 20)

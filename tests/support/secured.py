@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gridtally_cloud.provisioning import ca, mosquitto
 from gridtally_cloud.provisioning.link import BrokerAccess, Provisioner
-from gridtally_cloud.provisioning.service import Endpoint, ProvisioningService
+from gridtally_cloud.provisioning.service import Endpoint, ProvisioningService, add_to_inventory
 from gridtally_cloud.store.base import metadata
 from gridtally_cloud.store.db import Database
 from gridtally_edge.provisioning.link import ClaimAccess
@@ -38,6 +38,11 @@ class Headquarters:
     db: Database
     service: ProvisioningService
     claim: ClaimAccess
+
+    def expect(self, serial: str, dcu: str, install_secret: bytes, now_ms: int) -> None:
+        """Put a box into the inventory."""
+        with self.db.write() as conn:
+            add_to_inventory(conn, serial, dcu, install_secret, now_ms)
 
     def credential(self, name: str) -> ClaimAccess:
         """Access to the operational listener under one of the made certificates."""

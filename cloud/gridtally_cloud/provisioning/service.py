@@ -21,7 +21,7 @@ from sqlalchemy import Connection, RowMapping, delete, func, insert, select, upd
 
 from gridtally_cloud.provisioning import broker_admin, ca
 from gridtally_cloud.provisioning.tables import attempt, certificate, challenge, inventory, refused_box
-from gridtally_cloud.store.db import Database, upsert
+from gridtally_cloud.store.db import Database, insert_new, upsert
 from gridtally_cloud.store.tables import dcu as dcu_table
 from gridtally_shared.contract import messages as m
 from gridtally_shared.errors import ContractError
@@ -58,18 +58,17 @@ def proof_of(install_secret: bytes, nonce: bytes, csr: bytes, journal_key: bytes
     return hmac.new(install_secret, nonce + hashlib.sha256(csr).digest() + journal_key, hashlib.sha256).digest()
 
 
+def add_to_inventory(conn: Connection, serial: str, dcu: str, install_secret: bytes, now_ms: int, batch: str = "") -> bool:
+    """Step 0: the factory's or the store's row. False when the serial is known already; it is left as it is."""
+    row = {"serial": serial, "dcu": dcu, "install_secret": install_secret, "batch": batch, "added_ms": now_ms}
+    return insert_new(conn, inventory, [row]) == 1
+
+
 class ProvisioningService:
     """One per provisioner process. Every method is one store transaction."""
 
     def __init__(self, db: Database, operational: ca.Authority, endpoint: Endpoint, command_key: bytes) -> None:
         self._db, self._ca, self._endpoint, self._command_key = db, operational, endpoint, command_key
-
-    def add_to_inventory(self, serial: str, dcu: str, install_secret: bytes, now_ms: int, batch: str = "") -> None:
-        """Step 0: the factory's or the store's row; known serials are left as they are."""
-        with self._db.write() as conn:
-            if conn.execute(select(inventory.c.serial).where(inventory.c.serial == serial)).first() is None:
-                row = {"serial": serial, "dcu": dcu, "install_secret": install_secret, "batch": batch, "added_ms": now_ms}
-                conn.execute(insert(inventory).values(row))
 
     def hello(self, client_id: str, message: m.ProvisionHello, now_ms: int) -> Answer:
         """Steps 2 and 3: a known serial gets a nonce."""
