@@ -12,6 +12,7 @@ from pathlib import Path
 
 FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path("/Library/Fonts"), Path("C:/Windows/Fonts"))
 LATIN = (("LiberationSans-Regular.ttf", "LiberationSans-Bold.ttf"), ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"))
+SIGNS = (("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"),)
 DEVANAGARI = (("Lohit-Devanagari.ttf", "Lohit-Devanagari.ttf"), ("NotoSansDevanagari-Regular.ttf", "NotoSansDevanagari-Bold.ttf"))
 
 
@@ -25,14 +26,17 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class Fonts:
+    """`signs` is a further face for currency signs the first one lacks."""
+
     latin: Face | None
     devanagari: Face | None
+    signs: Face | None = None
 
 
 def find_fonts(folders: tuple[Path, ...] = FOLDERS) -> Fonts:
     """Look the font files up by name."""
     files = {path.name: path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*.ttf"))}
-    return Fonts(_first(files, LATIN), _first(files, DEVANAGARI))
+    return Fonts(_first(files, LATIN), _first(files, DEVANAGARI), _first(files, SIGNS))
 
 
 def _first(files: dict[str, Path], faces: tuple[tuple[str, str], ...]) -> Face | None:

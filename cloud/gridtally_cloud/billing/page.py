@@ -12,7 +12,6 @@ from gridtally_cloud.billing import formats as f
 from gridtally_cloud.billing.model import CHARGE_KINDS, Bill, BillKind, BillState, BillView, Line, LineKind, Reading
 from gridtally_cloud.billing.rounding import to_coin
 from gridtally_cloud.billing.texts import TEXTS, text
-from gridtally_shared.money import decimal_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +190,7 @@ class _Writer:
         if self.is_statement:
             if b.journal_from_seq:
                 notes.append(self.t("note.journal", first=str(b.journal_from_seq), last=str(b.journal_to_seq)))
-            notes.append(self.t("note.exact", exact=decimal_text(b.closing_nano), currency=b.party.currency))
+            notes.append(self.t("note.exact", exact=f.price(b.closing_nano, b.party.currency, self.language)))
         elif self.view.state is BillState.PAID:
             notes.append(self.t("note.paid"))
         elif self.view.state is BillState.PART_PAID:

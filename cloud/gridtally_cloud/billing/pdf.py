@@ -64,13 +64,17 @@ class _Sheet(FPDF):
             return
         self._add("bill", main)
         self._family, self._unicode = "bill", True
+        others = {"latin": fonts.latin if language == "hi" else None, "signs": fonts.signs}
+        present = [name for name, face in others.items() if face is not None and face != main]
+        for name in present:
+            self._add(name, others[name])
+        self.set_fallback_fonts(present, exact_match=False)
         if language == "hi":
             self.set_text_shaping(True)
-            if fonts.latin is not None:
-                self._add("latin", fonts.latin)
-                self.set_fallback_fonts(["latin"], exact_match=False)
 
-    def _add(self, name: str, face: Face) -> None:
+    def _add(self, name: str, face: Face | None) -> None:
+        if face is None:
+            return
         self.add_font(name, "", face.regular)
         self.add_font(name, "B", face.bold)
 

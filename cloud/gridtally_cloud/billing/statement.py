@@ -71,20 +71,22 @@ def _lines(inputs: StatementInputs, span: tuple[LedgerEntry, ...]) -> Iterator[L
     for version in sorted({e.tariff_version for e in span if e.kind in grouped}):
         mine = [e for e in span if e.tariff_version == version]
         tariff = inputs.tariffs.get(version)
-        yield from _energy(tariff, [e for e in mine if e.kind == Kind.ENERGY])
+        yield from _energy(tariff, [e for e in mine if e.kind == Kind.ENERGY], inputs.entries)
         yield from _fixed(tariff, [e for e in mine if e.kind == Kind.FIXED])
 
 
-def _energy(tariff: Tariff | None, entries: list[LedgerEntry]) -> Iterator[Line]:
+def _energy(tariff: Tariff | None, entries: list[LedgerEntry], journal: tuple[LedgerEntry, ...]) -> Iterator[Line]:
     if not entries:
         return
     used_wh = sum((e.register_after_wh or 0) - (e.register_before_wh or 0) for e in entries)
     net_nano = sum(_into(e, Pool.ENERGY) for e in entries)
     price_nano = tariff.energy_nano_per_wh if tariff and used_wh * tariff.energy_nano_per_wh == net_nano else 0
     first, last = entries[0], entries[-1]
+    read_ms = max((e.at_ms for e in journal if e.register_after_wh is not None and e.seq < first.seq and e.epoch == first.epoch),
+                  default=first.at_ms)  # fmt: skip
     yield Line(
-        LineKind.ENERGY, -net_nano, 0, first.at_ms, last.at_ms, used_wh, "Wh", price_nano,
-        first=Reading(first.at_ms, first.register_before_wh or 0), last=Reading(last.at_ms, last.register_after_wh or 0),
+        LineKind.ENERGY, -net_nano, 0, read_ms, last.at_ms, used_wh, "Wh", price_nano,
+        first=Reading(read_ms, first.register_before_wh or 0), last=Reading(last.at_ms, last.register_after_wh or 0),
     )  # fmt: skip
     yield from _tax(LineKind.TAX_ENERGY, tariff, net_nano, entries)
 

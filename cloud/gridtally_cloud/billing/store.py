@@ -18,7 +18,7 @@ from gridtally_cloud.billing.tables import receivable
 from gridtally_cloud.billing.usage import first_register, measured, register_at
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.customers.tariffs import tariff_at, versions_of
-from gridtally_cloud.prepay.tables import instrument, payment
+from gridtally_cloud.prepay.tables import instrument
 from gridtally_cloud.store.tables import account_mirror, journal_entry, meter
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.ledger.entries import LedgerEntry, entry_from
@@ -59,10 +59,10 @@ def statement_inputs(conn: Connection, account: Account, from_ms: int, to_ms: in
 
 
 def _references(conn: Connection, account_no: int) -> dict[tuple[int, int], str]:
-    """Method and gateway reference of the payment behind each instrument."""
+    """What to call the payment behind each instrument."""
     i = instrument.c
-    query = select(i.epoch, i.gseq, payment.c.method, payment.c.gateway_ref).join(payment, payment.c.payment_no == i.payment_no)
-    return {(r.epoch, r.gseq): f"{r.method} {r.gateway_ref}" for r in conn.execute(query.where(i.account_no == account_no))}
+    rows = conn.execute(select(i.epoch, i.gseq, i.payment_no).where(i.account_no == account_no, i.payment_no.is_not(None)))
+    return {(r.epoch, r.gseq): payment_name(r.payment_no) for r in rows}
 
 
 def bill_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int) -> BillInputs:
@@ -120,13 +120,17 @@ def _last_closing(conn: Connection, account_no: int) -> tuple[int, int]:
     return (row.closing_nano, row.receivable_no) if row else (0, 0)
 
 
+def payment_name(payment_no: int) -> str:
+    """How a payment is named on paper."""
+    return f"P-{payment_no}"
+
+
 def _paid_since(conn: Connection, account_no: int, receivable_no: int) -> tuple[Paid, ...]:
     r = receivable.c
-    query = select(r.at_ms, r.kind, r.amount_nano, payment.c.method, payment.c.gateway_ref).outerjoin(
-        payment, payment.c.payment_no == r.payment_no)  # fmt: skip
+    query = select(r.at_ms, r.kind, r.amount_nano, r.payment_no)
     rows = conn.execute(query.where(r.account_no == account_no, r.receivable_no > receivable_no, r.kind != "bill")
                         .order_by(r.receivable_no))  # fmt: skip
-    return tuple(Paid(x.at_ms, -x.amount_nano if x.kind == "payment" else x.amount_nano, f"{x.method} {x.gateway_ref}")
+    return tuple(Paid(x.at_ms, -x.amount_nano if x.kind == "payment" else x.amount_nano, payment_name(x.payment_no))
                  for x in rows)  # fmt: skip
 
 
