@@ -28,12 +28,16 @@ AREAS = (
     "gridtally_cloud.provisioning.cli",
 )
 
+OWN = frozenset({"all", "web", "worker", "provisioner", "init", "show-config", "vee", "set-aside"})
+"""Commands this module brings itself."""
+
 Parsers = Any
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser(given).parse_args(given)
     try:
         return int(options.run(options))
     except GridtallyError as error:
@@ -43,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
+    """The parsers of the areas are loaded only where the command is none of ours: a worker starts without fonts and PDF."""
     parser = argparse.ArgumentParser(
         prog="gridtally-mdm",
         description="The meter data management of gridtally: pages, worker, provisioner and tools.",
@@ -54,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_processes(commands)
     _add_setup(commands)
     _add_tools(commands)
-    for name in AREAS:
+    for name in () if set(given) & OWN else AREAS:
         if importlib.util.find_spec(name) is not None:
             importlib.import_module(name).add_parser(commands, open_desk)
     return parser

@@ -8,25 +8,41 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from alembic import command as alembic
-from alembic.config import Config
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, inspect, select
 
 from gridtally_cloud.store.db import Database, insert_new
 from gridtally_cloud.store.tables import store_meta
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+HEAD = "r0001"
+"""The newest revision; a test compares it with the scripts."""
 
 
 def prepare(db: Database) -> bytes:
     """Bring the schema to this version and give the store its identity. Returns the 16 bytes of `store_id`."""
     with db.write() as conn:
-        settings = Config()
-        settings.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-        settings.attributes["connection"] = conn
-        alembic.upgrade(settings, "head")
+        if revision(conn) != HEAD:
+            _upgrade(conn)
         insert_new(conn, store_meta, [{"name": "store_id", "value": os.urandom(16)}])
         return store_id(conn)
+
+
+def revision(conn: Connection) -> str:
+    """The migration the store is at, '' for an empty one."""
+    if not inspect(conn).has_table("alembic_version"):
+        return ""
+    return str(conn.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none() or "")
+
+
+def _upgrade(conn: Connection) -> None:
+    """Alembic is loaded only where there is something to do."""
+    from alembic import command as alembic
+    from alembic.config import Config
+
+    settings = Config()
+    settings.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    settings.attributes["connection"] = conn
+    alembic.upgrade(settings, HEAD)
 
 
 def store_id(conn: Connection) -> bytes:
