@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -19,6 +19,7 @@ from demo import street as acacia
 from demo.processes import DemoFailed, Processes, answers, free_port, tool, wait_for
 from demo.relay import Relay
 from gridtally_edge.registry import MeterEntry, Registry
+from gridtally_edge.simulators.street import default_street
 from gridtally_shared.clock import SharedClock
 
 BROKERS = ("embedded", "mosquitto")
@@ -51,10 +52,11 @@ class Deployment:
             (folder / name).mkdir(parents=True, exist_ok=True)
         self.processes = Processes(folder / "logs")
         self.password = secrets.token_urlsafe(12)
+        self.pin = f"{secrets.randbelow(10_000):04d}"
         self.broker_port, self.mdm_port, self.display_port = free_port(), free_port(), free_port()
         self.clock_file = folder / "clock.json"
         self.start_ms = last_midnight_ms(acacia.ZONE)
-        self.homes: tuple[acacia.Home, ...] = ()
+        self.street = default_street(plan.dlms, plan.modbus, plan.seed)
         self.relay: Relay | None = None
         self.clock: SharedClock | None = None
 
@@ -71,8 +73,16 @@ class Deployment:
         return self.folder / "mdm" / "data" / "mdm.db"
 
     @property
+    def money_file(self) -> Path:
+        return self.folder / "dcu" / "data" / "money.db"
+
+    @property
     def status_file(self) -> Path:
         return self.folder / "dcu" / "data" / "status.json"
+
+    @property
+    def street_file(self) -> Path:
+        return self.folder / "street.json"
 
     @property
     def mdm_config(self) -> Path:
@@ -93,7 +103,7 @@ class Deployment:
         say("street of meters")
         inventory = self.start_street()
         say("MDM")
-        self._set_up_mdm(inventory)
+        self._set_up_mdm()
         self.start_mdm()
         say("DCU asks for its name")
         self._enrol()
@@ -124,10 +134,10 @@ class Deployment:
     def start_street(self) -> Mapping[str, list[dict[str, object]]]:
         """The simulators; their inventory says what hangs where."""
         inventory = self.folder / "street" / "inventory.json"
-        plan = self.plan
+        self.street_file.write_text(acacia.street_document(self.street), encoding="utf-8")
         self.processes.start(
-            STREET, tool("gridtally-dcu"), "simulate", "--directory", str(self.folder / "street"), "--dlms", str(plan.dlms),
-            "--modbus", str(plan.modbus), "--seed", str(plan.seed), "--virtual-clock", str(self.clock_file),
+            STREET, tool("gridtally-dcu"), "simulate", "--directory", str(self.folder / "street"),
+            "--street", str(self.street_file), "--virtual-clock", str(self.clock_file),
         )  # fmt: skip
         wait_for(inventory.exists, 30, f"the street of meters: {self.processes.tail(STREET)}")
         content: Mapping[str, list[dict[str, object]]] = json.loads(inventory.read_text(encoding="utf-8"))
@@ -153,7 +163,7 @@ class Deployment:
 
     # ---- files -----------------------------------------------------------------------------------------------
 
-    def _set_up_mdm(self, inventory: Mapping[str, list[dict[str, object]]]) -> None:
+    def _set_up_mdm(self) -> None:
         assert self.relay is not None
         self.mdm_config.write_text(
             f'data_dir = "data"\nvirtual_clock_file = "{self.clock_file}"\nzone = "{acacia.ZONE}"\n'
@@ -164,21 +174,16 @@ class Deployment:
             encoding="utf-8",
         )
         self.mdm_tool("init")
-        secret_file = self.folder / "dcu" / "install.secret"
-        secret_file.write_text(secrets.token_hex(16), encoding="utf-8")
-        self.homes = acacia.homes(inventory)
-        tariff_from = (datetime.fromtimestamp(self.start_ms / 1000, ZoneInfo(acacia.ZONE)) - timedelta(days=60)).date().isoformat()
-        document = acacia.import_document(self.homes, secret_file.read_text(encoding="utf-8"), tariff_from, self.password)
-        path = self.folder / "mdm" / "street.json"
-        path.write_text(json.dumps(document, indent=1), encoding="utf-8")
-        self.mdm_tool("import-street", str(path))
-        self._add_staff()
-
-    def _add_staff(self) -> None:
-        password_file = self.folder / "mdm" / "staff.password"
-        password_file.write_text(self.password, encoding="utf-8")
-        self.mdm_tool("user", "add", acacia.STAFF_LOGIN, "--name", "Demo Staff", "--role", "admin",
-                      "--password-file", str(password_file))  # fmt: skip
+        logins = self.folder / "mdm" / "logins.json"
+        logins.write_text(acacia.logins(self.street, self.password), encoding="utf-8")
+        self.mdm_tool(
+            "import-street", str(self.street_file), "--dcu", acacia.DCU, "--zone", acacia.ZONE, "--currency", acacia.CURRENCY,
+            "--postpaid", str(self.plan.modbus), "--cut", ",".join(acacia.prepaid_serials(self.street)), "--users", str(logins),
+            "--opening-credit", acacia.OPENING_CREDIT, "--low-balance", acacia.LOW_BALANCE,
+        )  # fmt: skip
+        secret = self.folder / "dcu" / "install.secret"
+        secret.write_text(secrets.token_hex(16), encoding="utf-8")
+        self.mdm_tool("inventory", "add", acacia.DCU_SERIAL, "--dcu", acacia.DCU, "--secret-file", str(secret))
 
     def _enrol(self) -> None:
         assert self.relay is not None

@@ -56,7 +56,7 @@ class Picture:
     restores: int
     happenings: tuple[Happening, ...]
     addresses: tuple[tuple[str, str], ...]
-    note: str = ""
+    transport: str
 
 
 def draw(picture: Picture) -> RenderableType:
@@ -111,7 +111,7 @@ def _chain(picture: Picture) -> RenderableType:
         grid.add_row(f"line {name}", Text(f"{state} {trouble}".strip(), "green" if not trouble else "yellow"))
     uplink = Text("up" if picture.uplink_open else "CUT", "green" if picture.uplink_open else "bold red")
     grid.add_row("uplink", Text.assemble(uplink, (f"  {picture.uplink_state}, {picture.waiting} entries wait", "dim")))
-    grid.add_row("transport", Text("no TLS: embedded broker on loopback", "dim") if not picture.note else Text(picture.note, "dim"))
+    grid.add_row("transport", Text(picture.transport, "dim"))
     grid.add_row("in the MDM", f"{picture.stored_intervals:,} intervals")
     grid.add_row("supply", Text.assemble((f"{picture.cuts} cut", "red"), ", ", (f"{picture.restores} restored", "green")))
     return Panel(grid, title="the chain", title_align="left", box=box.ROUNDED)
