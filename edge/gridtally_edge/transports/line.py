@@ -95,7 +95,7 @@ class Line:
         """Stop at once: running and waiting conversations get LinkDown, the port is given back."""
         with self._changed:
             already = self._state is LineState.CLOSED
-            self._state = LineState.CLOSED
+            self._state, self._trouble = LineState.CLOSED, "the line is closed"
             self._changed.notify_all()
         if already:
             return

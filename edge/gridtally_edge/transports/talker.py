@@ -33,7 +33,6 @@ ADAPTER_LATENCY_S = 0.030
 LONGEST_FRAME = 2_100
 SLOW_CHARACTER_S = 11 / 2_400
 COALESCE_CHARACTERS = 4
-TURN_CHARACTERS = 3.5
 
 
 class Missed(Enum):
@@ -146,7 +145,7 @@ class Talker:
 
     def _sleep_while_travelling(self, exchange: Exchange, sent_s: float, begin_by_s: float) -> None:
         if exchange.expected_bytes:
-            travel_s = (TURN_CHARACTERS + exchange.expected_bytes) * self._speed.character_s
+            travel_s = self._speed.silence_s + exchange.expected_bytes * self._speed.character_s
             self.pause(min(sent_s + travel_s, begin_by_s) - time.monotonic())
 
     def _find(self, exchange: Exchange, received: bytes) -> bytes | None:
@@ -182,7 +181,7 @@ class Talker:
     def _wait_for_more(self, exchange: Exchange, received: bytes, until_s: float) -> None:
         if received:
             missing = self._missing(exchange, received)
-            characters = missing if missing is not None and missing > 0 else COALESCE_CHARACTERS
+            characters = missing - 1 if missing is not None and missing > 0 else COALESCE_CHARACTERS
             self.pause(min(until_s - time.monotonic(), characters * self._speed.character_s))
         self._wait_readable(until_s)
 

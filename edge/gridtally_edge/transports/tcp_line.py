@@ -2,7 +2,7 @@
 
 * `tcp://host:port`; the other end keeps the bit timing, so there is none here (unless `speed.baud` is given, which
   makes the line sleep while the bytes travel).
-* The connection is opened in the line's thread, closed on any error and opened again with back-off.
+* The connection is closed on any error and opened again with back-off. Connecting takes `CONNECT_S` at most.
 """
 
 from __future__ import annotations
