@@ -1,0 +1,129 @@
+"""The store itself: transactions, durability settings, schema, identity, keys for Citus."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_mock_engine, func, insert, select
+
+from gridtally_cloud.store import meta, tables
+from gridtally_cloud.store.db import Database, insert_new, upsert
+from gridtally_cloud.store.schema import metadata
+from gridtally_shared.errors import ConfigError
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    db = Database(tmp_path / "mdm.db")
+    meta.prepare(db)
+    yield db
+    db.close()
+
+
+def test_commits_are_durable(db: Database) -> None:
+    with db.read() as conn:
+        assert conn.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert conn.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        assert conn.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+def test_the_identity_of_a_store_stays(db: Database) -> None:
+    with db.read() as conn:
+        first = meta.store_id(conn)
+    assert meta.prepare(db) == first
+    assert len(first) == 16
+
+
+def test_a_write_that_fails_leaves_nothing(db: Database) -> None:
+    def fail() -> None:
+        with db.write() as conn:
+            conn.execute(insert(tables.dcu).values(dcu="a", created_ms=1))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    with db.read() as conn:
+        assert conn.execute(select(func.count()).select_from(tables.dcu)).scalar() == 0
+
+
+def test_writes_do_not_nest(db: Database) -> None:
+    with db.write(), pytest.raises(ValueError), db.write():
+        pass
+
+
+def test_a_reader_sees_one_state_throughout(db: Database) -> None:
+    with db.read() as reader:
+        assert reader.execute(select(func.count()).select_from(tables.dcu)).scalar() == 0
+        with db.write() as conn:
+            conn.execute(insert(tables.dcu).values(dcu="a", created_ms=1))
+        assert reader.execute(select(func.count()).select_from(tables.dcu)).scalar() == 0
+
+
+def test_writers_of_many_threads_and_connections_lose_no_update(db: Database) -> None:
+    other = Database(db.url)
+    key = {"dcu": "a", "key_id": b"k"}
+
+    def count_up(store: Database) -> None:
+        for _ in range(20):
+            with store.write() as conn:
+                insert_new(conn, tables.command_counter, [key | {"value": 0}])
+                value = conn.execute(select(tables.command_counter.c.value)).scalar_one()
+                upsert(conn, tables.command_counter, key | {"value": value + 1})
+
+    threads = [threading.Thread(target=count_up, args=(store,)) for store in (db, other, db, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    other.close()
+    with db.read() as conn:
+        assert conn.execute(select(tables.command_counter.c.value)).scalar_one() == 80
+
+
+def test_insert_new_leaves_what_is_there(db: Database) -> None:
+    with db.write() as conn:
+        assert insert_new(conn, tables.switch_counter, [{"meter_no": 1, "value": 5}]) == 1
+        assert insert_new(conn, tables.switch_counter, [{"meter_no": 1, "value": 9}, {"meter_no": 2, "value": 1}]) == 1
+        assert conn.execute(select(tables.switch_counter.c.value).order_by(tables.switch_counter.c.meter_no)).scalars().all() == [5, 1]
+
+
+def test_the_migrations_make_what_the_modules_declare(db: Database) -> None:
+    with db.read() as conn:
+        differences = compare_metadata(MigrationContext.configure(conn, opts={"compare_type": False}), metadata)
+    assert differences == []
+    settings = Config()
+    settings.set_main_option("script_location", str(meta.MIGRATIONS))
+    assert ScriptDirectory.from_config(settings).get_current_head() == meta.HEAD
+
+
+HOT = ("interval_block", "usage_day", "reading", "reading_latest", "meter_status", "stream_head", "inbox_seen", "journal_entry",
+       "account_mirror", "vee_run")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_hot_tables_carry_the_distribution_key_first(name: str) -> None:
+    table = metadata.tables[name]
+    assert next(iter(table.primary_key.columns)).name == "shard"
+    assert not table.foreign_keys
+
+
+def test_the_schema_compiles_for_postgresql() -> None:
+    statements: list[str] = []
+    engine = create_mock_engine("postgresql+psycopg://", lambda sql, *_: statements.append(str(sql.compile(dialect=engine.dialect))))
+    metadata.create_all(engine, checkfirst=False)
+    made = [s for s in statements if "CREATE TABLE" in s]
+    assert len(made) == len(metadata.tables)
+    assert not any("ROWID" in s for s in made)
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://host/x"])
+def test_a_store_that_can_not_be_shared_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"store\.url"):
+        Database(url)
