@@ -25,7 +25,7 @@ from gridtally_edge.prepay.book import head_of
 from gridtally_edge.prepay.clocktrust import ClockVerdict, Trust
 from gridtally_edge.prepay.events import Permit, PrepayEffect, PrepayEvent, SwitchResult
 from gridtally_edge.prepay.notices import watch_balance
-from gridtally_edge.prepay.plan import plan_of, store_config, stored_plan
+from gridtally_edge.prepay.plan import plan_of, rules_of, store_config, stored_plan
 from gridtally_edge.prepay.rows import AccountRow, ActionRow, one
 from gridtally_edge.prepay.supply import evaluate
 from gridtally_edge.prepay.turn import Identity, LinkState, Turn
@@ -115,8 +115,10 @@ def _on_config(turn: Turn, event: events.ConfigAccepted) -> None:
     if event.config.version <= turn.plan.config.version or event.config.dcu != turn.identity.dcu:
         return
     store_config(turn.db, event.config, turn.now_ms)
+    if turn.plan.config.version and rules_of(turn.plan.config) != rules_of(event.config):
+        turn.remember("changed_ms", turn.now_ms)
+        turn.remember("breaker_tripped", 0)
     turn.plan = plan_of(event.config)
-    turn.remember("changed_ms", turn.now_ms)
     for account in instruments.unpark(turn):
         _credited(turn, account)
     _evaluate_all(turn)

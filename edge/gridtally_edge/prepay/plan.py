@@ -40,6 +40,11 @@ def plan_of(config: DcuConfig) -> Plan:
     return Plan(config, meters, accounts, {a.meter_no: a for a in config.accounts}, tariffs)
 
 
+def rules_of(config: DcuConfig) -> bytes:
+    """What decides about cuts; a renewed lease or another meter is no change of it."""
+    return encode(DcuConfig(0, "", 0, (), config.accounts, config.tariffs, config.cut_share_per_hour_permille))
+
+
 def stored_plan(db: sqlite3.Connection) -> Plan:
     """The plan of the stored configuration; an empty one where none was accepted yet."""
     row = db.execute("SELECT body FROM config").fetchone()

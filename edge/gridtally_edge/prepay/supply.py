@@ -64,7 +64,7 @@ def view_of(turn: Turn, account: AccountConfig) -> SupplyView:
         closed_by_order_ms=row.closed_by_order_ms,
         cuts_last_hour=_cuts_last_hour(turn),
         cuts_allowed=turn.plan.cuts_allowed,
-        breaker_tripped=turn.plan.config.version != 0 and turn.fact("breaker_version") == turn.plan.config.version,
+        breaker_tripped=bool(turn.fact("breaker_tripped")),
         power_w=row.power_w,
     )
 
@@ -90,11 +90,12 @@ def _cuts_last_hour(turn: Turn) -> int:
 
 
 def _trip(turn: Turn) -> None:
-    """Soon after a change of tariff, policy or clock, cuts above the hourly share wait for a person, who publishes a
-    newer configuration (safety.md 13); at other times they wait for the hour."""
-    if turn.now_ms - turn.fact("changed_ms") < CAREFUL_AFTER_CHANGE_MS:
-        turn.remember("breaker_version", turn.plan.config.version)
-        turn.report(0, "cut_held", "breaker: too many cuts within an hour of a change; publish a new configuration to go on")
+    """Soon after a change of tariff, policy or clock, cuts above the hourly share wait for a person, who changes the
+    rules again (safety.md 13); at other times they wait for the hour."""
+    changed_ms = turn.fact("changed_ms")
+    if changed_ms and turn.now_ms - changed_ms < CAREFUL_AFTER_CHANGE_MS:
+        turn.remember("breaker_tripped", 1)
+        turn.report(0, "cut_held", "breaker: too many cuts in an hour soon after a change; change tariff, policy or share to go on")
 
 
 def _hold(turn: Turn, account: AccountConfig, decision: Decision) -> None:

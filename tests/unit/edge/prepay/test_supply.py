@@ -319,6 +319,8 @@ def test_soon_after_a_change_the_breaker_waits_for_a_person(tmp_path: Path) -> N
         bench.trust()
         bench.read_all(1_001_000)
     assert len(bench.orders()) == 2
+    bench.configure(share_permille=100, lease_ms=9 * DAY_MS)
+    assert len(bench.orders()) == 2
     bench.configure(share_permille=1000)
     assert len(bench.orders()) == 20
 
