@@ -89,7 +89,7 @@ def _noisy(rng: random.Random, load: list[float]) -> array[int]:
 
 
 def _business(rng: random.Random, days: int) -> array[int]:
-    scale, load = rng.lognormvariate(math.log(2350), 0.8), []
+    scale, load = rng.lognormvariate(math.log(2200), 0.8), []
     for day in range(days):
         level = rng.lognormvariate(0, 0.1) * (0.35 if day % 7 >= 5 else 1)
         for hour in (quarter / 4 for quarter in range(96)):
@@ -100,7 +100,7 @@ def _business(rng: random.Random, days: int) -> array[int]:
 
 def _household(rng: random.Random, days: int) -> array[int]:
     """Base load, and appliances that start more often in the morning, at noon and in the evening."""
-    scale, load, left, level = rng.lognormvariate(math.log(1.38), 0.75), [], 0, 0.0
+    scale, load, left, level = rng.lognormvariate(math.log(1.32), 0.75), [], 0, 0.0
     for quarter in range(96 * days):
         hour = quarter % 96 / 4
         peaks = ((0.25, 7.5, 1.5), (0.18, 12.5, 2), (0.4, 19.5, 2.5))
