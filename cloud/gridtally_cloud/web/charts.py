@@ -34,11 +34,13 @@ class Mark(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One column. `value` None draws no height; `title` is the hover text, such as "14:00 to 14:15: 0.31 kWh"."""
+    """One column. `value` None draws no height; `title` is the hover text, such as "14:00 to 14:15: 0.31 kWh". Of the
+    value, `estimated` is hatched at the top."""
 
     value: int | None
     mark: Mark
     title: str
+    estimated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,11 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Ticks as (value, text), the first one zero; `top` is the value at the upper edge."""
+    """Ticks as (value, text), the first one zero; `top` is the value at the upper edge, `unit` stands above it."""
 
     top: int
     ticks: tuple[tuple[int, str], ...]
+    unit: str = ""
 
 
 def tick_values(highest: int, about: int = 4) -> tuple[int, ...]:
@@ -94,7 +97,8 @@ def _y(value: int, top: int) -> int:
 def _axis_svg(axis: Axis) -> str:
     lines = ((_y(value, axis.top) + 4, escape(text)) for value, text in axis.ticks)
     texts = "".join(f'<text x="100%" dx="-8" y="{y}" text-anchor="end">{text}</text>' for y, text in lines)
-    return f'<svg class="chart-axis" height="{HEIGHT}" aria-hidden="true">{texts}</svg>'
+    unit = f'<text class="unit" x="100%" dx="-8" y="{READOUT_HEIGHT - 10}" text-anchor="end">{escape(axis.unit)}</text>'
+    return f'<svg class="chart-axis" height="{HEIGHT}" aria-hidden="true">{unit}{texts}</svg>'
 
 
 def _open_svg(chart_id: str, title: str) -> str:
@@ -102,7 +106,11 @@ def _open_svg(chart_id: str, title: str) -> str:
         f'<pattern id="{chart_id}-hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
         '<rect width="6" height="6" class="hatch-ground"/><rect width="2.5" height="6" class="hatch-line"/></pattern>'
     )
-    return f'<svg class="chart-plot" height="{HEIGHT}" role="group" aria-label="{escape(title)}"><defs>{hatch}</defs>'
+    gap = (
+        f'<pattern id="{chart_id}-gap" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(-45)">'
+        '<rect width="1" height="6" class="gap-line"/></pattern>'
+    )
+    return f'<svg class="chart-plot" height="{HEIGHT}" role="group" aria-label="{escape(title)}"><defs>{hatch}{gap}</defs>'
 
 
 def _grid(axis: Axis) -> str:
@@ -115,34 +123,35 @@ def _stop(chart_id: str, stop: Stop, first: int, slot: float, top: int) -> str:
     hit = f'<rect class="hit" x="{left:.3f}%" y="{READOUT_HEIGHT}" width="{width:.3f}%" height="{PLOT_HEIGHT}"/>'
     bars = "".join(_bar(chart_id, bar, left + i * slot, slot, top) for i, bar in enumerate(stop.bars))
     readout = f'<text class="readout" x="100%" y="16" text-anchor="end" aria-hidden="true">{escape(stop.spoken)}</text>'
-    inside = f"{hit}{bars}{_label(stop, left + width / 2)}{readout}"
+    inside = f"{hit}{bars}{_label(stop, left, width)}{readout}"
     classes = "stop current" if stop.current else "stop"
     if stop.href:
         return f'<a class="{classes}" href="{escape(stop.href)}" aria-label="{escape(stop.spoken)}">{inside}</a>'
     return f'<g class="{classes}" role="img" tabindex="0" aria-label="{escape(stop.spoken)}">{inside}</g>'
 
 
-def _label(stop: Stop, middle: float) -> str:
+def _label(stop: Stop, left: float, width: float) -> str:
+    """Under the middle of a bar, or at the left edge of several bars that share a stop."""
     if not stop.label:
         return ""
     kind = "tick spare" if stop.spare else "tick"
-    return (
-        f'<text class="{kind}" x="{middle:.3f}%" y="{BASE_Y + 17}" text-anchor="middle" aria-hidden="true">'
-        f"{escape(stop.label)}</text>"
-    )
+    x, anchor = (left, "start") if len(stop.bars) > 1 else (left + width / 2, "middle")
+    return f'<text class="{kind}" x="{x:.3f}%" y="{BASE_Y + 17}" text-anchor="{anchor}" aria-hidden="true">{escape(stop.label)}</text>'
 
 
 def _bar(chart_id: str, bar: Bar, left: float, slot: float, top: int) -> str:
     if bar.mark is Mark.AHEAD:
         return ""
+    title = f"<title>{escape(bar.title)}</title>"
+    if bar.value is None:
+        box = _box(left, slot, READOUT_HEIGHT, BASE_Y)
+        return f'<rect class="bar missing" {box} fill="url(#{chart_id}-gap)">{title}</rect>'
+    y, split = min(_y(bar.value, top), BASE_Y - 1), _y(bar.value - bar.estimated, top)
     x, width = left + slot * 0.11, slot * 0.78
-    if bar.mark is Mark.MISSING or bar.value is None:
-        y, height = READOUT_HEIGHT + 6, PLOT_HEIGHT - 6
-    else:
-        y = min(_y(bar.value, top), BASE_Y - 1)
-        height = BASE_Y - y
-    fill = f' fill="url(#{chart_id}-hatch)"' if bar.mark is Mark.ESTIMATED else ""
-    return (
-        f'<rect class="bar {bar.mark.value}" x="{x:.3f}%" y="{y}" width="{width:.3f}%" height="{height}"{fill}>'
-        f"<title>{escape(bar.title)}</title></rect>"
-    )
+    solid = f'<rect class="bar measured" {_box(x, width, split, BASE_Y)}>{title}</rect>' if bar.estimated < bar.value else ""
+    hatched = f'<rect class="bar estimated" {_box(x, width, y, split)} fill="url(#{chart_id}-hatch)">{title}</rect>'
+    return solid + (hatched if bar.estimated else "")
+
+
+def _box(x: float, width: float, y: int, bottom: int) -> str:
+    return f'x="{x:.3f}%" y="{y}" width="{width:.3f}%" height="{max(1, bottom - y)}"'

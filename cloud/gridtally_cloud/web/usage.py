@@ -15,6 +15,7 @@ from gridtally_cloud.store.days import EPOCH, date_of, day_of, midnight_ms
 from gridtally_cloud.web.charts import Axis, Bar, Mark, Stop, bar_chart, highest_of, tick_values
 from gridtally_cloud.web.i18n import Language
 from gridtally_cloud.web.reads.usage import DayTotal, Interval
+from gridtally_shared.money import SYMBOLS
 from gridtally_shared.tariff.charge import energy_charge
 from gridtally_shared.tariff.model import Tariff
 
@@ -60,6 +61,7 @@ class Part:
     key: str = ""
     tick: str = ""
     spare: bool = False
+    estimated_wh: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def day_parts(intervals: Sequence[Interval], words: Language, now_ms: int) -> li
         start, hour = words.local(i.start_ms), words.local(i.start_ms).hour
         tick = f"{hour:02d}" if start.minute == 0 and hour % 3 == 0 else ""
         parts.append(Part(words.time(i.start_ms), f"{words.time(i.start_ms)}–{words.time(end_ms)}", i.wh, mark, "", tick,
-                          hour % 6 != 0))  # fmt: skip
+                          hour % 6 != 0, i.wh or 0 if i.estimated else 0))  # fmt: skip
     return parts
 
 
@@ -163,9 +165,10 @@ def month_parts(intervals: Sequence[Interval], span: Window, words: Language, no
 def _day_part(no: int, rows: Sequence[Interval], words: Language, ahead: bool) -> Part:
     day = date_of(no)
     known = [r.wh for r in rows if r.wh is not None]
+    estimated_wh = sum(r.wh or 0 for r in rows if r.estimated)
     mark = _mark(sum(known) if known else None, any(r.estimated for r in rows), ahead)
     return Part(words.day_of(day), f"{words.weekday_of(day)} {words.day_of(day)}", sum(known) if known else None, mark,
-                day.isoformat(), str(day.day), (day.day - 1) % 7 != 0)  # fmt: skip
+                day.isoformat(), str(day.day), (day.day - 1) % 7 != 0, estimated_wh)  # fmt: skip
 
 
 def year_parts(totals: Sequence[DayTotal], span: Window, words: Language, now_ms: int) -> list[Part]:
@@ -231,11 +234,21 @@ def view(span: Window, unit: str, parts: Sequence[Part], counts: Counts, tariff:
     return UsageView(
         span.span, unit, currency, span.at, _step(span, -1, now_ms), _step(span, +1, now_ms), heading,
         summary(parts, counts, words), chart(f"use-{span.span}", heading, parts, unit, tariff, words, link),
-        tuple(m.value for m in (Mark.MEASURED, Mark.ESTIMATED, Mark.MISSING) if any(p.mark is m for p in parts)),
+        _marks(parts),
         tuple(_row(p, tariff, words) for p in parts if p.mark is not Mark.AHEAD), total, cost_nano(total, tariff),
         words.kwh(best.wh or 0) if best else "", best.name if best else "",
         counts.expected, counts.measured, counts.estimated, counts.missing,
     )  # fmt: skip
+
+
+def _marks(parts: Sequence[Part]) -> tuple[str, ...]:
+    """What the legend has to explain."""
+    seen = (
+        (Mark.MEASURED, any((p.wh or 0) > p.estimated_wh for p in parts)),
+        (Mark.ESTIMATED, any(p.mark is Mark.ESTIMATED for p in parts)),
+        (Mark.MISSING, any(p.mark is Mark.MISSING for p in parts)),
+    )
+    return tuple(mark.value for mark, shown in seen if shown)
 
 
 def heading_of(span: Window, words: Language) -> str:
@@ -275,18 +288,21 @@ def chart(chart_id: str, title: str, parts: Sequence[Part], unit: str, tariff: T
     together = per_stop or max(1, len(parts) // 24 if len(parts) > 48 else 1)
     stops = [_stop(parts[i : i + together], unit, tariff, words, link) for i in range(0, len(parts), together)]
     ticks = tick_values(highest_of(stops))
-    axis = Axis(ticks[-1], tuple((v, _tick_text(v, unit, tariff, words)) for v in ticks))
+    symbol = SYMBOLS.get(tariff.currency, tariff.currency) if tariff and unit == "money" else "kWh"
+    axis = Axis(ticks[-1], tuple((v, _tick_text(v, words)) for v in ticks), symbol)
     return bar_chart(chart_id, title, stops, axis)
 
 
 def _value(part: Part, unit: str, tariff: Tariff | None) -> int | None:
     """Height of a bar: Wh, or thousandths of the currency unit."""
-    if part.wh is None or unit == "kwh" or tariff is None:
-        return part.wh
-    return (energy_charge(tariff, 0, part.wh).total_nano + 500_000) // 1_000_000
+    return None if part.wh is None else _height(part.wh, unit, tariff)
 
 
-def _tick_text(value: int, unit: str, tariff: Tariff | None, words: Language) -> str:
+def _height(wh: int, unit: str, tariff: Tariff | None) -> int:
+    return wh if unit == "kwh" or tariff is None else (energy_charge(tariff, 0, wh).total_nano + 500_000) // 1_000_000
+
+
+def _tick_text(value: int, words: Language) -> str:
     """Axis labels with no more decimals than they need."""
     digits = next(d for d in range(4) if value % 10 ** (3 - d) == 0)
     return words.number(value // 10 ** (3 - digits), digits)
@@ -302,13 +318,17 @@ def _said(wh: int | None, unit: str, tariff: Tariff | None, words: Language) -> 
 
 def _stop(parts: Sequence[Part], unit: str, tariff: Tariff | None, words: Language, link: str) -> Stop:
     first, known = parts[0], [p.wh for p in parts if p.wh is not None]
-    estimated = any(p.mark is Mark.ESTIMATED for p in parts)
+    estimated_wh = sum(p.estimated_wh for p in parts)
     name = first.name if len(parts) == 1 else f"{first.name.split('–')[0]}–{parts[-1].name.split('–')[-1]}"
     text = f"{name}: {_said(sum(known) if known else None, unit, tariff, words)}"
     if all(p.mark is Mark.AHEAD for p in parts):
         text = f"{name}: {words.t('chart.ahead')}"
-    spoken = f"{text} ({words.t('chart.estimated')})" if estimated else text
-    bars = tuple(Bar(_value(p, unit, tariff), p.mark, f"{p.name}: {_said(p.wh, unit, tariff, words)}") for p in parts)
+    of_it = _said(estimated_wh, unit, tariff, words)
+    spoken = f"{text} ({words.t('chart.part_estimated', part=of_it)})" if estimated_wh else text
+    bars = tuple(
+        Bar(_value(p, unit, tariff), p.mark, f"{p.name}: {_said(p.wh, unit, tariff, words)}", _height(p.estimated_wh, unit, tariff))
+        for p in parts
+    )
     href = link.replace("{at}", first.key) if link and first.key and first.mark is not Mark.AHEAD else ""
     return Stop(bars, spoken, first.tick, first.spare, href)
 

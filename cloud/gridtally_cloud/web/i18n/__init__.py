@@ -131,9 +131,10 @@ class Language:
         parts = [head[max(0, end - size) : end] for end in range(len(head), 0, -size)]
         return self.rules.group.join([*reversed(parts), tail])
 
-    def money(self, amount_nano: int, currency: str, exact: bool = False) -> str:
-        """A balance rounded down to the coin, or with `exact` a line of a statement rounded half-even."""
-        digits = minor_digits(currency)
+    def money(self, amount_nano: int, currency: str, exact: bool = False, whole: bool = False) -> str:
+        """A balance rounded down to the coin, or with `exact` a line of a statement rounded half-even. `whole` leaves
+        out the decimals of a round amount."""
+        digits = 0 if whole and amount_nano % NANO == 0 else minor_digits(currency)
         shown = round_half_even(amount_nano, digits) if exact else floor_to_minor(amount_nano, currency)
         lakh = currency == "INR" and self.code != "es"
         text = self.number(abs(shown) * 10**digits // NANO, digits, lakh)

@@ -33,13 +33,13 @@ def events(conn: Connection, *, meter_no: int | None = None, urgent_only: bool =
     e = event.c
     query = select(event, meter.c.serial).select_from(event.outerjoin(meter, meter.c.meter_no == e.meter_no))
     query = query.where(e.shard == SHARD)
-    conditions = (
-        (meter_no is not None, e.meter_no == meter_no),
-        (urgent_only, e.code.in_(URGENT_CODES)),
-        (from_ms is not None, e.at_ms >= from_ms),
-        (to_ms is not None, e.at_ms < to_ms),
+    narrowed = (
+        e.meter_no == meter_no if meter_no is not None else None,
+        e.code.in_(URGENT_CODES) if urgent_only else None,
+        e.at_ms >= from_ms if from_ms is not None else None,
+        e.at_ms < to_ms if to_ms is not None else None,
     )
-    query = query.where(*(condition for wanted, condition in conditions if wanted))
+    query = query.where(*(condition for condition in narrowed if condition is not None))
     if before is not None:
         query = query.where(or_(e.at_ms < before[0], and_(e.at_ms == before[0], e.event_no < before[1])))
     rows = conn.execute(query.order_by(e.at_ms.desc(), e.event_no.desc()).limit(limit))
