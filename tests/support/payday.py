@@ -89,8 +89,8 @@ class Payday:
         """The configuration the cloud would send now, verified as the agent does."""
         with self.db.write() as conn:
             config_publisher.publish(conn, SIGNER, DCU, self.now_ms)
-            newest = select(outbox_down.c.payload).where(outbox_down.c.channel == "config").order_by(outbox_down.c.outbox_no.desc())
-            envelope = conn.execute(newest.limit(1)).scalar_one()
+            configs = select(outbox_down.c.payload).where(outbox_down.c.channel == "config")
+            envelope = conn.execute(configs.order_by(outbox_down.c.outbox_no.desc()).limit(1)).scalar_one()
         payload = verify1({SIGNER.key_id: SIGNER.public}, "config", envelope)
         self.tell(p.ConfigAccepted(decode(DcuConfig, payload)))
 
@@ -145,6 +145,10 @@ class Payday:
     def order(self, amount: str, account_no: int | None = None) -> Order:
         with self.db.write() as conn:
             return prepay.create_order(conn, self.payments, account_no or self.account, nano(amount), self.now_ms, "asha")
+
+    def order_at(self, conn: Connection) -> Order:
+        """An order of 100 within a transaction."""
+        return prepay.create_order(conn, self.payments, self.account, nano("100"), self.now_ms, "asha")
 
     def choose(self, order: Order, choice: str = "card") -> Webhook:
         with self.db.write() as conn:

@@ -91,9 +91,11 @@ class _Sheet(FPDF):
         self.cell(width, height, self.plain(text), align=align, new_x=XPos.LEFT, new_y=YPos.NEXT)
 
     def block(self, x: float, y: float, width: float, text: str, height: float) -> float:
-        """Text in a column, broken where needed; the y below it."""
+        """Text in a column, broken where needed; the y below it. Shaped text goes without no-break spaces: fpdf2 2.8 puts
+        vowel signs in the wrong place after one."""
         self.set_xy(x, y)
-        self.multi_cell(width, height, self.plain(text), align="L", new_x=XPos.LEFT, new_y=YPos.NEXT)
+        shown = self.plain(text).replace("\N{NO-BREAK SPACE}", " ") if self.text_shaping else self.plain(text)
+        self.multi_cell(width, height, shown, align="L", new_x=XPos.LEFT, new_y=YPos.NEXT)
         return float(self.get_y())
 
     def rule(self, y: float, colour: tuple[int, int, int] = RULE, width: float = 0.2) -> None:

@@ -24,7 +24,7 @@ from gridtally_cloud.prepay.model import Capture, CaptureOutcome, Order, OrderSt
 from gridtally_cloud.prepay.orders import PaymentReason
 from gridtally_cloud.prepay.settings import Payments
 from gridtally_cloud.prepay.tables import gateway_event, payment
-from gridtally_cloud.store.db import insert_new
+from gridtally_cloud.store.db import insert_new, upsert
 from gridtally_shared.contract.messages import InstrumentType
 from gridtally_shared.errors import RefusedCommand
 
@@ -53,11 +53,18 @@ def handle_webhook(conn: Connection, payments: Payments, body: bytes, signature:
     ordered = orders.order_at_gateway(conn, gateway.name, event.gateway_order)
     done = payment_at(conn, gateway.name, event.gateway_ref)
     capture = Capture(CaptureOutcome.REPEATED, ordered, done) if done else _decide(conn, payments, event, ordered, at_ms)
-    insert_new(conn, gateway_event, [{
-        "gateway": gateway.name, "event_id": event.event_id, "type": event.type.value, "gateway_order": event.gateway_order,
-        "outcome": capture.reason or capture.outcome.value, "body": body, "received_ms": at_ms,
-    }])  # fmt: skip
+    _log(conn, gateway.name, event, capture, body, at_ms)
     return capture
+
+
+def _log(conn: Connection, gateway: str, event: GatewayEvent, capture: Capture, body: bytes, at_ms: int) -> None:
+    """Keep the event; the first delivery's outcome stands, unless a later one captures."""
+    row = {"gateway": gateway, "event_id": event.event_id, "type": event.type.value, "gateway_order": event.gateway_order,
+           "outcome": capture.reason or capture.outcome.value, "body": body, "received_ms": at_ms}  # fmt: skip
+    if capture.outcome is CaptureOutcome.CAPTURED:
+        upsert(conn, gateway_event, row)
+    else:
+        insert_new(conn, gateway_event, [row])
 
 
 def _decide(conn: Connection, payments: Payments, event: GatewayEvent, ordered: Order | None, at_ms: int) -> Capture:

@@ -51,8 +51,8 @@ def journal(steps: list[Step]) -> list[LedgerEntry]:
             made = entry(index + 2, at_ms, Kind.REFUND, {Pool.RECEIVED: amount, Pool.PAID: -amount}, gseq=gseq)
         elif what == "energy":
             net, tax = amount * PRICE, tax_between(used_wh * PRICE, (used_wh + amount) * PRICE)
-            made = entry(index + 2, at_ms, Kind.ENERGY, {Pool.PAID: -net - tax, Pool.ENERGY: net, Pool.TAX: tax}, tariff_version=1,
-                         register_before_wh=1_000 + used_wh, register_after_wh=1_000 + used_wh + amount)  # fmt: skip
+            made = entry(index + 2, at_ms, Kind.ENERGY, {Pool.PAID: -net - tax, Pool.ENERGY: net, Pool.TAX: tax},
+                         tariff_version=1, register_before_wh=1_000 + used_wh, register_after_wh=1_000 + used_wh + amount)  # fmt: skip
             used_wh += amount
         else:
             net, tax = amount * PER_DAY, tax_between(days * PER_DAY, (days + amount) * PER_DAY)
