@@ -90,7 +90,8 @@ def _check(in_order: Aggregates, late: Aggregates, peers: list[Peer]) -> None:
 def _compare(peer: Peer, theirs: Columns, ours: Aggregates) -> None:
     """All columns equal, except that a float sum depends on the order of adding."""
     exact: list[Any] = [ours.meters, ours.start_ms, ours.count, ours.minimum, ours.maximum, ours.first, ours.last]
-    for column, mine in zip([*theirs[:3], *theirs[4:]], exact, strict=True):
+    found: list[Any] = [*theirs[:3], *theirs[4:]]
+    for column, mine in zip(found, exact, strict=True):
         assert list(column) == list(mine), f"{peer.engine} {peer.form} differs"
     close = (math.isclose(a, b, rel_tol=1e-12) for a, b in zip(theirs[3], ours.total, strict=True))
     assert all(close), f"{peer.engine} {peer.form}: sums differ"
