@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select, update
@@ -17,8 +18,10 @@ from gridtally_cloud.commands.model import CommandView
 from gridtally_cloud.ingest.arrival import Arrival
 from gridtally_cloud.store import outbox
 from gridtally_cloud.store.tables import command
+from gridtally_shared.contract.codec import decode
 from gridtally_shared.contract.messages import CommandReceipt
 from gridtally_shared.errors import ContractError
+from gridtally_shared.ledger.evidence import SwitchEvidence
 from gridtally_shared.lifecycle import CommandState, Reason
 from gridtally_shared.signing import Signer
 
@@ -37,8 +40,16 @@ def take_receipt(arrival: Arrival, receipt: CommandReceipt) -> None:
     if receipt.state not in S.__members__.values():
         raise ContractError(f"a receipt with the unknown state {receipt.state}")
     conn.execute(update(command).where(command.c.cmd_id == receipt.cmd_id).values(answered_at_ms=arrival.now_ms))
+    if found.type in service.SWITCHES:
+        note_switch_evidence(conn, found.meter_no, receipt.result)
     states.advance(conn, receipt.cmd_id, S(receipt.state), receipt.at_ms, f"dcu:{arrival.dcu}", receipt.reason, receipt.result)
     outbox.done(conn, "command", receipt.cmd_id.hex(), arrival.now_ms)
+
+
+def note_switch_evidence(conn: Connection, meter_no: int, evidence: bytes) -> None:
+    """Number our next switch order above the newest action the edge tells of; evidence that can not be read says nothing."""
+    with contextlib.suppress(ContractError):
+        service.raise_switch_counter(conn, meter_no, decode(SwitchEvidence, evidence).counter)
 
 
 def reissue_overtaken(conn: Connection, signer: Signer, now_ms: int) -> tuple[bytes, ...]:

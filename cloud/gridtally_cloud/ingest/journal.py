@@ -8,11 +8,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sqlalchemy import Connection, and_, insert, select, update
 
+from gridtally_cloud.commands import receipts
 from gridtally_cloud.customers.tables import account
 from gridtally_cloud.ingest.arrival import Arrival
 from gridtally_cloud.store import outbox
@@ -23,9 +24,11 @@ from gridtally_shared import cbor
 from gridtally_shared.contract.codec import INT_MAX
 from gridtally_shared.contract.messages import AccountHead, JournalRange
 from gridtally_shared.errors import ContractError
-from gridtally_shared.ledger.entries import LedgerEntry, Pool, entry_from
-from gridtally_shared.ledger.replay import LedgerState, Problem, apply, problem_of
+from gridtally_shared.ledger.entries import Kind, LedgerEntry, Pool, entry_from
+from gridtally_shared.ledger.replay import LedgerState, Problem, apply, problem_of, replay
 from gridtally_shared.ledger.window import UsedWindow
+
+_FIELDS = tuple(f.name for f in fields(LedgerState) if f.name not in ("account_no", "epoch"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ def fold(arrival: Arrival, account_no: int, epoch: int) -> None:
             break
         state = apply(state, entry)
         _verified(arrival.conn, state)
+        _note_switch(arrival.conn, entry)
     else:
         _save(arrival, state, stopped=False)
     _instruments_done(arrival, state, used)
@@ -108,6 +112,12 @@ def _verified(conn: Connection, state: LedgerState) -> None:
     j = journal_entry.c
     where = and_(j.shard == SHARD, j.account_no == state.account_no, j.epoch == state.epoch, j.seq == state.seq)
     conn.execute(update(journal_entry).where(where).values(verified=True, balance_nano=state.balance_nano))
+
+
+def _note_switch(conn: Connection, entry: LedgerEntry) -> None:
+    """A switch action the edge took by itself: the next order of ours is numbered above it (safety.md 3)."""
+    if entry.kind == Kind.SWITCH:
+        receipts.note_switch_evidence(conn, entry.meter_no, entry.detail)
 
 
 def _instruments_done(arrival: Arrival, state: LedgerState, before: UsedWindow) -> None:
@@ -128,7 +138,7 @@ def load(conn: Connection, account_no: int, epoch: int) -> Mirror:
     row = conn.execute(select(m.state, m.stopped).where(where).with_for_update()).first()
     if row is None:
         return Mirror(LedgerState(account_no, epoch), False)
-    return Mirror(_state_from(account_no, epoch, bytes(row.state)), row.stopped)
+    return Mirror(_state_from(conn, account_no, epoch, bytes(row.state)), row.stopped)
 
 
 def _save(arrival: Arrival, state: LedgerState, stopped: bool) -> None:
@@ -148,19 +158,25 @@ def _stop(arrival: Arrival, account_no: int, epoch: int, problem: Problem, body:
 
 
 def _state_bytes(state: LedgerState) -> bytes:
-    used = state.used
-    return cbor.dumps([state.seq, state.head, dict(state.pools), used.prefix, used.bitmap, state.meter_no, state.register_wh,
-                       state.opened_wh, state.at_ms, state.register_at_ms, state.opened_day, state.charged_day])  # fmt: skip
+    """Every field by name, so that a field added to the replay later is noticed as missing."""
+    held = {name: getattr(state, name) for name in _FIELDS}
+    return cbor.dumps(held | {"pools": dict(state.pools), "used": [state.used.prefix, state.used.bitmap]})
 
 
-def _state_from(account_no: int, epoch: int, data: bytes) -> LedgerState:
-    seq, head, pools, prefix, bitmap, *rest = cbor.loads(data)
-    return LedgerState(account_no, epoch, seq, head, pools, UsedWindow(prefix, bitmap), *rest)
+def _state_from(conn: Connection, account_no: int, epoch: int, data: bytes) -> LedgerState:
+    """The state as it was saved; by replay of the verified entries where this version's state has other fields."""
+    held = cbor.loads(data)
+    if set(held) != set(_FIELDS):
+        j = journal_entry.c
+        where = and_(j.shard == SHARD, j.account_no == account_no, j.epoch == epoch, j.verified)
+        bodies = conn.execute(select(j.body).where(where).order_by(j.seq)).scalars()
+        return replay(account_no, epoch, (entry_from(bytes(body)) for body in bodies))[0]
+    return LedgerState(account_no, epoch, **held | {"used": UsedWindow(*held["used"])})
 
 
 def account_heads(conn: Connection, dcu: str) -> tuple[AccountHead, ...]:
     """What the mirrors of a DCU's accounts hold, for the welcome."""
     m = account_mirror.c
     rows = conn.execute(select(m.account_no, m.epoch, m.state).where(m.shard == SHARD, m.dcu == dcu).order_by(m.account_no))
-    states = [_state_from(row.account_no, row.epoch, bytes(row.state)) for row in rows]
+    states = [_state_from(conn, row.account_no, row.epoch, bytes(row.state)) for row in rows.all()]
     return tuple(AccountHead(s.account_no, s.epoch, s.seq, s.head, s.used.prefix, s.used.bitmap & INT_MAX) for s in states)

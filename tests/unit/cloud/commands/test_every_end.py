@@ -15,6 +15,7 @@ from gridtally_shared.contract.channels import BY_NAME
 from gridtally_shared.contract.codec import decode, encode
 from gridtally_shared.contract.messages import Batch, Command, CommandReceipt, CommandType, Entry, EntryKind, Lane
 from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.ledger.evidence import SwitchEvidence
 from gridtally_shared.lifecycle import COMMAND_RULES, CommandState, Reason
 from gridtally_shared.signing import KeySigner, verify1
 from support.cloud_store import START_MS, Street, new_street
@@ -56,9 +57,11 @@ class World:
         assert {topic for topic, _ in new} <= {BY_NAME["command"].topic(self.street.dcu)}
         return [decode(Command, verify1({SIGNER.key_id: SIGNER.public}, "command", payload)) for _, payload in new]
 
-    def receipt(self, cmd_id: bytes, state: CommandState, reason: str = "", at_ms: int = START_MS + 100) -> None:
+    def receipt(
+        self, cmd_id: bytes, state: CommandState, reason: str = "", at_ms: int = START_MS + 100, result: bytes = b""
+    ) -> None:
         self._seq += 1
-        body = encode(CommandReceipt(cmd_id, 1, int(state), at_ms, reason))
+        body = encode(CommandReceipt(cmd_id, 1, int(state), at_ms, reason, result))
         entries = (Entry(self._seq, EntryKind.COMMAND_RECEIPT, body),)
         batch = Batch(b"\x09" * 16, int(Lane.URGENT), entries, at_ms)
         assert self.ingest.handle(BY_NAME["urgent"].topic(self.street.dcu), encode(batch), at_ms)
@@ -208,6 +211,15 @@ def test_an_overtaken_command_is_issued_again_under_its_order(world: World) -> N
     assert again[0].cmd_id != cmd_id
     world.jobs(START_MS + 300)
     assert world.send(START_MS + 300) == []
+
+
+def test_an_order_overtaken_by_actions_of_the_edge_is_numbered_above_them(world: World) -> None:
+    cmd_id = world.issue(CommandType.SWITCH_CLOSE)
+    world.send(START_MS)
+    evidence = encode(SwitchEvidence(False, "done", 41))
+    world.receipt(cmd_id, S.REFUSED, Reason.OVERTAKEN, result=evidence)
+    world.jobs(START_MS + 200)
+    assert [c.switch_counter for c in world.send(START_MS + 200)] == [42]
 
 
 def test_an_overtaken_open_yields_to_a_newer_close(world: World) -> None:

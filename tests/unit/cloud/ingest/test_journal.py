@@ -7,21 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from gridtally_cloud.ingest import poison
 from gridtally_cloud.ingest.arrival import Arrival, StreamKey
 from gridtally_cloud.ingest.journal import account_heads, load
 from gridtally_cloud.ingest.service import take_entry
 from gridtally_cloud.store import outbox
-from gridtally_cloud.store.tables import account_mirror, journal_entry, ledger_problem, outbox_down
+from gridtally_cloud.store.tables import account_mirror, journal_entry, ledger_problem, outbox_down, switch_counter
+from gridtally_shared import cbor
 from gridtally_shared.contract.codec import encode
 from gridtally_shared.contract.messages import Entry, EntryKind, JournalRange
 from gridtally_shared.ledger.entries import GENESIS, Kind, LedgerEntry, Pool, move
+from gridtally_shared.ledger.evidence import SwitchEvidence, detail
 from gridtally_shared.ledger.replay import replay
 from support.cloud_store import START_MS, Street, new_street
 
 EURO = 1_000_000_000
+DAY = 739_500
 
 
 @pytest.fixture
@@ -33,11 +36,13 @@ def street(tmp_path: Path) -> Iterator[Street]:
 
 def _chain(account_no: int = 1, credits: int = 3) -> list[LedgerEntry]:
     """OPEN, then credit and energy by turns."""
-    entries = [LedgerEntry(account_no, 1, 1, GENESIS, Kind.OPEN, START_MS, meter_no=account_no, register_after_wh=1000)]
+    entries = [
+        LedgerEntry(account_no, 1, 1, GENESIS, Kind.OPEN, START_MS, meter_no=account_no, register_after_wh=1000, day_after=DAY)
+    ]
     register = 1000
     for gseq in range(1, credits + 1):
         credit = replace(entries[-1], seq=len(entries) + 1, previous=entries[-1].entry_hash, kind=Kind.CREDIT, gseq=gseq,
-                         postings=move(Pool.RECEIVED, Pool.PAID, 10 * EURO), register_after_wh=None, meter_no=0)  # fmt: skip
+                         postings=move(Pool.RECEIVED, Pool.PAID, 10 * EURO), register_after_wh=None, meter_no=0, day_after=0)  # fmt: skip
         energy = replace(credit, seq=credit.seq + 1, previous=credit.entry_hash, kind=Kind.ENERGY, gseq=0,
                          postings=move(Pool.PAID, Pool.ENERGY, 3 * EURO), register_before_wh=register,
                          register_after_wh=register + 500)  # fmt: skip
@@ -78,6 +83,38 @@ def test_ranges_in_any_order_give_the_balance_of_the_replay(street: Street, orde
     assert (row.balance_nano, row.seq, row.gseq_prefix) == (21 * EURO, 7, 3)
     assert balances == [n * EURO for n in (0, 10, 7, 17, 14, 24, 21)]
     assert _problems(street) == []
+
+
+def test_days_charged_in_different_ranges_follow_each_other(street: Street) -> None:
+    chain = _chain(credits=1)
+    for day in (1, 2):
+        chain.append(LedgerEntry(1, 1, chain[-1].seq + 1, chain[-1].entry_hash, Kind.FIXED, START_MS,
+                                 move(Pool.PAID, Pool.FIXED, EURO), day_after=DAY + day))  # fmt: skip
+    for n, entry in enumerate(chain):
+        _take(street, _range([entry]), n + 1)
+    assert _problems(street) == []
+    with street.db.read() as conn:
+        assert load(conn, 1, 1).state == replay(1, 1, chain)[0]
+
+
+def test_a_state_of_an_older_version_is_rebuilt_from_the_entries(street: Street) -> None:
+    chain = _chain()
+    _take(street, _range(chain[:5]))
+    with street.db.write() as conn:
+        conn.execute(update(account_mirror).values(state=cbor.dumps({"seq": 5})))
+    _take(street, _range(chain[5:]))
+    assert _problems(street) == []
+    with street.db.read() as conn:
+        assert load(conn, 1, 1).state == replay(1, 1, chain)[0]
+
+
+def test_a_switch_action_of_the_edge_raises_our_counter(street: Street) -> None:
+    chain = _chain(credits=1)
+    evidence = detail(SwitchEvidence(False, "done", 12))
+    chain.append(LedgerEntry(1, 1, 4, chain[-1].entry_hash, Kind.SWITCH, START_MS, meter_no=1, detail=evidence))
+    _take(street, _range(chain))
+    with street.db.read() as conn:
+        assert conn.execute(select(switch_counter.c.value).where(switch_counter.c.meter_no == 1)).scalar_one() == 12
 
 
 def test_a_gap_waits_and_is_no_problem(street: Street) -> None:
