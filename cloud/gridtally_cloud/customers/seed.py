@@ -3,12 +3,12 @@
 * Idempotent: what is there by its serial, login or receipt number stays as it is; a second run changes nothing.
 * Homes are named and addressed by their place in the street, so that every run has the same people.
 * The last homes are postpaid; a home may be cut at zero only if it is named in `cut_serials` and its meter has a switch.
-* An opening credit is a real cash payment with a receipt number, not a balance written down.
+* An opening credit is a real cash payment of any size with a receipt number, not a balance written down.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -19,10 +19,10 @@ from gridtally_cloud.customers.street_file import StreetMeter
 from gridtally_cloud.customers.tables import account, customer, tariff_version
 from gridtally_cloud.customers.users import user_row
 from gridtally_cloud.prepay.capture import pay_at_desk
-from gridtally_cloud.prepay.settings import Payments
+from gridtally_cloud.prepay.settings import Limits, Payments
 from gridtally_cloud.store.db import Database, insert_new
 from gridtally_cloud.store.tables import dcu, meter, usage_point
-from gridtally_shared.money import NANO
+from gridtally_shared.money import MAX_NANO, NANO
 from gridtally_shared.pins import hash_pin
 
 ACTOR = "import-street"
@@ -113,7 +113,8 @@ def _home(conn: Connection, payments: Payments, place: int, item: StreetMeter, p
         _policy(plan, item), _pin_hash(plan, item.serial),
     ), ACTOR)  # fmt: skip
     if plan.opening_credit_nano and mode is Mode.PREPAID:
-        pay_at_desk(conn, payments, opened.account_no, plan.opening_credit_nano, f"opening-{item.serial}", at_ms, ACTOR)
+        any_amount = replace(payments, limits={plan.currency: Limits(1, MAX_NANO)})
+        pay_at_desk(conn, any_amount, opened.account_no, plan.opening_credit_nano, f"opening-{item.serial}", at_ms, ACTOR)
     return SeededHome(item.serial, meter_no, opened.account_no, customer_no, mode, True)
 
 

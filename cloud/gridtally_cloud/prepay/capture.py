@@ -92,7 +92,10 @@ def pay_at_desk(conn: Connection, payments: Payments, account_no: int, amount_na
     account = account_of(conn, account_no)
     if account.closed_at_ms is not None:
         raise RefusedCommand(PaymentReason.ACCOUNT_CLOSED, f"account {account_no} is closed")
-    orders.check_amount(payments, amount_nano, account.currency)
+    if bill_no:
+        orders.check_bill_amount(conn, payments, account_no, bill_no, amount_nano, account.currency)
+    else:
+        orders.check_amount(payments, amount_nano, account.currency)
     return _book(conn, payments, Received(account_no, "", bill_no, amount_nano, method, CASH, reference), at_ms, actor)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
+from gridtally_cloud.billing.receivables import due_of_bills
 from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.prepay.gateway import GatewayReason
 from gridtally_cloud.prepay.model import Order, OrderState
@@ -59,6 +60,15 @@ def check_amount(payments: Payments, amount_nano: int, currency: str) -> None:
                              f"{display(limits.maximum_nano, currency)}. Pay in parts.")  # fmt: skip
 
 
+def check_bill_amount(conn: Connection, payments: Payments, account_no: int, bill_no: str, amount_nano: int,
+                      currency: str) -> None:  # fmt: skip
+    """A bill may be paid whatever its size: the smallest payment is for top-ups. Raises RefusedCommand."""
+    due = due_of_bills(conn, account_no).get(bill_no)
+    if due is None or due.rest_nano <= 0:
+        raise RefusedCommand(PaymentReason.NOTHING_TO_PAY, f"nothing is due on {bill_no} of account {account_no}: see its bills")
+    check_amount(payments, max(amount_nano, payments.limits_for(currency).minimum_nano) if amount_nano > 0 else 0, currency)
+
+
 def create_order(conn: Connection, payments: Payments, account_no: int, amount_nano: int, at_ms: int, actor: str, *,
                  bill_no: str = "") -> Order:  # fmt: skip
     """Order a payment of an account: a top-up, or of a bill where `bill_no` is given. Raises RefusedCommand."""
@@ -67,7 +77,10 @@ def create_order(conn: Connection, payments: Payments, account_no: int, amount_n
         raise RefusedCommand(PaymentReason.ACCOUNT_CLOSED, f"account {account_no} is closed: ask the desk")
     if payments.gateway is None:
         raise RefusedCommand(GatewayReason.NO_GATEWAY, "online payment is not set up here (payments.gateway). Pay at the desk.")
-    check_amount(payments, amount_nano, account.currency)
+    if bill_no:
+        check_bill_amount(conn, payments, account_no, bill_no, amount_nano, account.currency)
+    else:
+        check_amount(payments, amount_nano, account.currency)
     order_id = new_id(at_ms)
     placed = payments.gateway.create_order(conn, order_id, amount_nano, account.currency, at_ms)
     conn.execute(insert(payment_order).values(

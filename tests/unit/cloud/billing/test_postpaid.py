@@ -15,6 +15,7 @@ from gridtally_cloud.billing import service
 from gridtally_cloud.billing.model import Bill, BillState, BillView, DataQuality, LineKind, Party, Reading
 from gridtally_cloud.billing.postpaid import BillInputs, Span, postpaid_bill
 from gridtally_cloud.billing.tables import receivable
+from gridtally_cloud.prepay import service as prepay
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.money import nano
 from gridtally_shared.tariff.model import Tariff
@@ -193,3 +194,18 @@ def test_a_register_that_went_back_stops_the_bill(town: Payday) -> None:
     month_of_use(town, OPENED_WH, -1_000)
     with pytest.raises(RefusedCommand, match="register_went_back"):
         issue(town, START_MS, START_MS + MONTH_MS)
+
+
+def test_a_small_bill_can_be_paid_and_a_paid_one_not_again(town: Payday) -> None:
+    town.read(2, OPENED_WH)
+    town.now_ms += DAY_MS
+    town.read(2, OPENED_WH + 1_000)
+    view = issue(town, START_MS, START_MS + DAY_MS)  # 7 + 0.35 + 2.50 + 0.125: below the smallest top-up
+    assert view.due_nano == nano("9.98")
+    with town.db.write() as conn:
+        order = prepay.create_order(conn, town.payments, town.postpaid_account, nano("9.98"), town.now_ms, "c", bill_no=view.bill_no)
+    town.deliver(town.choose(order, "netbanking"))
+    assert reload(town, view).state is BillState.PAID
+    for bill_no in (view.bill_no, "B-0000404"):
+        with pytest.raises(RefusedCommand, match=bill_no), town.db.write() as conn:
+            prepay.create_order(conn, town.payments, town.postpaid_account, nano("1"), town.now_ms, "c", bill_no=bill_no)
