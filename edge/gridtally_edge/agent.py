@@ -12,6 +12,7 @@ import logging
 import os
 import queue
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -98,7 +99,8 @@ class Agent:
         self._status_s = self._observed_ms = 0.0
 
     def run(self) -> None:
-        """Until a signal or `stop`. Raises ConfigError when no line can be used."""
+        """Until a signal or `stop`. Raises ConfigError when no line can be used, or when a store can not be written: then
+        nothing is tried again on the same handle, and the next start goes on from the last whole commit."""
         self._start_lines()
         self._watch_signals()
         self._do(self._core.start(self._moment()))
@@ -108,6 +110,10 @@ class Agent:
         try:
             while not self._stopping:
                 self._turn()
+            self._finish()
+        except sqlite3.Error as error:
+            folder = str(self._config.data_dir)
+            raise ConfigError("data_dir", folder, f"a store can not be written ({error}): check disk space and disk") from error
         finally:
             self._close()
 
@@ -249,7 +255,8 @@ class Agent:
                 agent_status(self._core, lines, moment, os.getpid(), self._started_ms, AGENT_VERSION),
             )
 
-    def _close(self) -> None:
+    def _finish(self) -> None:
+        """Close the lines, and commit what they still gave."""
         for line in self._lines.values():
             line.close()
         while not self._events.empty():
@@ -257,6 +264,10 @@ class Agent:
             if isinstance(event, PollDone | ReadDone | SwitchDone):
                 self._core.handle(event, self._moment())
         self._core.close(self._moment())
+
+    def _close(self) -> None:
+        for line in self._lines.values():
+            line.close()
         self._mqtt.stop()
         for store in self._stores:
             store.close()
