@@ -1,6 +1,6 @@
 """What a person types as an amount, and the amounts offered to tap. Pure.
 
-Accepted: 20, 20.5, 20,50, 1 000 and 1,000.00; nothing that could mean two things.
+Accepted: 20, 20.5, 20,50, 1 000, 1,000.00 and २०; nothing that could mean two things.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ QUICK: dict[str, tuple[str, ...]] = {
     "INR": ("100", "200", "500", "1000"),
     "KES": ("50", "100", "500", "1000"),
 }
-_PLAIN = re.compile(r"^\d{1,9}([.,]\d{1,3})?$")
-_GROUPED = re.compile(r"^\d{1,3}([ ,.'])\d{3}(\1\d{3})*([.,]\d{1,2})?$")
+_PLAIN = re.compile(r"^[0-9]{1,9}([.,][0-9]{1,3})?$")
+_GROUPED = re.compile(r"^[0-9]{1,3}([ ,.'])[0-9]{3}(\1[0-9]{3})*((?!\1)[.,][0-9]{1,2})?$")
+_DEVANAGARI = str.maketrans("०१२३४५६७८९", "0123456789")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def typed_amount(choice: str, text: str, currency: str) -> Typed:
 
 def _plain(text: str) -> str | None:
     """The amount with a point and no groups; None where it can not be read in one way only."""
-    text = text.replace("\u00a0", " ")
+    text = text.replace("\u00a0", " ").translate(_DEVANAGARI)
     if _PLAIN.match(text):
         return None if _ambiguous(text) else text.replace(",", ".")
     if not _GROUPED.match(text):
@@ -67,5 +68,5 @@ def _ambiguous(text: str) -> bool:
 
 
 def _split(text: str) -> tuple[str, str, str]:
-    tail = re.search(r"([.,])(\d{1,2})$", text)
+    tail = re.search(r"([.,])([0-9]{1,2})$", text)
     return (text[: tail.start()], tail[1], tail[2]) if tail else (text, "", "")

@@ -1,0 +1,60 @@
+"""Amounts as people type them, and how long a balance lasts."""
+
+from __future__ import annotations
+
+import pytest
+
+from gridtally_cloud.web.amounts import typed_amount
+from gridtally_cloud.web.forecast import forecast
+from gridtally_cloud.web.reads.usage import DayTotal
+from gridtally_shared.money import NANO
+from gridtally_shared.tariff.model import tariff_from
+
+TARIFF = tariff_from("t", 1, '{"kind": "flat", "currency": "EUR", "energy_per_kwh": "0.25", "fixed_per_day": "0.50", "tax_percent": "20"}')
+
+
+@pytest.mark.parametrize(
+    ("text", "nano"),
+    [
+        ("20", 20 * NANO), ("20.5", 20_500_000_000), ("20,50", 20_500_000_000), (" 7 ", 7 * NANO), ("1 000", 1000 * NANO),
+        ("1\u00a0000,25", 1_000_250_000_000), ("1,000.00", 1000 * NANO), ("1.000,00", 1000 * NANO), ("12,345,678", 12_345_678 * NANO),
+        ("२०.५०", 20_500_000_000),
+    ],
+)  # fmt: skip
+def test_amounts_that_mean_one_thing(text: str, nano: int) -> None:
+    typed = typed_amount("other", text, "EUR")
+    assert (typed.amount_nano, typed.problem) == (nano, "")
+
+
+@pytest.mark.parametrize("text", ["1,234", "1.234", "abc", "-5", "1e3", "1,00,000", "0x10", "٢٠", "1.000.00", "9" * 30, "1..2"])
+def test_amounts_that_could_mean_two_things_or_none(text: str) -> None:
+    assert typed_amount("other", text, "EUR").problem == "unreadable"
+
+
+def test_a_typed_amount_replaces_the_choice_and_nothing_is_asked_for() -> None:
+    assert typed_amount("20", "", "EUR").amount_nano == 20 * NANO
+    assert typed_amount("20", "35", "EUR").amount_nano == 35 * NANO
+    assert typed_amount("999", "", "EUR").problem == "missing"
+    assert typed_amount("other", "5.5", "JPY").problem == "decimals"
+
+
+def days(*wh: int, first: int = 100, present: int = 96) -> list[DayTotal]:
+    return [DayTotal(first + i, w, present, 96) for i, w in enumerate(wh)]
+
+
+def test_days_left_by_hand() -> None:
+    # 10 kWh cost 2.50 and 0.50 tax; the day costs 0.50 and 0.10 tax: 3.60 a day. 18.10 lasts five whole days.
+    outlook = forecast(18 * NANO + NANO // 10, TARIFF, days(10_000, 10_000), today=102)
+    assert (outlook.days_left, outlook.daily_wh) == (5, 10_000)
+    # 18.10 at 0.30 a kWh with tax: 60.333 kWh
+    assert outlook.wh_left == 60_333
+
+
+def test_unfinished_and_thin_days_do_not_count() -> None:
+    assert forecast(NANO, TARIFF, days(10_000, 1, first=100), today=101).daily_wh == 10_000
+    assert forecast(NANO, TARIFF, days(10_000, present=80), today=101).days_left is None
+
+
+def test_nothing_lasts_no_days_and_no_tariff_says_nothing() -> None:
+    assert forecast(-5 * NANO, TARIFF, days(10_000), today=101).days_left == 0
+    assert forecast(NANO, None, days(10_000), today=101).days_left is None
