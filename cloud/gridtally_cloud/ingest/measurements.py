@@ -16,8 +16,8 @@ from sqlalchemy import Connection, and_, insert, select, update
 from gridtally_cloud.ingest import poison
 from gridtally_cloud.ingest.arrival import Arrival
 from gridtally_cloud.store.base import SHARD
-from gridtally_cloud.store.db import insert_new, upsert
-from gridtally_cloud.store.intervals import ChannelRef, check_block, store_block
+from gridtally_cloud.store.db import insert_new, upsert, upsert_all
+from gridtally_cloud.store.intervals import ChannelRef, Unpacked, check_block, store_blocks, unpack
 from gridtally_cloud.store.tables import channel, event, meter, meter_seen, meter_status, reading, reading_latest, usage_point
 from gridtally_shared.contract.codec import encode
 from gridtally_shared.contract.messages import (
@@ -35,6 +35,10 @@ from gridtally_shared.quantities import BY_CODE, Kind
 
 FUTURE_MS = 15 * 60_000
 """A reading may be this far ahead of the cloud's clock."""
+
+
+ChannelKey = tuple[int, int, int]
+"""Usage point, quantity, period in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,31 +70,39 @@ def _one(meters: dict[int, ServedMeter], meter_no: int, dcu: str) -> ServedMeter
 
 def take_intervals(arrival: Arrival, message: Intervals) -> None:
     meters = served(arrival, (b.meter_no for b in message.blocks))
+    channels = _channels(arrival.conn, meters)
+    good: list[Unpacked] = []
     for block in message.blocks:
         try:
             known = _one(meters, block.meter_no, arrival.dcu)
             check_block(block, arrival.now_ms, known.installed_ms)
-            store_block(arrival.conn, _channel(arrival.conn, known, block), block, arrival.now_ms)
+            good.append(unpack(_channel(arrival.conn, channels, known, block), block))
         except ContractError as error:
             poison.set_aside_entry(arrival, EntryKind.INTERVALS, encode(Intervals((block,))), str(error))
+    store_blocks(arrival.conn, good, arrival.now_ms)
 
 
-def _channel(conn: Connection, known: ServedMeter, block: ChannelBlock) -> ChannelRef:
+def _channels(conn: Connection, meters: dict[int, ServedMeter]) -> dict[ChannelKey, int]:
+    c = channel.c
+    points = [known.usage_point_no for known in meters.values() if known.usage_point_no is not None]
+    rows = conn.execute(select(c.usage_point_no, c.quantity, c.period_s, c.channel_no).where(c.usage_point_no.in_(points)))
+    return {(row.usage_point_no, row.quantity, row.period_s): row.channel_no for row in rows}
+
+
+def _channel(conn: Connection, channels: dict[ChannelKey, int], known: ServedMeter, block: ChannelBlock) -> ChannelRef:
     """The channel of the block's usage point, made at its first value."""
     quantity = BY_CODE.get(block.quantity)
     if quantity is None or quantity.kind is not Kind.INTERVAL:
         raise ContractError(f"meter {block.meter_no}: {block.quantity} is not an interval quantity")
     if known.usage_point_no is None:
         raise ContractError(f"meter {block.meter_no} has no usage point")
-    c = channel.c
-    key = (c.usage_point_no == known.usage_point_no, c.quantity == block.quantity, c.period_s == block.period_s)
-    number = conn.execute(select(c.channel_no).where(*key)).scalar_one_or_none()
-    if number is None:
+    key = (known.usage_point_no, block.quantity, block.period_s)
+    if key not in channels:
         row = {"usage_point_no": known.usage_point_no, "quantity": quantity.code, "unit": quantity.unit,
                "direction": "export" if "export" in quantity.name else "import", "exponent": quantity.exponent,
                "period_s": block.period_s}  # fmt: skip
-        number = conn.execute(insert(channel).values(row).returning(c.channel_no)).scalar_one()
-    return ChannelRef(number, quantity.unit, known.zone)
+        channels[key] = conn.execute(insert(channel).values(row).returning(channel.c.channel_no)).scalar_one()
+    return ChannelRef(channels[key], quantity.unit, known.zone)
 
 
 # ---- readings -------------------------------------------------------------------------------------------------
@@ -120,11 +132,9 @@ def _store_values(conn: Connection, values: list[Value]) -> None:
     rows = [{"shard": SHARD, "meter_no": v.meter_no, "quantity": v.quantity, "at_ms": v.at_ms, "value": v.value,
              "quality": v.quality} for v in values]  # fmt: skip
     insert_new(conn, reading, rows)
-    latest = _latest(conn, {v.meter_no for v in values})
-    for row in sorted(rows, key=lambda r: r["at_ms"]):
-        if row["at_ms"] >= latest.get((row["meter_no"], row["quantity"]), 0):
-            latest[row["meter_no"], row["quantity"]] = row["at_ms"]
-            upsert(conn, reading_latest, row)
+    held = _latest(conn, {v.meter_no for v in values})
+    newest = {(row["meter_no"], row["quantity"]): row for row in sorted(rows, key=lambda r: r["at_ms"])}
+    upsert_all(conn, reading_latest, [row for key, row in newest.items() if row["at_ms"] >= held.get(key, 0)])
 
 
 def _latest(conn: Connection, meters: set[int]) -> dict[tuple[int, int], int]:

@@ -13,10 +13,11 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, Table, bindparam, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gridtally_shared.errors import ConfigError
@@ -99,23 +100,44 @@ def _begin_sqlite(conn: Connection) -> None:
 
 
 def insert_new(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Insert the rows whose primary key is not there yet; the others are left as they are. Number inserted."""
+    """Insert the rows whose primary key is not there yet; the others are left as they are. Number inserted. All rows
+    name the same columns."""
     if not rows:
         return 0
-    insert = _insert_for(conn)
-    return sum(conn.execute(insert(table).values(dict(row)).on_conflict_do_nothing()).rowcount for row in rows)
+    statement = _insert_new(table, tuple(rows[0]), conn.dialect.name)
+    return int(conn.execute(statement, [dict(row) for row in rows]).rowcount)
 
 
 def upsert(conn: Connection, table: Table, row: Mapping[str, Any]) -> None:
     """Insert the row, or replace the columns it names where its primary key is already there."""
+    upsert_all(conn, table, (row,))
+
+
+def upsert_all(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """`upsert` of many rows that name the same columns, in one statement."""
+    if rows:
+        conn.execute(_upsert(table, tuple(rows[0]), conn.dialect.name), [dict(row) for row in rows])
+
+
+def add_all(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], added: tuple[str, ...]) -> None:
+    """`upsert_all` that adds to the columns named in `added` instead of replacing them."""
+    if rows:
+        conn.execute(_upsert(table, tuple(rows[0]), conn.dialect.name, added), [dict(row) for row in rows])
+
+
+@cache
+def _insert_new(table: Table, columns: tuple[str, ...], dialect: str) -> Any:
+    return _insert(table, columns, dialect).on_conflict_do_nothing()
+
+
+@cache
+def _upsert(table: Table, columns: tuple[str, ...], dialect: str, added: tuple[str, ...] = ()) -> Any:
     keys = [c.name for c in table.primary_key.columns]
-    statement = _insert_for(conn)(table).values(dict(row))
-    updated = {name: statement.excluded[name] for name in row if name not in keys}
-    if updated:
-        conn.execute(statement.on_conflict_do_update(index_elements=keys, set_=updated))
-    else:
-        conn.execute(statement.on_conflict_do_nothing())
+    statement = _insert(table, columns, dialect)
+    values = {n: table.c[n] + statement.excluded[n] if n in added else statement.excluded[n] for n in columns if n not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=values) if values else statement.on_conflict_do_nothing()
 
 
-def _insert_for(conn: Connection) -> Any:
-    return postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
+def _insert(table: Table, columns: tuple[str, ...], dialect: str) -> Any:
+    make: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return make(table).values({name: bindparam(name) for name in columns})

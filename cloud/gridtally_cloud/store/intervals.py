@@ -12,18 +12,18 @@ Source: mdm.md B.2 row 0, B.4 and F.3; architecture.md section 6.
 from __future__ import annotations
 
 from array import array
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, insert, select
 
 from gridtally_cloud.store.base import SHARD
-from gridtally_cloud.store.days import day_of, slots_of
-from gridtally_cloud.store.db import upsert
+from gridtally_cloud.store.days import day_of, midnight_ms, slots_of
+from gridtally_cloud.store.db import add_all, upsert
 from gridtally_cloud.store.tables import channel, interval_block, interval_inbox, usage_day, usage_point
 from gridtally_native import decode_block, encode_block
+from gridtally_shared.contract.codec import INT_MAX, INT_MIN
 from gridtally_shared.contract.messages import ChannelBlock
 from gridtally_shared.errors import ContractError
 from gridtally_shared.quality import Quality
@@ -132,25 +132,103 @@ def check_block(block: ChannelBlock, now_ms: int, installed_ms: int) -> None:
         raise ContractError(f"meter {block.meter_no}, quantity {block.quantity}: {problem}")
 
 
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """A checked block with its intervals."""
+
+    ref: ChannelRef
+    block: ChannelBlock
+    slots: Slots
+
+    def by_day(self) -> dict[int, Slots]:
+        """Its intervals by local day."""
+        first, last = self.block.start_ms, max(self.slots)
+        day, zone = day_of(first, self.ref.zone), self.ref.zone
+        days: dict[int, Slots] = {}
+        while first <= last:
+            after = midnight_ms(day + 1, zone)
+            days[day] = {at: slot for at, slot in self.slots.items() if first <= at < after} if last >= after else self.slots
+            first, day = after, day + 1
+        return {day: _from(slots, midnight_ms(day, zone)) for day, slots in days.items() if slots}
+
+
+def _from(slots: Slots, start_ms: int) -> Slots:
+    return slots if min(slots) >= start_ms else {at: slot for at, slot in slots.items() if at >= start_ms}
+
+
+def unpack(ref: ChannelRef, block: ChannelBlock) -> Unpacked:
+    """Raises ContractError when the bytes do not fit."""
+    return Unpacked(ref, block, slots_from(block.start_ms, block.period_s, block.values, block.quality, block.n))
+
+
 def store_block(conn: Connection, ref: ChannelRef, block: ChannelBlock, now_ms: int) -> Stored:
-    """Add a checked block to the inbox, day by day. Raises ContractError when its bytes do not fit."""
-    slots = slots_from(block.start_ms, block.period_s, block.values, block.quality, block.n)
-    by_day: defaultdict[int, Slots] = defaultdict(dict)
-    for start_ms, slot in slots.items():
-        by_day[day_of(start_ms, ref.zone)][start_ms] = slot
-    return sum((_store_day(conn, ref, block, day, part, now_ms) for day, part in by_day.items()), Stored())
+    """Add one checked block to the inbox. Raises ContractError when its bytes do not fit."""
+    return store_blocks(conn, [unpack(ref, block)], now_ms)
 
 
-def _store_day(conn: Connection, ref: ChannelRef, block: ChannelBlock, day: int, part: Slots, now_ms: int) -> Stored:
-    known = day_slots(conn, ref.channel_no, day)
+def store_blocks(conn: Connection, blocks: Sequence[Unpacked], now_ms: int) -> Stored:
+    """Add blocks of any channels to the inbox, day by day, in a handful of statements."""
+    if not blocks:
+        return Stored()
+    parts = [(u, day, part) for u in blocks for day, part in u.by_day().items()]
+    known = _known(conn, blocks, sorted({day for _, day, _ in parts}))
+    added = _Added(now_ms)
+    total = sum((_sort_in(u, day, part, known[u.ref.channel_no], added) for u, day, part in parts), Stored())
+    if added.rows:
+        conn.execute(insert(interval_inbox), added.rows)
+    add_all(conn, usage_day, list(added.usage.values()), ("total", "present"))
+    return total
+
+
+class _Added:
+    """Rows to write once all blocks are sorted in."""
+
+    def __init__(self, now_ms: int) -> None:
+        self.now_ms = now_ms
+        self.rows: list[dict[str, Any]] = []
+        self.usage: dict[tuple[int, int], dict[str, Any]] = {}
+
+    def slots(self, u: Unpacked, day: int, slots: Slots, conflict: bool) -> None:
+        for first, count in _runs(slots, u.block.period_s * 1000):
+            blob, quality = pack(slots, first, u.block.period_s, count)
+            self.rows.append({
+                "shard": SHARD, "day": day, "channel_no": u.ref.channel_no, "meter_no": u.block.meter_no, "start_ms": first,
+                "period_s": u.block.period_s, "n": count, "blob": blob, "quality": quality, "conflict": conflict,
+                "received_ms": self.now_ms,
+            })  # fmt: skip
+
+    def use(self, u: Unpacked, day: int, total: int, present: int) -> None:
+        if u.ref.unit not in SUMMED_UNITS or not (total or present):
+            return
+        first = {"shard": SHARD, "day": day, "channel_no": u.ref.channel_no, "total": 0, "present": 0, "complete": False,
+                 "expected": slots_of(day, u.ref.zone, u.block.period_s).n, "updated_ms": self.now_ms}  # fmt: skip
+        row = self.usage.setdefault((u.ref.channel_no, day), first)
+        row["total"] += total
+        row["present"] += present
+
+
+def _sort_in(u: Unpacked, day: int, part: Slots, known: Slots, added: _Added) -> Stored:
     fresh = {at: s for at, s in part.items() if _is_new(known.get(at), s)}
     better = {at: s for at, s in part.items() if at not in fresh and _is_better(known[at], s)}
     other = {at: s for at, s in part.items() if at not in fresh and at not in better and _differs(known[at], s)}
-    _append(conn, ref, block, day, fresh | better, False, now_ms)
-    _append(conn, ref, block, day, other, True, now_ms)
-    if ref.unit in SUMMED_UNITS and (fresh or better):
-        _add_usage(conn, ref, day, block.period_s, known, fresh | better, now_ms)
+    before = sum(known[at].value or 0 for at in better)
+    added.slots(u, day, fresh | better, conflict=False)
+    added.slots(u, day, other, conflict=True)
+    values = [s.value for s in (fresh | better).values() if s.value is not None]
+    added.use(u, day, sum(values) - before, sum(s.value is not None for s in fresh.values()))
+    known.update(fresh | better)
     return Stored(len(fresh), len(part) - len(fresh) - len(better) - len(other), len(other), len(better))
+
+
+def _known(conn: Connection, blocks: Sequence[Unpacked], days: list[int]) -> dict[int, Slots]:
+    """What is held of the blocks' channels in the span they cover together."""
+    known: dict[int, Slots] = {u.ref.channel_no: {} for u in blocks}
+    from_ms, to_ms = min(min(u.slots) for u in blocks), max(max(u.slots) for u in blocks) + 1
+    for row in _held_rows(conn, list(known), days, from_ms, to_ms):
+        held = slots_from(row.start_ms, row.period_s, row.blob, row.quality, row.n)
+        slots = known[row.channel_no]
+        slots.update((at, slot) for at, slot in held.items() if slot.value is not None or at not in slots)
+    return known
 
 
 def _is_new(known: Slot | None, slot: Slot) -> bool:
@@ -165,33 +243,14 @@ def _differs(known: Slot, slot: Slot) -> bool:
     return slot.value is not None and known.value is not None and slot.value != known.value
 
 
-def _append(conn: Connection, ref: ChannelRef, block: ChannelBlock, day: int, slots: Slots, conflict: bool, now_ms: int) -> None:
-    if not slots:
-        return
-    start, period_ms = min(slots), block.period_s * 1000
-    n = (max(slots) - start) // period_ms + 1
-    for first, count in _runs(slots, start, period_ms, n):
-        blob, quality = pack(slots, first, block.period_s, count)
-        row = {"shard": SHARD, "day": day, "channel_no": ref.channel_no, "meter_no": block.meter_no, "start_ms": first,
-               "period_s": block.period_s, "n": count, "blob": blob, "quality": quality, "conflict": conflict,
-               "received_ms": now_ms}  # fmt: skip
-        conn.execute(insert(interval_inbox).values(row))
-
-
-def _runs(slots: Slots, start: int, period_ms: int, n: int) -> Iterable[tuple[int, int]]:
+def _runs(slots: Slots, period_ms: int) -> Iterator[tuple[int, int]]:
     """Unbroken runs (first start, count), so that a row never says anything about a slot it does not hold."""
-    count = 0
-    for i in range(n + 1):
-        if start + i * period_ms in slots:
-            count += 1
-        elif count:
-            yield start + (i - count) * period_ms, count
-            count = 0
-
-
-def _add_usage(conn: Connection, ref: ChannelRef, day: int, period_s: int, known: Slots, added: Slots, now_ms: int) -> None:
-    merged = {at: slot for at, slot in (known | added).items() if slot.value is not None}
-    save_usage(conn, ref, day, period_s, merged, now_ms)
+    starts = sorted(slots)
+    first = 0
+    for i in range(1, len(starts) + 1):
+        if i == len(starts) or starts[i] - starts[i - 1] != period_ms:
+            yield starts[first], i - first
+            first = i
 
 
 def save_usage(conn: Connection, ref: ChannelRef, day: int, period_s: int, slots: Slots, now_ms: int) -> None:
@@ -213,31 +272,38 @@ def day_slots(conn: Connection, channel_no: int, day: int) -> Slots:
 
 def days_slots(conn: Connection, channel_no: int, days: list[int]) -> Slots:
     slots: Slots = {}
-    for row in [*_approved(conn, channel_no, days), *_inbox(conn, channel_no, days)]:
-        start_ms = row.start_utc_ms if hasattr(row, "start_utc_ms") else row.start_ms
-        held = slots_from(start_ms, row.period_s, row.blob, row.quality, row.n)
+    for row in _held_rows(conn, [channel_no], days, INT_MIN, INT_MAX):
+        held = slots_from(row.start_ms, row.period_s, row.blob, row.quality, row.n)
         slots.update((at, slot) for at, slot in held.items() if slot.value is not None or at not in slots)
     return slots
 
 
-def _approved(conn: Connection, channel_no: int, days: list[int]) -> list[Any]:
+def _held_rows(conn: Connection, channels: list[int], days: list[int], from_ms: int, to_ms: int) -> list[Any]:
+    """The approved block of each channel-day, then the inbox rows that overlap the span, in order of arrival."""
+    return [*_approved(conn, channels, days), *_inbox(conn, channels, days, False, from_ms, to_ms)]
+
+
+def _approved(conn: Connection, channels: list[int], days: list[int]) -> list[Any]:
     b = interval_block.c
-    where = and_(b.shard == SHARD, b.day.in_(days), b.channel_no == channel_no, b.approved)
-    rows = conn.execute(select(interval_block).where(where).order_by(b.day, b.version)).all()
-    return list({row.day: row for row in rows}.values())
+    columns = (b.channel_no, b.day, b.start_utc_ms.label("start_ms"), b.period_s, b.n, b.blob, b.quality)
+    where = and_(b.shard == SHARD, b.day.in_(days), b.channel_no.in_(channels), b.approved)
+    rows = conn.execute(select(*columns).where(where).order_by(b.day, b.version))
+    return list({(row.channel_no, row.day): row for row in rows}.values())
 
 
-def _inbox(conn: Connection, channel_no: int, days: list[int], conflict: bool = False) -> list[Any]:
+def _inbox(conn: Connection, channels: list[int], days: list[int], conflict: bool, from_ms: int, to_ms: int) -> list[Any]:
     i = interval_inbox.c
-    where = and_(i.shard == SHARD, i.day.in_(days), i.channel_no == channel_no, i.conflict == conflict)
-    return list(conn.execute(select(interval_inbox).where(where).order_by(i.inbox_no)).all())
+    columns = (i.channel_no, i.start_ms, i.period_s, i.n, i.blob, i.quality)
+    where = and_(i.shard == SHARD, i.day.in_(days), i.channel_no.in_(channels), i.conflict == conflict, i.start_ms < to_ms,
+                 i.start_ms + i.n * i.period_s * 1000 > from_ms)  # fmt: skip
+    return list(conn.execute(select(*columns).where(where).order_by(i.inbox_no)).all())
 
 
 def inbox_slots(conn: Connection, channel_no: int, day: int, conflict: bool) -> tuple[Slots, Slots]:
     """(first value of each slot, last value of each slot) waiting in the inbox of a day."""
     first: Slots = {}
     last: Slots = {}
-    for row in _inbox(conn, channel_no, [day], conflict):
+    for row in _inbox(conn, [channel_no], [day], conflict, INT_MIN, INT_MAX):
         held = slots_from(row.start_ms, row.period_s, row.blob, row.quality, row.n)
         first.update((at, s) for at, s in held.items() if at not in first or _is_new(first[at], s))
         last.update((at, s) for at, s in held.items() if s.value is not None or at not in last)
