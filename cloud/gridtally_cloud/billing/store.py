@@ -19,6 +19,7 @@ from gridtally_cloud.billing.usage import first_register, measured, register_at
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.customers.tariffs import tariff_at, versions_of
 from gridtally_cloud.prepay.tables import instrument
+from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.tables import account_mirror, journal_entry, meter
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.ledger.entries import LedgerEntry, entry_from
@@ -36,14 +37,14 @@ def party_of(account: Account, tariff: Tariff) -> Party:
 def journal_of(conn: Connection, account_no: int) -> tuple[LedgerEntry, ...]:
     """The verified mirror of an account, all epochs, oldest first."""
     j = journal_entry.c
-    query = select(j.body).where(j.account_no == account_no, j.verified).order_by(j.epoch, j.seq)
+    query = select(j.body).where(j.shard == SHARD, j.account_no == account_no, j.verified).order_by(j.epoch, j.seq)
     return tuple(entry_from(body) for body in conn.execute(query).scalars())
 
 
 def journal_reach(conn: Connection, account: Account) -> tuple[int, bool]:
     """How far the mirror reaches in time, and whether it has stopped at a problem."""
     m = account_mirror.c
-    mine = select(func.max(m.at_ms), func.max(m.stopped)).where(m.account_no == account.account_no)
+    mine = select(func.max(m.at_ms), func.max(m.stopped)).where(m.shard == SHARD, m.account_no == account.account_no)
     row = conn.execute(mine.where(m.epoch == account.account_epoch)).one()
     return row[0] or 0, bool(row[1])
 
@@ -61,7 +62,8 @@ def statement_inputs(conn: Connection, account: Account, from_ms: int, to_ms: in
 def _references(conn: Connection, account_no: int) -> dict[tuple[int, int], str]:
     """What to call the payment behind each instrument."""
     i = instrument.c
-    rows = conn.execute(select(i.epoch, i.gseq, i.payment_no).where(i.account_no == account_no, i.payment_no.is_not(None)))
+    query = select(i.epoch, i.gseq, i.payment_no).where(i.shard == SHARD, i.account_no == account_no)
+    rows = conn.execute(query.where(i.payment_no.is_not(None)))
     return {(r.epoch, r.gseq): payment_name(r.payment_no) for r in rows}
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, String, and_, cast, func, literal, select
+from sqlalchemy import Connection, Row, Select, String, and_, cast, func, literal, literal_column, select
 
 from gridtally_cloud.prepay.instruments import CHANNEL
 from gridtally_cloud.prepay.model import InstrumentState, InstrumentView, PaymentView
 from gridtally_cloud.prepay.orders import PaymentReason
 from gridtally_cloud.prepay.tables import instrument, payment, refund
+from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.tables import journal_entry, outbox_down
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.ledger.entries import Kind
@@ -22,13 +23,15 @@ USING = (int(Kind.CREDIT), int(Kind.REFUND))
 
 _i, _j, _o = instrument.c, journal_entry.c, outbox_down.c
 _REF = cast(_i.account_no, String) + literal("/") + cast(_i.epoch, String) + literal("/") + cast(_i.gseq, String)
-_USED = and_(_j.shard == _i.shard, _j.account_no == _i.account_no, _j.epoch == _i.epoch, _j.gseq == _i.gseq, _j.kind.in_(USING),
+KINDS = _j.kind.in_([literal_column(str(kind)) for kind in USING])  # literal: that is how the partial index is found
+_USED = and_(_j.shard == _i.shard, _j.account_no == _i.account_no, _j.epoch == _i.epoch, _j.gseq == _i.gseq, KINDS,
              _j.verified)  # fmt: skip
 
 INSTRUMENTS: Select[Any] = (
     select(instrument, _o.last_sent_ms, _j.seq.label("used_seq"), _j.at_ms.label("used_ms"))
-    .outerjoin(outbox_down, and_(_o.channel == CHANNEL, _o.ref == _REF))
+    .outerjoin(outbox_down, and_(_o.dcu == _i.dcu, _o.channel == CHANNEL, _o.ref == _REF))
     .outerjoin(journal_entry, _USED)
+    .where(_i.shard == SHARD)
 )
 
 

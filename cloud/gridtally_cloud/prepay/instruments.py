@@ -17,7 +17,8 @@ from sqlalchemy import Connection, Row, and_, insert, select
 from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.prepay.tables import instrument, payment
-from gridtally_cloud.store.tables import outbox_down
+from gridtally_cloud.store import outbox
+from gridtally_cloud.store.base import SHARD
 from gridtally_shared.contract.codec import encode
 from gridtally_shared.contract.messages import CONTRACT_VERSION, Instrument, InstrumentType
 from gridtally_shared.ledger.entries import GENESIS
@@ -57,25 +58,19 @@ def issue(conn: Connection, signer: Signer, account: Account, kind: InstrumentTy
     ))  # fmt: skip
     envelope = sign1(signer, CHANNEL, payload)
     conn.execute(insert(instrument).values(
-        shard=0, account_no=account.account_no, epoch=account.account_epoch, gseq=gseq, type=int(kind), amount_nano=amount_nano,
-        currency=account.currency, payment_no=source.payment_no, refund_no=source.refund_no, issued_ms=at_ms,
+        shard=SHARD, account_no=account.account_no, epoch=account.account_epoch, gseq=gseq, dcu=account.dcu, type=int(kind),
+        amount_nano=amount_nano, currency=account.currency, payment_no=source.payment_no, refund_no=source.refund_no, issued_ms=at_ms,
         payload_hash=hashlib.sha256(payload).digest(), envelope=envelope,
     ))  # fmt: skip
-    conn.execute(insert(outbox_down).values(
-        dcu=account.dcu, channel=CHANNEL, ref=outbox_ref(account.account_no, account.account_epoch, gseq), payload=envelope,
-        priority=OUTBOX_PRIORITY, created_ms=at_ms, next_send_ms=at_ms,
-    ))  # fmt: skip
+    ref = outbox.instrument_ref(account.account_no, account.account_epoch, gseq)
+    outbox.put(conn, account.dcu, CHANNEL, ref, envelope, at_ms, OUTBOX_PRIORITY)
     return gseq
-
-
-def outbox_ref(account_no: int, epoch: int, gseq: int) -> str:
-    return f"{account_no}/{epoch}/{gseq}"
 
 
 def _next(conn: Connection, account_no: int, epoch: int) -> tuple[int, bytes]:
     t = instrument.c
-    last = select(t.gseq, t.payload_hash).where(t.account_no == account_no, t.epoch == epoch).order_by(t.gseq.desc()).limit(1)
-    row = conn.execute(last).one_or_none()
+    mine = (t.shard == SHARD, t.account_no == account_no, t.epoch == epoch)
+    row = conn.execute(select(t.gseq, t.payload_hash).where(*mine).order_by(t.gseq.desc()).limit(1)).one_or_none()
     return (row.gseq + 1, row.payload_hash) if row else (1, GENESIS)
 
 

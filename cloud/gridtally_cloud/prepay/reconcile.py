@@ -25,6 +25,7 @@ from gridtally_cloud.prepay.instruments import CREDIT, waiting_payments
 from gridtally_cloud.prepay.model import LedgerMismatch
 from gridtally_cloud.prepay.tables import instrument, payment, refund
 from gridtally_cloud.prepay.wallet import posted
+from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.tables import account_mirror, journal_entry, ledger_problem
 from gridtally_shared.contract.codec import decode
 from gridtally_shared.contract.messages import Instrument, InstrumentType
@@ -88,7 +89,7 @@ def reconcile(conn: Connection, account_no: int | None = None) -> tuple[LedgerMi
 def books_of(conn: Connection, account_no: int) -> Books:
     """Read the books of one account."""
     i = instrument.c
-    issued = conn.execute(select(instrument).where(i.account_no == account_no).order_by(i.epoch, i.gseq)).all()
+    issued = conn.execute(select(instrument).where(i.shard == SHARD, i.account_no == account_no).order_by(i.epoch, i.gseq)).all()
     captured = select(func.coalesce(func.sum(payment.c.amount_nano), 0)).where(
         payment.c.account_no == account_no, payment.c.purpose == CREDIT)  # fmt: skip
     back = select(func.coalesce(func.sum(refund.c.amount_nano), 0)).join(payment).where(
@@ -100,8 +101,9 @@ def books_of(conn: Connection, account_no: int) -> Books:
 
 def _epochs(conn: Connection, account_no: int) -> tuple[Epoch, ...]:
     j, m = journal_entry.c, account_mirror.c
-    rows = conn.execute(select(j.epoch, j.body).where(j.account_no == account_no, j.verified).order_by(j.epoch, j.seq)).all()
-    records = {r.epoch: r for r in conn.execute(select(account_mirror).where(m.account_no == account_no))}
+    kept = select(j.epoch, j.body).where(j.shard == SHARD, j.account_no == account_no, j.verified)
+    rows = conn.execute(kept.order_by(j.epoch, j.seq)).all()
+    records = {r.epoch: r for r in conn.execute(select(account_mirror).where(m.shard == SHARD, m.account_no == account_no))}
     epochs = []
     for number in sorted({*records, *(r.epoch for r in rows)}):
         entries = tuple(entry_from(r.body) for r in rows if r.epoch == number)

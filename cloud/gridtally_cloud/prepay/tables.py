@@ -78,6 +78,7 @@ instrument = Table(
     Column("account_no", Key, primary_key=True, autoincrement=False),
     Column("epoch", Number, primary_key=True, autoincrement=False),
     Column("gseq", Number, primary_key=True, autoincrement=False),
+    Column("dcu", Text, nullable=False),
     Column("type", Integer, nullable=False),
     Column("amount_nano", Nano, nullable=False),
     Column("currency", Text, nullable=False),

@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, func, or_, select
 
 from gridtally_cloud.customers.accounts import account as account_of
-from gridtally_cloud.prepay.history import INSTRUMENTS, USING
+from gridtally_cloud.prepay.history import INSTRUMENTS, KINDS
 from gridtally_cloud.prepay.instruments import waiting_payments
 from gridtally_cloud.prepay.model import BalanceView, LedgerLine, Notice, SupplyState
 from gridtally_cloud.prepay.notices import notice_of
 from gridtally_cloud.prepay.tables import instrument
+from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.tables import account_mirror, journal_entry, meter_status
 from gridtally_shared.ledger.entries import Kind, LedgerEntry, Pool, entry_from
 
@@ -33,9 +34,10 @@ MESSAGES_SHOWN = 10
 def balance(conn: Connection, account_no: int) -> BalanceView:
     """Balance, money on the way and supply of an account. Raises RefusedCommand (unknown_account)."""
     account = account_of(conn, account_no)
-    mine = select(account_mirror).where(_m.account_no == account_no, _m.epoch == account.account_epoch)
+    mine = select(account_mirror).where(_m.shard == SHARD, _m.account_no == account_no, _m.epoch == account.account_epoch)
     mirror = conn.execute(mine).one_or_none()
-    status = conn.execute(select(meter_status).where(meter_status.c.meter_no == account.meter_no)).one_or_none()
+    of_meter = (meter_status.c.shard == SHARD, meter_status.c.meter_no == account.meter_no)
+    status = conn.execute(select(meter_status).where(*of_meter)).one_or_none()
     return BalanceView(
         account_no, account.currency,
         mirror.balance_nano if mirror else 0, mirror.at_ms if mirror else 0, mirror.seq if mirror else 0,
@@ -48,7 +50,7 @@ def balance(conn: Connection, account_no: int) -> BalanceView:
 def pending_nano(conn: Connection, account_no: int) -> int:
     """Money paid and not yet seen in the mirror, less refunds on the way."""
     i = instrument.c
-    prefix = select(_m.gseq_prefix).where(_m.account_no == i.account_no, _m.epoch == i.epoch).scalar_subquery()
+    prefix = select(_m.gseq_prefix).where(_m.shard == i.shard, _m.account_no == i.account_no, _m.epoch == i.epoch).scalar_subquery()
     above = INSTRUMENTS.where(i.account_no == account_no, or_(prefix.is_(None), i.gseq > prefix)).subquery()
     unseen = select(func.coalesce(func.sum(above.c.amount_nano), 0)).where(above.c.used_seq.is_(None))
     waiting: int = sum(row.amount_nano for row in waiting_payments(conn, account_no))
@@ -57,13 +59,13 @@ def pending_nano(conn: Connection, account_no: int) -> int:
 
 def debt_nano(conn: Connection, account_no: int) -> int:
     """What refunds of money already used left owing; only REFUND and CREDIT entries touch it."""
-    query = select(_j.body).where(_j.account_no == account_no, _j.kind.in_(USING), _j.verified)
+    query = select(_j.body).where(_j.shard == SHARD, _j.account_no == account_no, KINDS, _j.verified)
     return -sum(posted(entry_from(body), Pool.DEBT) for body in conn.execute(query).scalars())
 
 
 def messages(conn: Connection, account_no: int, limit: int = MESSAGES_SHOWN) -> tuple[Notice, ...]:
     """What the edge told the consumer or decided about the supply, newest first."""
-    told = and_(_j.account_no == account_no, _j.kind.in_(TOLD), _j.verified)
+    told = and_(_j.shard == SHARD, _j.account_no == account_no, _j.kind.in_(TOLD), _j.verified)
     query = select(_j.kind, _j.body).where(told).order_by(_j.epoch.desc(), _j.seq.desc()).limit(limit)
     return tuple(notice_of(entry_from(r.body), TOLD[r.kind]) for r in conn.execute(query))
 
@@ -71,7 +73,7 @@ def messages(conn: Connection, account_no: int, limit: int = MESSAGES_SHOWN) -> 
 def ledger_lines(conn: Connection, account_no: int, limit: int = 100, before: tuple[int, int] | None = None, *,
                  money_only: bool = False) -> tuple[LedgerLine, ...]:  # fmt: skip
     """Journal entries newest first; `before` = (epoch, seq) of the last line of the page before."""
-    query = select(journal_entry).where(_j.account_no == account_no, _j.verified)
+    query = select(journal_entry).where(_j.shard == SHARD, _j.account_no == account_no, _j.verified)
     if before is not None:
         query = query.where(or_(_j.epoch < before[0], and_(_j.epoch == before[0], _j.seq < before[1])))
     if money_only:
