@@ -56,7 +56,7 @@ class Deployment:
         self.broker_port, self.mdm_port, self.display_port = free_port(), free_port(), free_port()
         self.clock_file = folder / "clock.json"
         self.start_ms = last_midnight_ms(acacia.ZONE)
-        self.street = default_street(plan.dlms, plan.modbus, plan.seed)
+        self.street = acacia.quick(default_street(plan.dlms, plan.modbus, plan.seed))
         self.relay: Relay | None = None
         self.clock: SharedClock | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import Enum
 from typing import Any
 
@@ -15,6 +15,13 @@ CONSUMER_LOGIN, STAFF_LOGIN = "asha", "staff"
 OPENING_CREDIT, LOW_BALANCE = "100.00", "20.00"
 FIRST_HOME_EXTRA = "300.00"
 RECHARGE = "100.00"
+FAST_BAUD, FAST_TURNAROUND_MS = 115_200, 1
+
+
+def quick(street: Street) -> Street:
+    """The street on fast lines: a day in a minute and a half leaves a second for each quarter of an hour."""
+    lines = tuple(replace(line, baud=FAST_BAUD, turnaround_ms=FAST_TURNAROUND_MS) for line in street.lines)
+    return replace(street, lines=lines)
 
 
 def street_document(street: Street) -> str:
