@@ -19,14 +19,14 @@ from demo.deployment import Deployment, Plan
 from sqlalchemy import select
 
 from gridtally_cloud.commands import service as commands
-from gridtally_cloud.commands.model import CommandRequest
+from gridtally_cloud.commands import states
+from gridtally_cloud.commands.model import CommandRequest, CommandView
 from gridtally_cloud.signer import open_signer
 from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.tables import event, meter, meter_status
 from gridtally_edge.simulators.control import tell
 from gridtally_shared.clock import MS_PER_HOUR
 from gridtally_shared.contract.messages import CommandType
-from gridtally_shared.lifecycle import TERMINAL, CommandState
 from support.waiting import wait_until
 
 FACTOR = 240.0
@@ -80,20 +80,22 @@ class World:
         """Cash at the desk, through the MDM's own command."""
         self.deployment.mdm_tool("credit", str(home.account_no), rupees)
 
-    def order(self, home: Home, kind: CommandType, by: str = "test-staff", **request: Any) -> bytes:
+    def order(self, home: Home, kind: CommandType, by: str = "staff:test", cause: str = "test", **request: Any) -> bytes:
         """Issue a command as the desk would; its id."""
         with self.db.write() as conn:
-            asked = CommandRequest(meter_no=home.meter_no, type=kind, requested_by=by, **request)
+            asked = CommandRequest(meter_no=home.meter_no, type=kind, requested_by=by, cause=cause, **request)
             return bytes(commands.issue(conn, self.signer, asked, self.now_ms()).cmd_id)
 
-    def command(self, cmd_id: bytes) -> Any:
+    def command(self, cmd_id: bytes) -> CommandView:
         """The command as staff see it."""
         with self.db.read() as conn:
-            return commands.view(conn, cmd_id)
+            found = states.find(conn, cmd_id)
+        assert found is not None
+        return found
 
-    def ended(self, cmd_id: bytes, within_s: float = 60.0) -> Any:
+    def ended(self, cmd_id: bytes, within_s: float = 60.0) -> CommandView:
         """Wait until a command has come to an end and give its view."""
-        wait_until(lambda: CommandState(self.command(cmd_id).state) in TERMINAL, within_s, "the command comes to an end")
+        wait_until(lambda: self.command(cmd_id).ended, within_s, "the command comes to an end")
         return self.command(cmd_id)
 
     # ---- network, meters ------------------------------------------------------------------------------------
