@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gridtally_edge.core_events import Beat, Moment, SlowDown, StartPoll
 from gridtally_edge.drivers.model import Reading
 from gridtally_edge.journal.readings import MeterUpdate, SweepOutcome
 from gridtally_edge.polling.gaps import Span
@@ -276,6 +277,21 @@ def test_what_is_not_signed_by_the_cloud_or_not_for_this_boot_changes_nothing(tm
         assert street.core.refused_messages == 7
         assert street.core.config_version == 0
         assert street.core.journal.config() is None
+
+
+def test_virtual_time_slows_down_when_the_lines_can_not_keep_up(tmp_path: Path) -> None:
+    with little_street(tmp_path, dlms=2) as street:
+        street.connect()
+        street.configure()
+        street.next_quarter()
+        street.wind(QUARTER_MS)
+        asked = street.core.handle(Beat(), Moment(street.clock.now_ms(), 1.0, 1000.0))
+        assert [type(effect) for effect in asked].count(StartPoll) == 2
+        on_time = street.core.handle(Beat(), Moment(street.clock.now_ms() + QUARTER_MS, 1.9, 1000.0))
+        late = street.core.handle(Beat(), Moment(street.clock.now_ms() + QUARTER_MS + 1, 2.0, 1000.0))
+        assert [effect for effect in on_time if isinstance(effect, SlowDown)] == []
+        assert [effect for effect in late if isinstance(effect, SlowDown)] == [SlowDown(700.0)]
+        assert street.core.slowed_to == 700.0
 
 
 def test_the_configuration_only_moves_forwards(tmp_path: Path) -> None:
