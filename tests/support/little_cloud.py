@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
 from gridtally_native import decode_block
 from gridtally_shared.contract import messages as m
 from gridtally_shared.contract.channels import BY_NAME, parse_topic
 from gridtally_shared.contract.codec import decode, encode
 from gridtally_shared.signing import KeySigner, sign1
-from paho.mqtt.enums import CallbackAPIVersion
 
 Key = tuple[bytes, int, int]
 
