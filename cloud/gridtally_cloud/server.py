@@ -21,6 +21,7 @@ from gridtally_cloud.config import BrokerConfig, CloudConfig, WebConfig
 from gridtally_cloud.context import Context
 from gridtally_cloud.mqtt import BrokerSettings
 from gridtally_cloud.worker import Worker
+from gridtally_shared.clock import SystemClock
 from gridtally_shared.errors import ConfigError, GridtallyError
 
 log = logging.getLogger(__name__)
@@ -155,7 +156,7 @@ def run_worker(context: Context) -> int:
 
 
 def run_provisioner(context: Context) -> int:
-    """Holds the CA; talks to the broker and the store only."""
+    """Holds the CA; talks to the broker and the store only. Certificates live by the machine's time, never by a virtual one."""
     from datetime import UTC, datetime
 
     from gridtally_cloud.provisioning import ca
@@ -167,5 +168,5 @@ def run_provisioner(context: Context) -> int:
     authority = ca.open_or_create(context.config.ca_dir, "operational-ca", datetime.now(UTC))
     service = ProvisioningService(context.db, authority, Endpoint(p.host, p.port, p.transport), context.signer.public)
     access = BrokerAccess(b.host, b.port, b.ca_file, p.certificate_file, p.key_file, p.control)
-    Provisioner(service, access, context.clock).run(stop_event())
+    Provisioner(service, access, SystemClock()).run(stop_event())
     return 0

@@ -6,16 +6,34 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from gridtally_cloud.commands import service as commands
 from gridtally_cloud.commands.model import CommandRequest
 from gridtally_cloud.ingest import poison
 from gridtally_cloud.mqtt import BrokerSettings
+from gridtally_cloud.prepay.capture import pay_at_desk
+from gridtally_cloud.prepay.settings import payments_from
+from gridtally_cloud.prepay.wallet import balance
 from gridtally_cloud.store.intervals import read_intervals
+from gridtally_cloud.store.report import interval_counts
+from gridtally_cloud.store.tables import outbox_down
 from gridtally_cloud.worker import Worker
 from gridtally_shared.clock import ManualClock
 from gridtally_shared.contract.codec import decode, encode
-from gridtally_shared.contract.messages import Batch, Command, CommandReceipt, CommandType, DcuConfig, Entry, EntryKind, Welcome
+from gridtally_shared.contract.messages import (
+    Batch,
+    Command,
+    CommandReceipt,
+    CommandType,
+    DcuConfig,
+    Entry,
+    EntryKind,
+    Instrument,
+    JournalRange,
+    Welcome,
+)
+from gridtally_shared.ledger.entries import GENESIS, Kind, LedgerEntry, Pool, move
 from gridtally_shared.lifecycle import CommandState
 from gridtally_shared.signing import KeySigner, verify1
 from support.brokers import Broker
@@ -133,3 +151,38 @@ def test_batches_twice_and_in_any_order_leave_one_of_each(peer: EdgePeer, street
     with street.db.read() as conn:
         assert list(read_intervals(conn, 1, START_MS, START_MS + 6 * 900_000).values) == [1, 2, 3, 4, 5, 6]
         assert poison.waiting(conn) == ()
+
+
+def test_the_broker_may_die_and_forget_everything(peer: EdgePeer, street: Street, broker: Broker, worker: Worker) -> None:
+    """What was sent into the dead broker goes again; nothing relies on its memory."""
+    quarters = 12
+    for quarter in range(quarters):
+        peer.add(lambda seq, quarter=quarter: intervals_entry(seq, block(1, START_MS + quarter * 900_000, [quarter])))
+    wait_until(lambda: peer.send_when_quiet(NOW_MS, 3, 0.5) or peer.receipted >= 3, 20, "the first receipts")
+    broker.kill()
+    wait_until(lambda: not worker.link.is_up, 40, "the worker notices")
+    broker.start()
+    wait_until(lambda: peer.send_when_quiet(NOW_MS, 3, 0.5) or peer.receipted == quarters, 60, "all receipts")
+    with street.db.read() as conn:
+        series = read_intervals(conn, 1, START_MS, START_MS + quarters * 900_000)
+        assert interval_counts(conn, START_MS, START_MS + quarters * 900_000)[0].duplicates == 0
+    assert list(series.values) == list(range(quarters))
+
+
+def test_an_instrument_goes_again_until_the_mirror_shows_it(peer: EdgePeer, street: Street, signer: KeySigner) -> None:
+    with street.db.write() as conn:
+        paid = pay_at_desk(conn, payments_from(signer, "", ()), 1, 10_000_000_000, "R-1", NOW_MS, "test")
+    assert paid.instrument is not None
+    envelope = wait_until(lambda: peer.got("instrument"), 10, "the instrument")[0]
+    instrument = decode(Instrument, verify1({signer.key_id: signer.public}, "instrument", envelope))
+    assert (instrument.account_no, instrument.gseq, instrument.amount_nano) == (1, 1, 10_000_000_000)
+    opened = LedgerEntry(1, 1, 1, GENESIS, Kind.OPEN, NOW_MS, meter_no=1, register_after_wh=0, day_after=1)
+    credit = LedgerEntry(1, 1, 2, opened.entry_hash, Kind.CREDIT, NOW_MS, move(Pool.RECEIVED, Pool.PAID, instrument.amount_nano),
+                         gseq=1, cause=instrument.payment_ref)  # fmt: skip
+    journal = JournalRange(1, 1, 1, (opened.to_bytes(), credit.to_bytes()))
+    peer.add(lambda seq: Entry(seq, EntryKind.JOURNAL, encode(journal)))
+    peer.send_waiting(NOW_MS)
+    wait_until(lambda: peer.receipted == 1, 10)
+    with street.db.read() as conn:
+        assert [row.done_ms for row in conn.execute(select(outbox_down).where(outbox_down.c.channel == "instrument"))] == [NOW_MS]
+        assert balance(conn, 1).balance_nano == 10_000_000_000
