@@ -12,7 +12,7 @@ from typing import Final
 NANO: Final = 1_000_000_000
 MINOR_DIGITS: Final[dict[str, int]] = {"EUR": 2, "INR": 2, "USD": 2, "JPY": 0, "KES": 2}
 SYMBOLS: Final[dict[str, str]] = {"EUR": "€", "INR": "₹", "USD": "$"}
-_DECIMAL = re.compile(r"^([+-]?)(\d+)(?:\.(\d{1,9}))?$")
+_DECIMAL = re.compile(r"^([+-]?)([0-9]+)(?:\.([0-9]{1,9}))?$")
 
 MAX_NANO: Final = 2**63 - 1
 
