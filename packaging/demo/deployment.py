@@ -175,7 +175,7 @@ class Deployment:
         )
         self.mdm_tool("init")
         logins = self.folder / "mdm" / "logins.json"
-        logins.write_text(acacia.logins(self.street, self.password), encoding="utf-8")
+        logins.write_text(acacia.logins(self.street, self.password, self.pin), encoding="utf-8")
         self.mdm_tool(
             "import-street", str(self.street_file), "--dcu", acacia.DCU, "--zone", acacia.ZONE, "--currency", acacia.CURRENCY,
             "--postpaid", str(self.plan.modbus), "--cut", ",".join(acacia.prepaid_serials(self.street)), "--users", str(logins),

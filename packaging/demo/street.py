@@ -38,11 +38,12 @@ def prepaid_serials(street: Street) -> tuple[str, ...]:
     return tuple(m.serial for m in street.meters if street.line(m.line).protocol is StreetProtocol.DLMS)
 
 
-def logins(street: Street, password: str) -> str:
+def logins(street: Street, password: str, pin: str) -> str:
     """A consumer who lives behind the first meter, and one of the staff."""
+    home = {"serial": street.meters[0].serial, "display_pin": pin}
     return json.dumps(
         [
-            {"login": CONSUMER_LOGIN, "name": "Asha Rao", "role": "consumer", "password": password, "serial": street.meters[0].serial},
+            {"login": CONSUMER_LOGIN, "name": "Asha Rao", "role": "consumer", "password": password, **home},
             {"login": STAFF_LOGIN, "name": "Demo Staff", "role": "admin", "password": password},
         ]
     )

@@ -40,7 +40,7 @@ PEOPLE = (
 
 @dataclass(frozen=True, slots=True)
 class SeedUser:
-    """A login to be made. `serial` ties a consumer to the home of that meter."""
+    """A login to be made. `serial` ties a consumer to the home of that meter, `display_pin` opens its local balance page."""
 
     login: str
     name: str
@@ -49,11 +49,12 @@ class SeedUser:
     serial: str = ""
     language: str = "en"
     must_change: bool = False
+    display_pin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How the street is set up. `pins`: display PIN by serial. `languages` go round the homes."""
+    """How the street is set up. `languages` go round the homes."""
 
     dcu: str
     zone: str = "Asia/Kolkata"
@@ -65,7 +66,6 @@ class Plan:
     cut_serials: frozenset[str] = frozenset()
     opening_credit_nano: int = 0
     low_balance_nano: int = 50 * NANO
-    pins: tuple[tuple[str, str], ...] = ()
     languages: tuple[str, ...] = ("en",)
     users: tuple[SeedUser, ...] = ()
 
@@ -125,7 +125,7 @@ def _policy(plan: Plan, item: StreetMeter) -> Policy:
 
 
 def _pin_hash(plan: Plan, serial: str) -> str:
-    pin = dict(plan.pins).get(serial)
+    pin = next((user.display_pin for user in plan.users if user.serial == serial), "")
     return hash_pin(pin) if pin else ""
 
 

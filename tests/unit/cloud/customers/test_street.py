@@ -139,7 +139,8 @@ def test_logins_of_the_street_see_what_is_theirs(desk: Desk, file: Path, tmp_pat
 
 
 def test_pins_and_languages_of_a_plan(desk: Desk, file: Path) -> None:
-    plan = seed.Plan("dcu-1", pins=(("10000001", "2468"),), languages=("en", "hi"))
+    asha = seed.SeedUser("asha", "Asha", Role.CONSUMER, PASSWORD, "10000001", display_pin="2468")
+    plan = seed.Plan("dcu-1", languages=("en", "hi"), users=(asha,))
     seed.seed_street(desk.db, desk.payments, read_street(file), plan, NOW)
     with desk.db.read() as conn:
         found = accounts.all_accounts(conn)
