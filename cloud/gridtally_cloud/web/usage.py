@@ -119,8 +119,8 @@ def _start(at: str, today: date) -> date:
         start = date.fromisoformat(at + {4: "-01-01", 7: "-01"}.get(len(at), ""))
     except ValueError:
         return today
-    last = {4: _last("year", start), 7: _last("month", start)}.get(len(at), start)
-    return max(date(1990, 1, 1), min(last, today))
+    start = max(date(1990, 1, 1), min(start, today))
+    return min({4: _last("year", start), 7: _last("month", start)}.get(len(at), start), today)
 
 
 def _first(span: str, day: date) -> date:
