@@ -17,7 +17,8 @@ from gridtally_cloud.ingest import poison
 from gridtally_cloud.ingest.arrival import Arrival
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.db import insert_new, upsert, upsert_all
-from gridtally_cloud.store.intervals import ChannelRef, Unpacked, check_block, store_blocks, unpack
+from gridtally_cloud.store.inbox import Unpacked, check_block, store_blocks, unpack
+from gridtally_cloud.store.intervals import ChannelRef
 from gridtally_cloud.store.tables import channel, event, meter, meter_seen, meter_status, reading, reading_latest, usage_point
 from gridtally_shared.contract.codec import encode
 from gridtally_shared.contract.messages import (

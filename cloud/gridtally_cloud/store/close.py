@@ -13,8 +13,8 @@ from sqlalchemy import Connection, and_, delete, func, insert, select
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import DaySlots, slots_of
 from gridtally_cloud.store.db import Database, upsert
+from gridtally_cloud.store.inbox import SUMMED_UNITS, save_usage
 from gridtally_cloud.store.intervals import (
-    SUMMED_UNITS,
     ChannelRef,
     Slots,
     channel_ref,
@@ -22,7 +22,6 @@ from gridtally_cloud.store.intervals import (
     inbox_days,
     inbox_slots,
     pack,
-    save_usage,
 )
 from gridtally_cloud.store.tables import interval_block, interval_inbox, reading, vee_run
 from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR

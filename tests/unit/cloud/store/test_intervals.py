@@ -11,14 +11,8 @@ from sqlalchemy import insert, select
 
 from gridtally_cloud.store.close import GRACE_MS, close_days
 from gridtally_cloud.store.days import day_of, midnight_ms, slots_of
-from gridtally_cloud.store.intervals import (
-    ChannelRef,
-    Stored,
-    check_block,
-    inbox_size,
-    read_intervals,
-    store_block,
-)
+from gridtally_cloud.store.inbox import Stored, check_block, store_block
+from gridtally_cloud.store.intervals import ChannelRef, inbox_size, read_intervals
 from gridtally_cloud.store.report import interval_counts
 from gridtally_cloud.store.tables import channel, interval_block, usage_day
 from gridtally_shared.contract.messages import ChannelBlock

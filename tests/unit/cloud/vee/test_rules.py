@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sqlalchemy import func, insert, select
 
 from gridtally_cloud.store.close import GRACE_MS, close_days
-from gridtally_cloud.store.intervals import ChannelRef, store_block
+from gridtally_cloud.store.inbox import store_block
+from gridtally_cloud.store.intervals import ChannelRef
 from gridtally_cloud.store.tables import channel, interval_block, reading, vee_finding
 from gridtally_cloud.vee.model import DayBlock, DayContext, RegisterSample, RuleSet, Tolerance
 from gridtally_cloud.vee.rules import RULES, conflict, gap, limit, sum_check, validate
