@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import Any
 
-from gridtally_edge.prepay.rows import AccountRow, JournalRow, one, save, some
+from gridtally_edge.prepay.rows import AccountRow, JournalRow, one, save, some, values_of
 from gridtally_shared.contract.messages import AccountHead, JournalRange
 from gridtally_shared.ledger.entries import Kind, LedgerEntry, Posting, entry_from
 from gridtally_shared.ledger.replay import LedgerState, Problem, apply, problem_of, replay
@@ -33,6 +33,7 @@ class Book:
     row: AccountRow
     state: LedgerState
     fresh: list[bytes] = field(default_factory=list)
+    stored: tuple[Any, ...] = ()
 
     def add(self, kind: Kind, stamp: Stamp, postings: tuple[Posting, ...] = (), **fields: Any) -> LedgerEntry:
         """Write the next entry. Raises ValueError when it does not follow: an error of ours, the transaction ends."""
@@ -50,12 +51,12 @@ class Book:
         return entry
 
     def store(self, now_ms: int) -> JournalRange | None:
-        """Save the cache; the range to send upward if entries were written."""
-        self.row.state = state_text(self.state)
-        self.row.balance_nano, self.row.seq = self.state.balance_nano, self.state.seq
+        """Save the cache if it changed; the range to send upward if entries were written."""
         if self.fresh:
-            self.row.as_of_ms = now_ms
-        save(self.db, self.row)
+            self.row.state, self.row.as_of_ms = state_text(self.state), now_ms
+            self.row.balance_nano, self.row.seq = self.state.balance_nano, self.state.seq
+        if values_of(self.row) != self.stored:
+            save(self.db, self.row)
         if not self.fresh:
             return None
         first = self.state.seq - len(self.fresh) + 1
@@ -63,8 +64,9 @@ class Book:
 
 
 def open_book(db: sqlite3.Connection, account_no: int, epoch: int) -> Book:
-    row = one(db, AccountRow, account_no, epoch) or AccountRow(account_no, epoch)
-    return Book(db, row, state_from(row))
+    found = one(db, AccountRow, account_no, epoch)
+    row = found or AccountRow(account_no, epoch)
+    return Book(db, row, state_from(row), stored=values_of(row) if found else ())
 
 
 def head_of(row: AccountRow) -> AccountHead:

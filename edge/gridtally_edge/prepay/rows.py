@@ -6,7 +6,9 @@ Only int, str, bytes and None are stored; a class with other types converts them
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
+from functools import cache
+from operator import attrgetter
 from typing import Any, ClassVar, TypeVar
 
 
@@ -21,14 +23,36 @@ class Row:
 R = TypeVar("R", bound=Row)
 
 
-def columns(cls: type[Row]) -> str:
-    return ", ".join(f.name for f in fields(cls))  # type: ignore[arg-type]
+@cache
+def _names(cls: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(cls))
+
+
+@cache
+def columns(cls: Any) -> str:
+    return ", ".join(_names(cls))
+
+
+@cache
+def _insert(cls: Any) -> str:
+    return f"INSERT OR REPLACE INTO {cls.TABLE} ({columns(cls)}) VALUES ({', '.join('?' * len(_names(cls)))})"
+
+
+@cache
+def _select(cls: Any) -> str:
+    where = " AND ".join(f"{name} = ?" for name in cls.KEY)
+    return f"SELECT {columns(cls)} FROM {cls.TABLE} WHERE {where}"
+
+
+def values_of(row: Row) -> tuple[Any, ...]:
+    """The row's columns in order: what is stored, and what tells whether it changed."""
+    values: tuple[Any, ...] = attrgetter(*_names(type(row)))(row)
+    return values
 
 
 def one(db: sqlite3.Connection, cls: type[R], *key: Any) -> R | None:
     """The row of this key, or None."""
-    where = " AND ".join(f"{name} = ?" for name in cls.KEY)
-    found = db.execute(f"SELECT {columns(cls)} FROM {cls.TABLE} WHERE {where}", key).fetchone()
+    found = db.execute(_select(cls), key).fetchone()
     return None if found is None else cls(*found)
 
 
@@ -39,9 +63,7 @@ def some(db: sqlite3.Connection, cls: type[R], clause: str, *values: Any) -> lis
 
 def save(db: sqlite3.Connection, row: Row) -> None:
     """Insert the row, or replace the one of the same key."""
-    values = astuple(row)  # type: ignore[call-overload]
-    marks = ", ".join("?" * len(values))
-    db.execute(f"INSERT OR REPLACE INTO {row.TABLE} ({columns(type(row))}) VALUES ({marks})", values)
+    db.execute(_insert(type(row)), values_of(row))
 
 
 @dataclass(slots=True)

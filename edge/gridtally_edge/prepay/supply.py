@@ -22,6 +22,9 @@ def evaluate(turn: Turn, account: AccountConfig) -> None:
     book, meter_no = turn.book(account), account.meter_no
     if meter_no not in turn.plan.meters or book.state.opened_wh is None:
         return
+    if _is_settled(turn, account):
+        book.row.last_decision = ""
+        return
     if open_action(turn, meter_no) is not None or _is_waited_for(turn, meter_no):
         return
     decision = decide(view_of(turn, account), account, turn.now_ms)
@@ -33,6 +36,11 @@ def evaluate(turn: Turn, account: AccountConfig) -> None:
         _hold(turn, account, decision)
     else:
         _carry_out(turn, account, decision)
+
+
+def _is_settled(turn: Turn, account: AccountConfig) -> bool:
+    """There is money and money did not switch off: nothing that `decide` could change. Most supplies, most of the time."""
+    return turn.book(account).state.balance_nano > 0 and turn.switch(account.meter_no).off_reason != OffReason.BALANCE.value
 
 
 def view_of(turn: Turn, account: AccountConfig) -> SupplyView:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gridtally_edge.journal.outbox import Outbox
 from gridtally_edge.prepay import clocktrust
@@ -16,7 +16,7 @@ from gridtally_edge.prepay.book import Book, Stamp, open_book
 from gridtally_edge.prepay.clocktrust import ClockVerdict, Trust
 from gridtally_edge.prepay.events import Permit, PrepayEffect
 from gridtally_edge.prepay.plan import Plan
-from gridtally_edge.prepay.rows import FactRow, SwitchRow, one, save
+from gridtally_edge.prepay.rows import FactRow, SwitchRow, one, save, values_of
 from gridtally_shared.clock import MS_PER_HOUR
 from gridtally_shared.contract.messages import AccountConfig, EntryKind, Event, Lane
 from gridtally_shared.events import BY_NAME
@@ -58,6 +58,8 @@ class Turn:
     effects: list[PrepayEffect] = field(default_factory=list)
     _books: dict[tuple[int, int], Book] = field(default_factory=dict)
     _switches: dict[int, SwitchRow] = field(default_factory=dict)
+    _stored: dict[int, SwitchRow | None] = field(default_factory=dict)
+    _facts: dict[str, int] = field(default_factory=dict)
 
     @property
     def clock(self) -> ClockVerdict:
@@ -79,14 +81,19 @@ class Turn:
 
     def switch(self, meter_no: int) -> SwitchRow:
         if meter_no not in self._switches:
-            self._switches[meter_no] = one(self.db, SwitchRow, meter_no) or SwitchRow(meter_no)
+            found = one(self.db, SwitchRow, meter_no)
+            self._stored[meter_no] = found
+            self._switches[meter_no] = replace(found) if found else SwitchRow(meter_no)
         return self._switches[meter_no]
 
     def fact(self, name: str) -> int:
-        row = one(self.db, FactRow, name)
-        return row.value if row else 0
+        if name not in self._facts:
+            row = one(self.db, FactRow, name)
+            self._facts[name] = row.value if row else 0
+        return self._facts[name]
 
     def remember(self, name: str, value: int) -> None:
+        self._facts[name] = value
         save(self.db, FactRow(name, value))
 
     def report(self, meter_no: int, name: str, detail: str = "", at_ms: int | None = None) -> None:
@@ -103,8 +110,10 @@ class Turn:
 
     def flush(self) -> None:
         """Write caches and the journal ranges; the last step inside the transaction."""
-        for row in self._switches.values():
-            save(self.db, row)
+        for meter_no, row in self._switches.items():
+            stored = self._stored[meter_no]
+            if stored is None or values_of(row) != values_of(stored):
+                save(self.db, row)
         for book in self._books.values():
             entries = book.store(self.now_ms)
             if entries is not None:
