@@ -34,7 +34,7 @@ from demo.processes import DemoFailed, wait_for
 from demo.story import CutUplink, MendUplink, Pay, Story
 from gridtally_cloud.customers.tables import account
 from gridtally_cloud.store.db import Database
-from gridtally_shared.clock import MS_PER_DAY
+from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
 from gridtally_shared.errors import GridtallyError
 
 DAY_IN_S = 90.0
@@ -42,6 +42,7 @@ TURN_S = 0.25
 SETTLE_S = 120.0
 
 console = Console()
+_BAR = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn())
 
 
 class Demo:
@@ -100,25 +101,30 @@ class Demo:
         return 1 if made.amiss else 0
 
     def _live_on(self) -> None:
-        """Until the last day is over."""
+        """Until the last day is over, with a bar on a terminal and a line every six hours elsewhere."""
         end_ms = self.story.end_ms
         assert end_ms is not None
-        total = end_ms - self.story.start_ms
-        bar = Progress(TextColumn("{task.description:34}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn(),
-                       console=console)  # fmt: skip
-        with bar:
-            task = bar.add_task("", total=total)
+        said_ms = 0
+        with Progress(*_BAR, console=console, disable=not console.is_terminal) as bar:
+            task = bar.add_task("", total=end_ms - self.story.start_ms)
             while (now_ms := self.now_ms()) < end_ms and not self.stop.is_set():
                 self.turn()
-                local = datetime.fromtimestamp(now_ms / 1000, ZoneInfo(acacia.ZONE))
-                bar.update(task, completed=now_ms - self.story.start_ms,
-                           description=f"{local:%a %H:%M}  uplink {'cut' if self.story.cut else 'up'}")  # fmt: skip
+                bar.update(task, completed=now_ms - self.story.start_ms, description=self._moment(now_ms))
+                if not console.is_terminal and now_ms - said_ms >= 6 * MS_PER_HOUR:
+                    said_ms = now_ms
+                    console.print(f"  {self._moment(now_ms)}", highlight=False)
                 self.stop.wait(TURN_S)
+
+    def _moment(self, now_ms: int) -> str:
+        local = datetime.fromtimestamp(now_ms / 1000, ZoneInfo(acacia.ZONE))
+        status = facts.status(self.deployment.status_file)
+        return f"{local:%a %H:%M}  uplink {'cut' if self.story.cut else 'up ':3}  {status.get('intervals', 0):6} intervals at the edge"
 
     def _settled(self) -> report.Report:
         """Time slows down, the outbox drains, the bills are issued; then count."""
         deployment, story = self.deployment, self.story
-        assert deployment.clock is not None and deployment.relay is not None
+        assert deployment.clock is not None
+        assert deployment.relay is not None
         assert story.end_ms is not None
         deployment.clock.set_factor(1.0)
         if story.cut:
@@ -149,7 +155,7 @@ class Demo:
 
     def _drained(self) -> bool:
         uplink = facts.status(self.deployment.status_file).get("uplink", {})
-        return uplink.get("waiting") == 0 and uplink.get("in_flight") == 0
+        return bool(uplink) and uplink["waiting"] == uplink["in_flight"] == 0
 
 
 def print_report(made: report.Report) -> None:

@@ -90,10 +90,10 @@ def _street(picture: Picture) -> RenderableType:
     ):  # fmt: skip
         table.add_column(name, **options)  # type: ignore[arg-type]
     for meter in picture.meters:
-        name = Text(meter.name, "" if meter.answering else "yellow")
+        label = Text(meter.name, "" if meter.answering else "yellow")
         switch = Text(meter.switch.replace("_", " "), _SWITCH_STYLE.get(meter.switch, ""))
         balance = Text(meter.balance or "postpaid", "bold yellow" if meter.low else ("" if meter.balance else "dim"))
-        table.add_row(name, meter.line, switch, balance, Text(spark(meter.recent_wh), "blue"), str(meter.intervals))
+        table.add_row(label, meter.line, switch, balance, Text(spark(meter.recent_wh), "blue"), str(meter.intervals))
     return table
 
 
@@ -107,8 +107,8 @@ def _chain(picture: Picture) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     grid.add_column(style="dim")
     grid.add_column()
-    for name, state, trouble in picture.lines:
-        grid.add_row(f"line {name}", Text(f"{state} {trouble}".strip(), "green" if not trouble else "yellow"))
+    for line, state, trouble in picture.lines:
+        grid.add_row(f"line {line}", Text(f"{state} {trouble}".strip(), "green" if not trouble else "yellow"))
     uplink = Text("up" if picture.uplink_open else "CUT", "green" if picture.uplink_open else "bold red")
     grid.add_row("uplink", Text.assemble(uplink, (f"  {picture.uplink_state}, {picture.waiting} entries wait", "dim")))
     grid.add_row("transport", Text(picture.transport, "dim"))
