@@ -23,47 +23,48 @@ class Row:
 R = TypeVar("R", bound=Row)
 
 
-@cache
-def _names(cls: Any) -> tuple[str, ...]:
-    return tuple(f.name for f in fields(cls))
+@dataclass(frozen=True, slots=True)
+class _Sql:
+    names: tuple[str, ...]
+    columns: str
+    insert: str
+    select: str
 
 
 @cache
-def columns(cls: Any) -> str:
-    return ", ".join(_names(cls))
-
-
-@cache
-def _insert(cls: Any) -> str:
-    return f"INSERT OR REPLACE INTO {cls.TABLE} ({columns(cls)}) VALUES ({', '.join('?' * len(_names(cls)))})"
-
-
-@cache
-def _select(cls: Any) -> str:
+def _made(cls: Any) -> _Sql:
+    names = tuple(f.name for f in fields(cls))
+    columns, marks = ", ".join(names), ", ".join("?" * len(names))
     where = " AND ".join(f"{name} = ?" for name in cls.KEY)
-    return f"SELECT {columns(cls)} FROM {cls.TABLE} WHERE {where}"
+    insert = f"INSERT OR REPLACE INTO {cls.TABLE} ({columns}) VALUES ({marks})"
+    return _Sql(names, columns, insert, f"SELECT {columns} FROM {cls.TABLE} WHERE {where}")
+
+
+def _sql(cls: Any) -> _Sql:
+    """The statements of a row class, made once."""
+    return _made(cls)
 
 
 def values_of(row: Row) -> tuple[Any, ...]:
     """The row's columns in order: what is stored, and what tells whether it changed."""
-    values: tuple[Any, ...] = attrgetter(*_names(type(row)))(row)
+    values: tuple[Any, ...] = attrgetter(*_sql(type(row)).names)(row)
     return values
 
 
 def one(db: sqlite3.Connection, cls: type[R], *key: Any) -> R | None:
     """The row of this key, or None."""
-    found = db.execute(_select(cls), key).fetchone()
+    found = db.execute(_sql(cls).select, key).fetchone()
     return None if found is None else cls(*found)
 
 
 def some(db: sqlite3.Connection, cls: type[R], clause: str, *values: Any) -> list[R]:
     """Rows of a WHERE/ORDER clause."""
-    return [cls(*row) for row in db.execute(f"SELECT {columns(cls)} FROM {cls.TABLE} {clause}", values).fetchall()]
+    return [cls(*row) for row in db.execute(f"SELECT {_sql(cls).columns} FROM {cls.TABLE} {clause}", values).fetchall()]
 
 
 def save(db: sqlite3.Connection, row: Row) -> None:
     """Insert the row, or replace the one of the same key."""
-    db.execute(_insert(type(row)), values_of(row))
+    db.execute(_sql(type(row)).insert, values_of(row))
 
 
 @dataclass(slots=True)
