@@ -6,6 +6,7 @@ compared with what was sent, value by value.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -52,6 +53,17 @@ def _config(folder: Path, broker: Broker) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def _running_worker(config: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process that does not outlive a failed assertion."""
+    worker = _worker(config)
+    try:
+        yield worker
+    finally:
+        worker.kill()
+        worker.wait()
+
+
 def _worker(config: Path) -> subprocess.Popen[bytes]:
     path = os.pathsep.join(str(ROOT / part) for part in ("shared", "native", "cloud"))
     environment = os.environ | {"PYTHONPATH": path}
@@ -94,17 +106,16 @@ def test_kill_9_of_the_worker_loses_and_doubles_nothing(tmp_path: Path, mosquitt
         for _ in range(SENT_PER_ROUND):
             load.add()
         before = peer.receipted
-        worker = _worker(config)
-        wait_until(lambda: _sent_and_receipted(peer, before), 60, "the first receipt of this worker")  # noqa: B023
-        pause_until = random.randrange(before + 1, peer.next_seq)
-        wait_until(lambda: _sent_and_receipted(peer, pause_until), 60, "some receipts")  # noqa: B023
-        killed_in_work += bool(peer.waiting)
-        worker.send_signal(signal.SIGKILL)
-        worker.wait()
-    worker = _worker(config)
-    wait_until(lambda: _sent_and_receipted(peer, peer.next_seq - 2), 90, "all receipts")
-    worker.terminate()
-    worker.wait(timeout=20)
+        with _running_worker(config) as worker:
+            wait_until(lambda: _sent_and_receipted(peer, before), 60, "the first receipt of this worker")  # noqa: B023
+            kill_beyond = random.randrange(before + 1, peer.next_seq)
+            wait_until(lambda: _sent_and_receipted(peer, kill_beyond), 60, "some receipts")  # noqa: B023
+            killed_in_work += bool(peer.waiting)
+            worker.send_signal(signal.SIGKILL)
+    with _running_worker(config) as worker:
+        wait_until(lambda: _sent_and_receipted(peer, peer.next_seq - 2), 90, "all receipts")
+        worker.terminate()
+        assert worker.wait(timeout=20) == 0
     peer.stop()
     assert killed_in_work >= KILLS // 2
     with street.db.read() as conn:
