@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         address = (options.host or config.display_host, options.port or config.display_port)
         server = DisplayServer(address, config.data_dir / "money.db", clock_from(config.virtual_clock_file or None))
     except GridtallyError as error:
-        print(f"gridtally-dcu display: {error}")
+        print(f"gridtally-dcu display: {error}", file=sys.stderr)
         return error.exit_code
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown, daemon=True).start())

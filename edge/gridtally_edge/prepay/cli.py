@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sqlite3
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except GridtallyError as error:
-        print(f"gridtally-dcu ledger: {error}")
+        print(f"gridtally-dcu ledger: {error}", file=sys.stderr)
         return error.exit_code
 
 
