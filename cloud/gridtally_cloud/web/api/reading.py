@@ -73,8 +73,8 @@ def cursor_text(*numbers: int) -> str:
 
 
 def span(default_days: int = 1) -> tuple[int, int]:
-    """`from` (inclusive) and `to` (exclusive) in ms; the last day where they are left out."""
-    to_ms = moment(request.args["to"], "to") if "to" in request.args else site().now_ms
+    """`from` (inclusive) and `to` (exclusive) in ms; where they are left out, the last days up to and including now."""
+    to_ms = moment(request.args["to"], "to") if "to" in request.args else site().now_ms + 1
     from_ms = moment(request.args["from"], "from") if "from" in request.args else to_ms - default_days * MS_PER_DAY
     if from_ms >= to_ms:
         raise Problem(400, "bad-span", "from must lie before to.")
