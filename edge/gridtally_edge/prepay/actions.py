@@ -163,6 +163,7 @@ def _note_reached(turn: Turn, action: ActionRow, outcome: SwitchOutcome) -> None
     row = turn.switch(action.meter_no)
     row.ordered, row.use_reported, row.open_wh = action.close, 0, None
     by_command = action.origin == "command"
+    row.power_w = None  # what was drawn before says nothing of the load side now
     if action.close:
         row.off_reason, row.off_since_ms, row.resyncs = OffReason.NONE.value, 0, 0
         row.closed_by_order_ms = turn.now_ms if by_command else row.closed_by_order_ms

@@ -341,3 +341,13 @@ def test_a_wrong_serial_in_the_association_is_an_event_and_no_loop(tmp_path: Pat
     bench.finish(SwitchResult.WRONG_SERIAL, serial="GT9999")
     assert "serial_mismatch" in names(bench)
     assert len(bench.orders()) == 1
+
+
+def test_the_power_drawn_before_a_cut_does_not_hold_its_restore(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.credit(1, "8.40")
+    bench.wait(HOUR_MS)
+    bench.read(1, 1_001_000, power_w=900)
+    bench.finish()
+    bench.credit(1, "50")
+    assert bench.order().close
