@@ -28,13 +28,16 @@ MDM, DCU, STREET, BROKER, DISPLAY = "mdm", "dcu", "street", "broker", "display"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to build. `factor`: virtual seconds a real second."""
+    """What to build. `factor`: virtual seconds a real second; `opening_credit` of every prepaid home; `early_ms`: how long
+    before the last local midnight virtual time begins."""
 
     broker: str = "embedded"
     dlms: int = 12
     modbus: int = 12
     factor: float = 960.0
     seed: int = 2026
+    opening_credit: str = acacia.OPENING_CREDIT
+    early_ms: int = 0
 
 
 def last_midnight_ms(zone: str) -> int:
@@ -55,7 +58,7 @@ class Deployment:
         self.pin = f"{secrets.randbelow(10_000):04d}"
         self.broker_port, self.mdm_port, self.display_port = free_port(), free_port(), free_port()
         self.clock_file = folder / "clock.json"
-        self.start_ms = last_midnight_ms(acacia.ZONE)
+        self.start_ms = last_midnight_ms(acacia.ZONE) - plan.early_ms
         self.street = acacia.quick(default_street(plan.dlms, plan.modbus, plan.seed))
         self.relay: Relay | None = None
         self.clock: SharedClock | None = None
@@ -179,7 +182,7 @@ class Deployment:
         self.mdm_tool(
             "import-street", str(self.street_file), "--dcu", acacia.DCU, "--zone", acacia.ZONE, "--currency", acacia.CURRENCY,
             "--postpaid", str(self.plan.modbus), "--cut", ",".join(acacia.prepaid_serials(self.street)), "--users", str(logins),
-            "--opening-credit", acacia.OPENING_CREDIT, "--low-balance", acacia.LOW_BALANCE,
+            "--opening-credit", self.plan.opening_credit, "--low-balance", acacia.LOW_BALANCE,
         )  # fmt: skip
         secret = self.folder / "dcu" / "install.secret"
         secret.write_text(secrets.token_hex(16), encoding="utf-8")

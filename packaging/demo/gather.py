@@ -56,7 +56,7 @@ class Eye:
             uplink_state=str(uplink.get("state", "starting")),
             waiting=int(uplink.get("waiting", 0)),
             lines=tuple((line["name"], line["state"], line["trouble"]) for line in status.get("lines", [])),
-            meters=tuple(self._meter(row, homes) for row in status.get("meters", [])),
+            meters=tuple(self._meter(row, homes) for row in sorted(status.get("meters", []), key=lambda m: m["serial"])),
             stored_intervals=stored,
             cuts=sum(not a.close for a in actions),
             restores=sum(a.close for a in actions),

@@ -71,7 +71,7 @@ def draw(picture: Picture) -> RenderableType:
 def _header(picture: Picture) -> RenderableType:
     local = dt.datetime.fromtimestamp(picture.now_ms / 1000, ZoneInfo(picture.zone))
     day_s = 86_400 / picture.factor if picture.factor else 0
-    title = Text.assemble(("gridtally ", "bold"), ("from the meter to money, also without a network", "dim"))
+    title = Text.assemble(("gridtally", "bold"), ("   from the meter to money, also without a network", "dim"))
     when = Text.assemble((local.strftime("%a %d %b %Y  %H:%M"), "bold cyan"), (f"   a day in {day_s:.0f} s", "dim"))
     if picture.factor < picture.wanted_factor:
         when.append("   slowed: the lines can not keep up", "yellow")

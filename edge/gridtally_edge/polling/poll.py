@@ -162,7 +162,7 @@ def _can(capability: Capability, asked: Callable[[PollRequest], bool]) -> Callab
 
 _STEPS: tuple[tuple[Callable[[_Gathered], bool], Callable[[_Gathered], Conversation[None]]], ...] = (
     (lambda g: g.request.instant, _read_instant),
-    (_can(Capability.SWITCH, lambda r: r.switch), _read_switch),
+    (lambda g: g.request.switch, _read_switch),  # a meter without one says so
     (_can(Capability.CLOCK, lambda r: r.clock), _read_clock),
     (_can(Capability.EVENTS, lambda r: r.events_after_ms is not None), _read_events),
     (_can(Capability.LOAD_PROFILE, lambda r: bool(r.spans)), _read_spans),

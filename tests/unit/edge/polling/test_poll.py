@@ -84,7 +84,7 @@ def test_a_meter_without_profile_events_and_switch(tmp_path: Path) -> None:
     with little_street(tmp_path, dlms=0, modbus=1) as street:
         result = converse(poll(street.ports[key], PollRequest("20000001", clock=True), street.clock.now_ms), street.slaves[key])
         assert (result.fault, result.serial) == (Fault.NONE, "20000001")
-        assert (result.switch, result.intervals, result.events, result.clock_offset_ms) == (None, (), None, None)
+        assert (result.switch, result.intervals, result.events, result.clock_offset_ms) == (SwitchState.NOT_FITTED, (), None, None)
         assert next(r.value for r in result.readings if r.quantity == 1) == pytest.approx(
             street.houses[key].snapshot().energy_import_wh, abs=1
         )
