@@ -7,6 +7,8 @@ with a deadline in real seconds, or for a span of virtual time. One world serves
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,19 +16,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demo import facts
-from demo.deployment import Deployment, Plan
 from sqlalchemy import select
 
+from demo import facts
+from demo.deployment import Deployment, Plan
 from gridtally_cloud.commands import service as commands
 from gridtally_cloud.commands import states
 from gridtally_cloud.commands.model import CommandRequest, CommandView
 from gridtally_cloud.signer import open_signer
 from gridtally_cloud.store.db import Database
-from gridtally_cloud.store.tables import event, meter, meter_status
+from gridtally_cloud.store.tables import event, meter, meter_status, outbox_down
 from gridtally_edge.simulators.control import tell
+from gridtally_edge.simulators.house import HouseMeter
 from gridtally_shared.clock import MS_PER_HOUR
 from gridtally_shared.contract.messages import CommandType
+from support.required import program
+from support.twin import twin
 from support.waiting import wait_until
 
 FACTOR = 240.0
@@ -115,6 +120,23 @@ class World:
         """Tell the simulated street to misbehave, as `gridtally-dcu simulate --tell` does."""
         return tell(self.deployment.folder / "street" / "control.sock", command)
 
+    # ---- processes --------------------------------------------------------------------------------------------
+
+    def kill(self, part: str) -> None:
+        """SIGKILL to a part (deployment.MDM, DCU, ...) and all it started, as the OOM killer or a power cut would."""
+        process = self.deployment.processes.running[part]
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def revive(self, part: str) -> None:
+        """Start a part that ended with the command it had; does not wait until it is ready."""
+        processes = self.deployment.processes
+        old = processes.running[part]
+        if old.poll() is not None:
+            assert isinstance(old.args, tuple)
+            processes.start(part, *(str(word) for word in old.args))
+
     # ---- looking --------------------------------------------------------------------------------------------
 
     def switch_of(self, home: Home) -> int:
@@ -141,16 +163,53 @@ class World:
             row = store.execute("SELECT balance_nano FROM account WHERE account_no = ?", (home.account_no,)).fetchone()
         return int(row[0])
 
+    def edge(self, store: str, query: str) -> list[tuple[Any, ...]]:
+        """Rows of `readings.db` or `money.db` of the box."""
+        file = self.deployment.money_file.with_name(store)
+        with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
+            return db.execute(query).fetchall()
+
+    def is_drained(self) -> bool:
+        """All that the box had to say is in the cloud, and all that the cloud had to say is at the box."""
+        waiting = "SELECT sum(next_seq - 1 - receipted) FROM outbox_lane"
+        if any(self.edge(store, waiting)[0][0] for store in ("readings.db", "money.db")):
+            return False
+        with self.db.read() as conn:
+            return conn.execute(select(outbox_down.c.outbox_no).where(outbox_down.c.done_ms.is_(None))).first() is None
+
+    def stand_still(self, within_s: float = 60.0) -> None:
+        """Let virtual time almost stop and wait until both sides agree in everything."""
+        clock = self.deployment.clock
+        assert clock is not None
+        wait_until(lambda: not self.mismatches(), within_s, "edge and cloud agree while time runs")
+        clock.set_factor(1.0)
+        wait_until(lambda: clock.factor() == 1.0, 5.0, "time stands still")
+        wait_until(lambda: self.is_drained() and not self.mismatches(), within_s, f"edge and cloud agree: {self.mismatches()}")
+
+    def go_on(self) -> None:
+        """Virtual time runs at its planned speed again."""
+        clock = self.deployment.clock
+        assert clock is not None
+        clock.set_factor(self.deployment.plan.factor)
+
+    def house(self, home: Home, at_ms: int) -> HouseMeter:
+        """The simulated meter as it was at a moment: what it had counted and done, asked without a line."""
+        return twin(self.deployment, home.serial, at_ms)
+
     def mismatches(self) -> list[str]:
         """Edge journal against cloud mirror, to the nano."""
         return facts.ledger_mismatches(self.db, self.deployment.money_file)
 
 
 @contextlib.contextmanager
-def running_world(broker: str = "embedded", dlms: int = 4, modbus: int = 2, factor: float = FACTOR) -> Iterator[World]:
-    """A deployment from nothing, ended with everything it started."""
+def running_world(
+    broker: str = "embedded", dlms: int = 4, modbus: int = 2, factor: float = FACTOR, **plan: Any
+) -> Iterator[World]:
+    """A deployment from nothing, ended with everything it started. `plan`: more of `demo.deployment.Plan`."""
+    if broker == "mosquitto":
+        program("mosquitto", "mosquitto")
     with tempfile.TemporaryDirectory(prefix="gt-") as folder:
-        deployment = Deployment(Path(folder), Plan(broker, dlms, modbus, factor))
+        deployment = Deployment(Path(folder), Plan(broker, dlms, modbus, factor, **plan))
         try:
             deployment.start(lambda _part: None)
             world = World(deployment)
