@@ -93,7 +93,6 @@ COMMAND_RULES: dict[CommandType, tuple[SafetyClass, int, int]] = {
     CommandType.READ_INTERVALS: (SafetyClass.ROUTINE, 40, 7 * 24 * HOUR_MS),
     CommandType.READ_EVENTS: (SafetyClass.ROUTINE, 40, 7 * 24 * HOUR_MS),
     CommandType.READ_SWITCH: (SafetyClass.ROUTINE, 20, 24 * HOUR_MS),
-    CommandType.SET_CLOCK: (SafetyClass.CRITICAL, 25, 24 * HOUR_MS),
     CommandType.MESSAGE: (SafetyClass.ROUTINE, 50, 7 * 24 * HOUR_MS),
 }
 

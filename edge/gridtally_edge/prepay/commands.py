@@ -257,10 +257,6 @@ def _message(turn: Turn, row: CommandRow, command: Command) -> None:
     _move(turn, row, S.DISPLAYED)
 
 
-def _unsupported(turn: Turn, row: CommandRow, command: Command) -> None:
-    _end(turn, row, S.REFUSED, Reason.UNSUPPORTED)
-
-
 HANDLERS: dict[CommandType, Callable[[Turn, CommandRow, Command], None]] = {
     CommandType.SWITCH_OPEN: _switch,
     CommandType.SWITCH_CLOSE: _switch,
@@ -268,7 +264,6 @@ HANDLERS: dict[CommandType, Callable[[Turn, CommandRow, Command], None]] = {
     CommandType.READ_INTERVALS: _read,
     CommandType.READ_EVENTS: _read,
     CommandType.READ_SWITCH: _read,
-    CommandType.SET_CLOCK: _unsupported,
     CommandType.MESSAGE: _message,
 }
 

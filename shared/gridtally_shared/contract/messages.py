@@ -254,7 +254,6 @@ class CommandType(IntEnum):
     READ_INTERVALS = 4
     READ_EVENTS = 5
     READ_SWITCH = 6
-    SET_CLOCK = 7
     MESSAGE = 8
 
 

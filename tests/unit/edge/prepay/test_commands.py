@@ -319,7 +319,7 @@ def test_a_message_is_displayed_until_its_time_ends(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [({"meter_no": 99}, Reason.UNKNOWN_METER), ({"type": C.SET_CLOCK}, Reason.UNSUPPORTED), ({"type": 77}, Reason.UNSUPPORTED)],
+    [({"meter_no": 99}, Reason.UNKNOWN_METER), ({"type": 77}, Reason.UNSUPPORTED)],
 )
 def test_what_can_not_be_done_is_refused(bench: Bench, changes: dict, reason: str) -> None:
     command = replace(bench.command(C.READ_INSTANT), **changes)
