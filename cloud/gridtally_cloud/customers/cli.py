@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from gridtally_cloud.billing.periods import day_start
 from gridtally_cloud.customers import service
 from gridtally_cloud.customers.desk import Desk, OpenDesk, with_desk
 from gridtally_cloud.customers.model import Role
@@ -77,6 +78,7 @@ def _add_street(commands: argparse._SubParsersAction[argparse.ArgumentParser], o
     street.add_argument("--cut", default="", help="serials, with commas, of homes whose supply may be cut at zero, also offline")
     street.add_argument("--opening-credit", default="0", help="cash paid into every prepaid account at the start (0)")
     street.add_argument("--low-balance", default="50", help="balance below which the home is warned (50)")
+    street.add_argument("--installed", metavar="YYYY-MM-DD", help="day the meters were installed (today); older intervals are set aside")
     street.add_argument("--users", type=Path, help="JSON list of logins: login, name, role, password; serial and display_pin for a home")
     street.add_argument("--json", action="store_true", help="JSON instead of a table")
     street.set_defaults(run=with_desk(open_desk, _import_street))
@@ -145,7 +147,15 @@ def plan_from(options: argparse.Namespace) -> Plan:
         postpaid=options.postpaid, cut_serials=frozenset(s.strip() for s in options.cut.split(",") if s.strip()),
         opening_credit_nano=_amount("--opening-credit", options.opening_credit),
         low_balance_nano=_amount("--low-balance", options.low_balance), users=_users(options.users) if options.users else (),
+        installed_ms=_day(options.installed, options.zone) if options.installed else None,
     )  # fmt: skip
+
+
+def _day(text: str, zone: str) -> int:
+    try:
+        return day_start(text, zone)
+    except ValueError:
+        raise ConfigError("--installed", text, "write a day such as 2026-11-21") from None
 
 
 def _amount(name: str, text: str) -> int:

@@ -54,7 +54,8 @@ class SeedUser:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How the street is set up. `languages` go round the homes."""
+    """How the street is set up. `languages` go round the homes. `installed_ms`: since when the meters hang there, None for
+    today; what a meter kept from before is set aside."""
 
     dcu: str
     zone: str = "Asia/Kolkata"
@@ -68,6 +69,7 @@ class Plan:
     low_balance_nano: int = 50 * NANO
     languages: tuple[str, ...] = ("en",)
     users: tuple[SeedUser, ...] = ()
+    installed_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def _meter(conn: Connection, item: StreetMeter, plan: Plan, address: str, at_ms:
         conn.execute(update(meter).where(meter.c.meter_no == row.meter_no).values(usage_point_no=point_no))
         return row.meter_no, point_no
     new = insert(meter).values(serial=item.serial, driver=item.driver, dcu=plan.dcu, usage_point_no=point_no, label=address,
-                               installed_ms=at_ms).returning(meter.c.meter_no)  # fmt: skip
+                               installed_ms=at_ms if plan.installed_ms is None else plan.installed_ms).returning(meter.c.meter_no)  # fmt: skip
     return conn.execute(new).scalar_one(), point_no
 
 
