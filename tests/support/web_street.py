@@ -6,6 +6,7 @@ fixed pattern, so that figures on pages can be worked out by hand: `wh_of(place,
 
 from __future__ import annotations
 
+import shutil
 from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,11 @@ from sqlalchemy import select
 
 from gridtally_cloud.app import create_app
 from gridtally_cloud.customers.model import Role
-from gridtally_cloud.customers.seed import Plan, SeedUser
+from gridtally_cloud.customers.seed import Plan, SeedUser, seed_street
 from gridtally_cloud.ingest.service import Answer, Ingest
+from gridtally_cloud.prepay.settings import Payments
+from gridtally_cloud.store import meta
+from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.tables import account_mirror
 from gridtally_cloud.web.site import WebSettings
 from gridtally_edge.prepay.book import entries_of
@@ -27,7 +31,7 @@ from gridtally_shared.contract.codec import encode
 from gridtally_shared.money import NANO
 from gridtally_shared.quality import Quality
 from gridtally_shared.quantities import BY_NAME, INTERVAL_IMPORT
-from support.payday import DAY_MS, DCU, METERS, OPENED_WH, SIGNER, Payday
+from support.payday import DAY_MS, DCU, GATEWAY, METERS, OPENED_WH, SIGNER, START_MS, Payday
 
 PASSWORD = "seven green umbrellas"
 QUARTER_MS = 900_000
@@ -65,16 +69,31 @@ class StreetClock:
         return 1.0
 
 
+PLAN = Plan(DCU, postpaid=1, users=USERS, opening_credit_nano=600 * NANO, low_balance_nano=100 * NANO)
+
+
+def seeded_store(folder: Path) -> Path:
+    """The store of the street before its first day, to be copied for each test: seven passwords take their time."""
+    db = Database(folder / "mdm.db")
+    meta.prepare(db)
+    seed_street(db, Payments(SIGNER, GATEWAY), METERS, PLAN, START_MS)
+    db.close()
+    return folder / "mdm.db"
+
+
 @dataclass
 class WebStreet:
-    """Homes 0 and 1 prepaid (rupees), home 2 postpaid. Time starts at the first of a month in Kolkata."""
+    """Homes 0 and 1 prepaid (rupees), home 2 postpaid. Time starts at the first of a month in Kolkata. `store`: a file of
+    `seeded_store` to start from."""
 
     folder: Path
+    store: Path | None = None
     seq: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        plan = Plan(DCU, postpaid=1, users=USERS, opening_credit_nano=600 * NANO, low_balance_nano=100 * NANO)
-        self.pay = Payday(self.folder, plan)
+        if self.store is not None:
+            shutil.copy(self.store, self.folder / "mdm.db")
+        self.pay = Payday(self.folder, PLAN)
         self.ingest = Ingest(self.pay.db, SIGNER)
         self.register = [OPENED_WH] * len(METERS)
         self.hello()

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from gridtally_cloud.prepay.model import Notice
 from gridtally_cloud.store.days import date_of
 from gridtally_cloud.web import access
+from gridtally_cloud.web.devices import device
 from gridtally_cloud.web.i18n import RULES, Language, catalogue, places
 from gridtally_cloud.web.site import site
 from gridtally_cloud.web.visitor import visitor, words
@@ -47,7 +48,7 @@ def _context() -> dict[str, Any]:
         "time": say.time, "when": say.when, "ago": lambda at_ms: say.ago(at_ms, now_ms),
         "day_of": lambda no: say.day_of(date_of(no)),
         "language": say.code, "languages": tuple((r.code, r.name) for r in RULES.values()), "user": visitor().user, "may": may,
-        "now_ms": now_ms, "clock_factor": round(factor), "nano": nano, "notice_text": notice_text, "symbols": SYMBOLS,
+        "now_ms": now_ms, "clock_factor": round(factor), "nano": nano, "notice_text": notice_text, "device": device, "symbols": SYMBOLS,
     }  # fmt: skip
 
 

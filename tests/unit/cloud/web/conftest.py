@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from support.web_person import Person
-from support.web_street import PER_DAY, WebStreet
+from support.web_street import PER_DAY, WebStreet, seeded_store
 
 
 @pytest.fixture(scope="session")
@@ -27,10 +27,15 @@ def old_street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebStreet]:
     street.close()
 
 
+@pytest.fixture(scope="session")
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return seeded_store(tmp_path_factory.mktemp("seeded"))
+
+
 @pytest.fixture
-def street(tmp_path: Path) -> Iterator[WebStreet]:
+def street(tmp_path: Path, seeded: Path) -> Iterator[WebStreet]:
     """A street of its own, some hours old. For tests that change it."""
-    made = WebStreet(tmp_path)
+    made = WebStreet(tmp_path, seeded)
     made.live(48)
     yield made
     made.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gridtally_cloud.web.amounts import typed_amount
+from gridtally_cloud.web.devices import device
 from gridtally_cloud.web.forecast import forecast
 from gridtally_cloud.web.reads.usage import DayTotal
 from gridtally_shared.money import NANO
@@ -58,3 +59,16 @@ def test_unfinished_and_thin_days_do_not_count() -> None:
 def test_nothing_lasts_no_days_and_no_tariff_says_nothing() -> None:
     assert forecast(-5 * NANO, TARIFF, days(10_000), today=101).days_left == 0
     assert forecast(NANO, None, days(10_000), today=101).days_left is None
+
+
+@pytest.mark.parametrize(
+    ("agent", "shown"),
+    [
+        ("Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0 Mobile Safari/537.36", "Chrome, Android"),
+        ("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/126.0 Safari/537.36 Edg/126.0", "Edge, Windows"),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605 Version/17.5 Safari/604.1", "Safari, iPhone"),
+        ("curl/8.1", ""),
+    ],
+)
+def test_devices_have_names_people_know(agent: str, shown: str) -> None:
+    assert device(agent) == shown
