@@ -36,7 +36,6 @@ from gridtally_edge.polling.poll import PollRequest, poll
 from gridtally_edge.polling.street import MeterOnLine
 from gridtally_edge.prepay.core import Identity as PrepayIdentity
 from gridtally_edge.prepay.core import PrepayCore
-from gridtally_edge.prepay.events import ShowOnMeter
 from gridtally_edge.prepay.store import MONEY_STORE
 from gridtally_edge.prepay.switching import switch_conversation
 from gridtally_edge.protocols.conversation import Conversation
@@ -125,8 +124,6 @@ class LittleStreet:
                 self.handle(SwitchDone(effect.order, converse(conversation, self.slaves[effect.key])))
             elif isinstance(effect, StartShow):
                 self._show(effect)
-            elif isinstance(effect, StartShow):
-                converse(_show(self.ports[effect.key], effect.show), self.slaves[effect.key])
 
     def connect(self, *, receipts: dict[tuple[bytes, int], int] | None = None, store_id: bytes = b"s" * 16) -> None:
         """A session with a cloud that has received what `receipts` says."""
@@ -148,21 +145,21 @@ class LittleStreet:
         return [message for name, message in self.published if isinstance(message, m.Batch)]
 
     def _show(self, effect: StartShow) -> None:
-        """As the agent does it: a meter that does not take it is shown the next one."""
-        conversation = show_conversation(self.ports[effect.key], effect.show)
+        """A meter that does not take a balance is shown the next one."""
+        port, show = self.ports[effect.key], effect.show
+
+        def conversation() -> Conversation[None]:
+            yield from port.open()
+            yield from port.write_balance(show.amount_nano, show.at_ms)
+            yield from port.close()
+
         with contextlib.suppress(LinkDown):
-            converse(conversation, self.slaves[effect.key])
+            converse(conversation(), self.slaves[effect.key])
 
     def _poll(self, key: str, request: PollRequest) -> Any:
         self.asked.append((key, request))
         spoil = (lambda _: None) if key in self.mute else (lambda data: data)
         return converse(poll(self.ports[key], request, self.clock.now_ms), self.slaves[key], spoil)
-
-
-def _show(port: MeterPort, show: ShowOnMeter) -> Conversation[None]:
-    yield from port.open()
-    yield from port.write_balance(show.amount_nano, show.at_ms)
-    yield from port.close()
 
 
 @contextlib.contextmanager
