@@ -24,6 +24,11 @@ MESSAGES: dict[str, dict[str, str]] = {
         "hi": "बैलेंस कम {b}। लगभग {t} शेष।",
     },
     "LOW_BARE": {"en": "Low balance {b}. Please top up.", "es": "Saldo bajo {b}. Recargue, por favor.", "hi": "बैलेंस कम {b}। रिचार्ज करें।"},
+    "ZERO": {
+        "en": "Your account has reached zero. Balance {b}.",
+        "es": "Su cuenta ha llegado a cero. Saldo {b}.",
+        "hi": "आपका बैलेंस शून्य पर पहुँच गया। बैलेंस {b}।",
+    },
     "CUT": {
         "en": "Supply off. Pay {a} to restore.",
         "es": "Servicio cortado. Pague {a} para restablecer.",

@@ -1,7 +1,8 @@
 """Messages to the consumer: stored for the page, written to the journal, announced to further carriers.
 
 LOW is told once per low spell: when the balance reaches the threshold, and again only after it has been above it. It
-is the notice the cut tests ask for; where there is no threshold it is told at zero.
+is the notice the cut tests ask for; where there is no threshold it is told at zero. ZERO is told at each crossing of zero,
+whether or not a cut follows and whether or not the uplink is there (seed 002, information exchanged, step 7).
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ def watch_balance(turn: Turn, account: AccountConfig) -> None:
         book.row.exhausted_since_ms = None
     elif book.row.exhausted_since_ms is None:
         book.row.exhausted_since_ms = turn.now_ms
+        if _is_known(book):
+            tell(turn, account, "ZERO", b=balance_nano)
 
 
 def show_on_meter(turn: Turn, account: AccountConfig, at_once: bool = False) -> None:
