@@ -47,7 +47,7 @@ def start() -> Response | str:
 
 @auth.route("/login", methods=["GET", "POST"])
 def login() -> Response | str | tuple[str, int]:
-    if request.method == "GET":
+    if request.method != "POST":
         if visitor().user is not None:
             return redirect(url_for("auth.start"))
         return _form(local_path(request.args.get("next", "")))
@@ -101,7 +101,7 @@ def choose_language() -> Response:
 
 @auth.route("/password", methods=["GET", "POST"])
 def password() -> Response | str | tuple[str, int]:
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("auth/password.html", problems={})
     problems = _change_password(request.form.get("old", ""), request.form.get("new", ""), request.form.get("again", ""))
     if problems:

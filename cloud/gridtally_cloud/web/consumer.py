@@ -197,7 +197,7 @@ def recharge(account_no: int) -> BaseResponse | str | tuple[str, int]:
         account = own_account(conn, account_no)
         if not account.is_prepaid:
             abort(404)
-    if request.method == "GET":
+    if request.method != "POST":
         return _recharge_form(account, Typed("", quick_choices(account.currency)[1], None, ""))
     typed = typed_amount(request.form.get("choice", ""), request.form.get("amount", ""), account.currency)
     if typed.problem:

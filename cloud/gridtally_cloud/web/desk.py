@@ -1,4 +1,4 @@
-"""The customer representative's pages: find an account, see what the customer sees, take cash."""
+"""The customer representative's pages: find an account, see what the customer sees and what was ordered, take cash."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from gridtally_cloud.customers import accounts
 from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.web.amounts import typed_amount
 from gridtally_cloud.web.consumer import own_bill, pdf_response
+from gridtally_cloud.web.reads import commands as command_reads
 from gridtally_cloud.web.reads import evidence as evidence_reads
 from gridtally_cloud.web.site import site
 from gridtally_cloud.web.visitor import actor, own_account, words
@@ -17,6 +18,7 @@ from gridtally_shared.errors import RefusedCommand
 
 desk = Blueprint("desk", __name__, url_prefix="/desk")
 
+COMMANDS_SHOWN = 6
 FIELD_OF = {"payment_too_small": "amount", "payment_too_large": "amount", "reference_used": "reference"}
 
 
@@ -40,6 +42,7 @@ def _account_page(account_no: int, problems: dict[str, str]) -> str:
         return render_template(
             "staff/account.html", account=found, customer=accounts.customer(conn, found.customer_no), balance=balance,
             lines=prepay.ledger_lines(conn, account_no, 30), payments=prepay.payments(conn, account_no, 12),
+            commands=command_reads.commands(conn, meter_no=found.meter_no, limit=COMMANDS_SHOWN),
             bills=billing.list_bills(conn, account_no), due_nano=billing.outstanding_nano(conn, account_no),
             supply_why=evidence_reads.why(rows, balance.supply.value), problems=problems, form=request.form,
         )  # fmt: skip

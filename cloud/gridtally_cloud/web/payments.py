@@ -48,7 +48,7 @@ def _own_order(gateway_order: str) -> Order:
 def gateway_page(gateway_order: str) -> Response | str:
     """The hosted page: pretend to be a bank."""
     order, gateway = _own_order(gateway_order), trial_gateway()
-    if request.method == "GET":
+    if request.method != "POST":
         with site().db.read() as conn:
             return render_template("payments/gateway.html", order=order, page=gateway.hosted_page(conn, gateway_order))
     try:

@@ -77,6 +77,12 @@ def test_every_code_has_words(group: str) -> None:
     assert [c for c in CODES[group] if f"{group}.{c}" not in catalogue("en")] == []
 
 
+@pytest.mark.parametrize("group", ["state", "reason", "command_type", "event", "entry"])
+def test_no_word_is_left_over(group: str) -> None:
+    known = {f"{group}.{c}" for c in CODES[group]}
+    assert {k for k in catalogue("en") if k.startswith(f"{group}.")} - known == set()
+
+
 @pytest.mark.covers_part("C3-FR29")
 @pytest.mark.parametrize(
     ("wanted", "found"),

@@ -219,3 +219,8 @@ def test_a_defect_shows_no_inside(street: WebStreet) -> None:
     answer = client.get("/account/1/")
     assert answer.status_code == 500
     assert "Traceback" not in answer.get_data(as_text=True)
+
+
+@pytest.mark.parametrize("path", ["/login", "/password", "/account/1/recharge", "/account/1/"])
+def test_asking_for_the_head_only_does_nothing(path: str, sign_in) -> None:  # type: ignore[no-untyped-def]
+    assert sign_in("asha").client.head(path).status_code in (200, 302)

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
+from gridtally_cloud.app import create_app
 from gridtally_cloud.commands import service as commanding
 from gridtally_cloud.commands.model import CommandRequest
+from gridtally_cloud.customers.model import Role
+from gridtally_cloud.customers.service import create_user
 from gridtally_cloud.prepay import service as prepay
+from gridtally_cloud.prepay.settings import Payments
+from gridtally_cloud.store import meta
+from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.tables import command
 from gridtally_cloud.web.i18n import language
 from gridtally_cloud.web.results import rows
+from gridtally_cloud.web.site import WebSettings
 from gridtally_shared import cbor
+from gridtally_shared.clock import SystemClock
 from gridtally_shared.contract import messages as m
 from gridtally_shared.contract.codec import encode
 from gridtally_shared.contract.messages import CommandType
@@ -108,6 +117,19 @@ def test_the_desk_sees_what_the_customer_sees(old_street: WebStreet, sign_in: Si
     balance = re.search(r"₹ [\d,.]+", own)
     assert balance
     assert balance[0] in desk
+
+
+def test_an_empty_store_has_pages_that_say_what_comes_next(tmp_path: Path) -> None:
+    db = Database(tmp_path / "mdm.db")
+    meta.prepare(db)
+    create_user(db, "ada", "Ada", Role.ADMIN, PASSWORD, SystemClock().now_ms(), "test")
+    ada = Person(create_app(WebSettings(b"k" * 32), db, SystemClock(), Payments(SIGNER)), "ada")
+    said = {path: plain(ada.get(path)) for path in ("/staff/", "/staff/meters", "/staff/commands", "/staff/events", "/staff/dcus",
+                                                    "/staff/tokens", "/desk/")}  # fmt: skip
+    db.close()
+    assert "No concentrators yet" in said["/staff/"]
+    assert "gridtally-mdm import-street" in said["/staff/meters"]
+    assert "The inventory is empty" in said["/staff/dcus"]
 
 
 # ---- orders ---------------------------------------------------------------------------------------------------
