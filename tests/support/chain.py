@@ -54,6 +54,7 @@ class Chain:
     homes: tuple[SeededHome, ...]
     app: Flask
     token: str
+    payments: Payments
     connected: bool = False
     lose: set[str] = field(default_factory=set)
     sent_up: list[tuple[str, bytes]] = field(default_factory=list)
@@ -181,7 +182,7 @@ def chain(folder: Path, dlms: int = 1, modbus: int = 0, postpaid: int = 0, conne
             conn.execute(update(dcu).values(state="active"))
             token = create_token(conn, "chain", SCOPES, SystemClock().now_ms(), "test")
         app = create_app(WebSettings(b"a secret key of the chain, 32 by", False, "Asia/Kolkata"), db, _ChainClock(street), payments)
-        made = Chain(street, db, homes, app, token)
+        made = Chain(street, db, homes, app, token, payments)
         try:
             street.handle(ClockObserved(ClockSource.VIRTUAL, street.clock.now_ms(), street.clock.now_ms()))
             if connected:
