@@ -149,8 +149,9 @@ def _meter(conn: Connection, item: StreetMeter, plan: Plan, address: str, at_ms:
     if row is not None:
         conn.execute(update(meter).where(meter.c.meter_no == row.meter_no).values(usage_point_no=point_no))
         return row.meter_no, point_no
+    installed_ms = at_ms if plan.installed_ms is None else plan.installed_ms
     new = insert(meter).values(serial=item.serial, driver=item.driver, dcu=plan.dcu, usage_point_no=point_no, label=address,
-                               installed_ms=at_ms if plan.installed_ms is None else plan.installed_ms).returning(meter.c.meter_no)  # fmt: skip
+                               installed_ms=installed_ms).returning(meter.c.meter_no)  # fmt: skip
     return conn.execute(new).scalar_one(), point_no
 
 
