@@ -21,6 +21,7 @@ from gridtally_cloud.web.amounts import Typed, quick_choices, typed_amount
 from gridtally_cloud.web.forecast import DAYS, Forecast, forecast
 from gridtally_cloud.web.reads import evidence as evidence_reads
 from gridtally_cloud.web.reads import usage as usage_reads
+from gridtally_cloud.web.reads.pace import pace
 from gridtally_cloud.web.site import site
 from gridtally_cloud.web.visitor import actor, own_account, user, visitor, words
 from gridtally_shared.errors import RefusedCommand
@@ -67,7 +68,7 @@ def _recent(conn: Connection, account: Account, balance_nano: int) -> tuple[use.
     link = url_for("consumer.usage", account_no=account.account_no, span="day", at="{at}")
     week = use.week_view(rows, today - WEEK_DAYS + 1, today, account.zone, tariff, words(), site().now_ms, _braces(link))
     today_wh = sum(t.wh for t in totals if t.day == today)
-    return week, today_wh, forecast(balance_nano, tariff, totals, today)
+    return week, today_wh, forecast(balance_nano, tariff, pace(conn, account.account_no), totals, today)
 
 
 def _braces(link: str) -> str:

@@ -1,7 +1,7 @@
-"""How long a balance lasts at the usual use. Pure; integers only.
+"""How long a balance lasts and what a day usually takes. Pure; integers only.
 
-* The usual use is the mean of the whole local days known among the last fourteen; fewer than one such day means "unknown".
-* A day costs its energy with tax and the standing charge of one day.
+* Time and energy left are those of the edge's display: `gridtally_shared.tariff.estimate` over the same journal entries.
+* The usual use is the mean of the whole local days known among the last fourteen.
 """
 
 from __future__ import annotations
@@ -9,38 +9,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gridtally_cloud.web.reads.pace import Pace
 from gridtally_cloud.web.reads.usage import DayTotal
-from gridtally_shared.tariff.charge import energy_charge, fixed_charge
-from gridtally_shared.tariff.model import PPM, Tariff
+from gridtally_shared.tariff.estimate import energy_left_wh, time_left_ms
+from gridtally_shared.tariff.model import Tariff
 
 DAYS = 14
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """`days_left` whole days, `wh_left` energy the balance buys now, `daily_wh` the usual use; None where unknown."""
+    """`left_ms` the balance lasts, `left_wh` it buys now, `daily_wh` is the usual use of a day; None where unknown."""
 
-    days_left: int | None
-    wh_left: int | None
+    left_ms: int | None
+    left_wh: int | None
     daily_wh: int | None
 
 
-def forecast(balance_nano: int, tariff: Tariff | None, days: Sequence[DayTotal], today: int) -> Forecast:
+def forecast(balance_nano: int, tariff: Tariff | None, pace: Pace | None, days: Sequence[DayTotal], today: int) -> Forecast:
     """`days` may hold the unfinished `today`; it is left out."""
+    left_ms = time_left_ms(balance_nano, tariff, pace.used_wh, pace.over_ms) if tariff and pace else None
+    return Forecast(left_ms, energy_left_wh(balance_nano, tariff) if tariff else None, daily_mean(days, today))
+
+
+def daily_mean(days: Sequence[DayTotal], today: int) -> int | None:
+    """Mean of the days before `today` of which at least nine tenths are known."""
     whole = [d.wh for d in days if d.day < today and d.present * 10 >= d.expected * 9][-DAYS:]
-    daily_wh = sum(whole) // len(whole) if whole else None
-    if tariff is None:
-        return Forecast(None, None, daily_wh)
-    return Forecast(_days(balance_nano, tariff, daily_wh), _wh(balance_nano, tariff), daily_wh)
-
-
-def _wh(balance_nano: int, tariff: Tariff) -> int | None:
-    price = tariff.energy_nano_per_wh * (PPM + tariff.tax_ppm)
-    return max(0, balance_nano) * PPM // price if price else None
-
-
-def _days(balance_nano: int, tariff: Tariff, daily_wh: int | None) -> int | None:
-    if daily_wh is None:
-        return None
-    a_day = energy_charge(tariff, 0, daily_wh).total_nano + fixed_charge(tariff, 0, 1).total_nano
-    return max(0, balance_nano) // a_day if a_day > 0 else None
+    return sum(whole) // len(whole) if whole else None

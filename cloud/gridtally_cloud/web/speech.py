@@ -45,7 +45,7 @@ def _context() -> dict[str, Any]:
     factor = site().clock.factor()
     return {
         "t": say.t, "name_of": say.name_of, "money": say.money, "kwh": say.kwh, "number": say.number, "day": say.day,
-        "time": say.time, "when": say.when, "ago": lambda at_ms: say.ago(at_ms, now_ms),
+        "time": say.time, "when": say.when, "duration": say.duration, "ago": lambda at_ms: say.ago(at_ms, now_ms),
         "day_of": lambda no: say.day_of(date_of(no)),
         "language": say.code, "languages": tuple((r.code, r.name) for r in RULES.values()), "user": visitor().user, "may": may,
         "now_ms": now_ms, "clock_factor": round(factor), "nano": nano, "notice_text": notice_text, "device": device, "symbols": SYMBOLS,

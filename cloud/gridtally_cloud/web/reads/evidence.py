@@ -13,6 +13,8 @@ from gridtally_shared.ledger.entries import Kind, entry_from
 from gridtally_shared.ledger.evidence import DecisionEvidence, SwitchEvidence, evidence_of
 
 KINDS = (int(Kind.DECISION), int(Kind.SWITCH))
+LOOK_BACK = 500
+"""A restore that is tried again and again leaves many entries between a cut and now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +29,23 @@ class EvidenceRow:
 
 
 def evidence(conn: Connection, account_no: int, limit: int = 6) -> tuple[EvidenceRow, ...]:
-    """Newest first."""
+    """Newest first; and, however far back it lies, the last action that opened the switch."""
+    rows = _newest(conn, account_no, KINDS, limit)
+    if any(_opened(row) for row in rows):
+        return rows
+    further = _newest(conn, account_no, (int(Kind.SWITCH),), LOOK_BACK)
+    return (*rows, *(row for row in further if _opened(row)))[: len(rows) + 1]
+
+
+def _newest(conn: Connection, account_no: int, kinds: tuple[int, ...], limit: int) -> tuple[EvidenceRow, ...]:
     j = journal_entry.c
-    query = select(j.epoch, j.seq, j.at_ms, j.body).where(j.shard == SHARD, j.account_no == account_no, j.kind.in_(KINDS))
+    query = select(j.epoch, j.seq, j.at_ms, j.body).where(j.shard == SHARD, j.account_no == account_no, j.kind.in_(kinds))
     rows = conn.execute(query.order_by(j.epoch.desc(), j.seq.desc()).limit(limit))
     return tuple(_row(r.epoch, r.seq, r.at_ms, r.body) for r in rows)
+
+
+def _opened(row: EvidenceRow) -> bool:
+    return row.switch is not None and not row.switch.close
 
 
 def _row(epoch: int, seq: int, at_ms: int, body: bytes) -> EvidenceRow:

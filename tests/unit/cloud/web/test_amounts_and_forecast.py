@@ -6,8 +6,10 @@ import pytest
 
 from gridtally_cloud.web.amounts import typed_amount
 from gridtally_cloud.web.devices import device
-from gridtally_cloud.web.forecast import forecast
+from gridtally_cloud.web.forecast import daily_mean, forecast
+from gridtally_cloud.web.reads.pace import Pace
 from gridtally_cloud.web.reads.usage import DayTotal
+from gridtally_shared.clock import MS_PER_DAY
 from gridtally_shared.money import NANO
 from gridtally_shared.tariff.model import tariff_from
 
@@ -43,22 +45,24 @@ def days(*wh: int, first: int = 100, present: int = 96) -> list[DayTotal]:
     return [DayTotal(first + i, w, present, 96) for i, w in enumerate(wh)]
 
 
-def test_days_left_by_hand() -> None:
-    # 10 kWh cost 2.50 and 0.50 tax; the day costs 0.50 and 0.10 tax: 3.60 a day. 18.10 lasts five whole days.
-    outlook = forecast(18 * NANO + NANO // 10, TARIFF, days(10_000, 10_000), today=102)
-    assert (outlook.days_left, outlook.daily_wh) == (5, 10_000)
-    # 18.10 at 0.30 a kWh with tax: 60.333 kWh
-    assert outlook.wh_left == 60_333
+def test_time_left_by_hand() -> None:
+    # 10 kWh a day cost 2.50 and 0.50 tax; the day costs 0.50 and 0.10 tax: 3.60 a day. 18.00 lasts five days.
+    outlook = forecast(18 * NANO, TARIFF, Pace(5_000, MS_PER_DAY // 2), [], today=102)
+    assert outlook.left_ms == 5 * MS_PER_DAY
+    assert outlook.left_wh == 60_000, "18.00 at 0.30 a kWh with tax"
 
 
 def test_unfinished_and_thin_days_do_not_count() -> None:
-    assert forecast(NANO, TARIFF, days(10_000, 1, first=100), today=101).daily_wh == 10_000
-    assert forecast(NANO, TARIFF, days(10_000, present=80), today=101).days_left is None
+    assert daily_mean(days(10_000, 1, first=100), today=101) == 10_000
+    assert daily_mean(days(10_000, present=80), today=101) is None
+    assert daily_mean(days(*([1] * 5 + [9_000] * 14)), today=200) == 9_000
 
 
-def test_nothing_lasts_no_days_and_no_tariff_says_nothing() -> None:
-    assert forecast(-5 * NANO, TARIFF, days(10_000), today=101).days_left == 0
-    assert forecast(NANO, None, days(10_000), today=101).days_left is None
+def test_what_is_not_known_is_not_said() -> None:
+    assert forecast(NANO, None, Pace(1, MS_PER_DAY), [], 1).left_ms is None
+    assert forecast(NANO, TARIFF, None, [], 1).left_ms is None
+    assert forecast(NANO, TARIFF, Pace(100, 60_000), [], 1).left_ms is None, "a minute says nothing"
+    assert forecast(-5 * NANO, TARIFF, Pace(5_000, MS_PER_DAY), [], 1).left_ms == 0
 
 
 @pytest.mark.parametrize(

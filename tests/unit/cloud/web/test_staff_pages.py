@@ -200,7 +200,7 @@ def test_a_form_sent_twice_is_one_command(street: WebStreet) -> None:
 
 def test_the_page_follows_a_command_to_its_end(street: WebStreet) -> None:
     otto = Person(street.app(), "otto")
-    where = otto.post(f"{METER}/commands", {"kind": "read_switch"}, form=METER).headers["Location"]
+    where = otto.post(f"{METER}/commands", {"kind": "switch_close"}, form=METER).headers["Location"]
     cmd_id = bytes.fromhex(where.rsplit("/", 1)[1])
     assert 'http-equiv="refresh"' in otto.get(where)
     receipt(street, cmd_id, CommandState.EXECUTING)
@@ -270,6 +270,22 @@ def test_unclear_cash_books_nothing(street: WebStreet, fields: dict[str, str], p
     assert answer.status_code == 422
     assert f'id="{problem}-error"' in answer.get_data(as_text=True)
     assert street.pay.balance().pending_nano == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "result", "shown"),
+    [
+        (CommandType.READ_SWITCH, cbor.dumps({0: 0}), (("Supply", "Off"),)),
+        (CommandType.READ_INSTANT, encode(m.Readings((m.Value(1, 21, 5, 231_400), m.Value(1, 25, 5, 978)))),
+         (("Voltage", "231.400 V"), ("Power factor", "0.978 "))),
+        (CommandType.READ_INTERVALS, encode(m.Intervals((m.ChannelBlock(1, 11, 0, 900, 96, b""),))),
+         (("Answer of the meter", "96 intervals read"),)),
+        (CommandType.READ_EVENTS, cbor.dumps({0: [[201, 1_795_271_700_000, ""]]}), (("Magnet near the meter", "21 Nov 2026, 14:35"),)),
+        (CommandType.READ_INSTANT, b"\xff", (("Answer of the meter", "ff"),)),
+    ],
+)  # fmt: skip
+def test_answers_in_words(kind: CommandType, result: bytes, shown: tuple[tuple[str, str], ...]) -> None:
+    assert rows(kind, result, language("en")) == shown
 
 
 # ---- results --------------------------------------------------------------------------------------------------
