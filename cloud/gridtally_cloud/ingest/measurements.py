@@ -77,7 +77,8 @@ def take_intervals(arrival: Arrival, message: Intervals) -> None:
         try:
             known = _one(meters, block.meter_no, arrival.dcu)
             check_block(block, arrival.now_ms, known.installed_ms)
-            good.append(unpack(_channel(arrival.conn, channels, known, block), block))
+            unpacked = unpack(_channel(arrival.conn, channels, known, block), block, known.installed_ms)
+            good += [unpacked] if unpacked.slots else []
         except ContractError as error:
             poison.set_aside_entry(arrival, EntryKind.INTERVALS, encode(Intervals((block,))), str(error))
     store_blocks(arrival.conn, good, arrival.now_ms)

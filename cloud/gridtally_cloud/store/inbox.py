@@ -20,11 +20,13 @@ from gridtally_cloud.store.days import day_of, midnight_ms, slots_of
 from gridtally_cloud.store.db import add_all, upsert
 from gridtally_cloud.store.intervals import ChannelRef, Slot, Slots, held_rows, pack, slots_from
 from gridtally_cloud.store.tables import interval_inbox, usage_day
+from gridtally_shared.clock import MS_PER_HOUR
 from gridtally_shared.contract.messages import ChannelBlock
 from gridtally_shared.errors import ContractError
 from gridtally_shared.quality import Quality
 
 MAX_INTERVALS = 10_000
+FIRST_CONTACT_MS = 26 * MS_PER_HOUR
 PERIODS_S = frozenset({60, 300, 600, 900, 1800, 3600})
 REPLACEABLE = Quality.ESTIMATED | Quality.PARTIAL
 SUMMED_UNITS = frozenset({"Wh", "VAh", "varh"})
@@ -45,14 +47,15 @@ class Stored:
 
 
 def check_block(block: ChannelBlock, now_ms: int, installed_ms: int) -> None:
-    """The envelope check of mdm.md B.2 row 0. Raises ContractError that says what does not fit."""
+    """The envelope check of mdm.md B.2 row 0. Raises ContractError that says what does not fit. A first contact may bring a
+    day from before the installation; `unpack` passes over that part."""
     period_ms = block.period_s * 1000
     rules = (
         (block.period_s in PERIODS_S, f"an interval of {block.period_s} s is not in use"),
         (0 < block.n <= MAX_INTERVALS, f"{block.n} intervals in one block"),
         (block.period_s > 0 and block.start_ms % max(period_ms, 1) == 0, "the intervals are not on the UTC grid"),
         (block.start_ms + block.n * period_ms <= now_ms + period_ms, "the intervals lie in the future"),
-        (block.start_ms >= installed_ms - period_ms, "the intervals lie before the installation"),
+        (block.start_ms >= installed_ms - FIRST_CONTACT_MS, "the intervals lie before the installation"),
     )
     problem = next((text for holds, text in rules if not holds), None)
     if problem:
@@ -83,9 +86,13 @@ def _from(slots: Slots, start_ms: int) -> Slots:
     return slots if min(slots) >= start_ms else {at: slot for at, slot in slots.items() if at >= start_ms}
 
 
-def unpack(ref: ChannelRef, block: ChannelBlock) -> Unpacked:
-    """Raises ContractError when the bytes do not fit."""
-    return Unpacked(ref, block, slots_from(block.start_ms, block.period_s, block.values, block.quality, block.n))
+def unpack(ref: ChannelRef, block: ChannelBlock, installed_ms: int = 0) -> Unpacked:
+    """The intervals of a block that began after the installation, or contain it. Raises ContractError when the bytes do
+    not fit."""
+    slots = slots_from(block.start_ms, block.period_s, block.values, block.quality, block.n)
+    if block.start_ms < installed_ms:
+        slots = {at: slot for at, slot in slots.items() if at > installed_ms - block.period_s * 1000}
+    return Unpacked(ref, block, slots)
 
 
 def store_block(conn: Connection, ref: ChannelRef, block: ChannelBlock, now_ms: int) -> Stored:

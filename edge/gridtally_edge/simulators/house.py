@@ -114,6 +114,12 @@ class HouseMeter:
                 demand_max_w=self._demand_max(now_ms),
             )
 
+    def registers_at(self, at_ms: int) -> tuple[int, int]:
+        """Import and export register in Wh as they stood at a moment that is over."""
+        with self._lock:
+            imported, exported = self._energy(min(at_ms, self._now_ms()))
+            return self._start_wh + imported // WMS_PER_WH, exported // WMS_PER_WH
+
     def profile(self, from_ms: int, to_ms: int) -> tuple[ProfileRow, ...]:
         with self._lock:
             step_ms = INTERVAL_S * 1_000
