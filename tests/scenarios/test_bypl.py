@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from demo.facts import ledger_mismatches
 from sqlalchemy import insert, select
 
+from demo.facts import ledger_mismatches
 from gridtally_cloud.ingest.service import Ingest
 from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.store.close import GRACE_MS, close_days
