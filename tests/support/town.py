@@ -1,146 +1,76 @@
-"""Both ends and what is between them, by one clock wound by hand: the MDM's store, services, ingest, publisher and pages;
-the concentrator's real core and stores; simulated meters behind real drivers.
-
-What would cross the broker is handed over in its final bytes, step by step, so that a test decides every moment: the uplink
-may be away, and a single message may be lost. `up` and `down` keep all that crossed: the message list of the run.
+"""A chain (support/chain.py) with people in it: customers who pay, a bank that answers, a desk that orders, and eyes on both
+ends. For prepayment scenarios, step by step, by one clock wound by hand.
 """
 
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
-from sqlalchemy import update
+from sqlalchemy import Table, func, select, update
 
 from gridtally_cloud.app import create_app
-from gridtally_cloud.assets import config_publisher
-from gridtally_cloud.commands import receipts, states
 from gridtally_cloud.commands import service as commands
+from gridtally_cloud.commands import states
 from gridtally_cloud.commands.model import CommandRequest, CommandView
+from gridtally_cloud.customers import accounts
 from gridtally_cloud.customers.model import Role
-from gridtally_cloud.customers.seed import Plan, SeededHome, SeedUser, seed_street
+from gridtally_cloud.customers.seed import Plan, SeedUser, seed_street
 from gridtally_cloud.customers.street_file import DRIVERS, StreetMeter
-from gridtally_cloud.ingest.service import Ingest
 from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.prepay.model import BalanceView, Order
 from gridtally_cloud.prepay.settings import Payments
-from gridtally_cloud.publisher import Publisher
 from gridtally_cloud.store import meta
 from gridtally_cloud.store.db import Database
-from gridtally_cloud.store.tables import dcu
+from gridtally_cloud.store.tables import dcu, journal_entry
 from gridtally_cloud.web.site import WebSettings
-from gridtally_edge.core_events import Beat
+from gridtally_cloud.web.tokens import SCOPES, create_token
 from gridtally_edge.display.account import AccountView, view_account
-from gridtally_edge.prepay.events import ClockObserved, ClockSource
+from gridtally_edge.display.page import balance_page
+from gridtally_edge.display.texts import Words
+from gridtally_edge.drivers.model import SwitchState
+from gridtally_edge.prepay.book import entries_of
+from gridtally_edge.prepay.holds import zone_of
 from gridtally_edge.simulators.house import HouseMeter
-from gridtally_edge.sync.mqtt import Arrived, LinkLost, LinkUp
-from gridtally_shared.contract.channels import BY_NAME, parse_topic
-from gridtally_shared.contract.codec import encode
-from gridtally_shared.contract.messages import CommandType
+from gridtally_shared.clock import SystemClock
+from gridtally_shared.contract import messages as m
+from gridtally_shared.contract.channels import parse_topic
+from gridtally_shared.contract.codec import decode
+from gridtally_shared.ledger.entries import Kind, LedgerEntry, entry_from
+from gridtally_shared.ledger.evidence import DecisionEvidence, evidence_of
 from gridtally_shared.money import nano
-from gridtally_shared.signing import KeySigner
-from support.little_street import DCU, LittleStreet, little_street
-from support.payday import GATEWAY
+from support.chain import GATEWAY, SIGNER, Chain
+from support.little_street import DCU, little_street
 from support.web_person import Person
 
 PASSWORD = "seven green umbrellas"
-SIGNER = KeySigner.from_seed(b"t" * 32)
-Down = tuple[str, bytes]
-"""A message to the concentrator: channel and payload."""
+Loss = Callable[[str, bytes], bool]
 
 
 @dataclass
-class Town:
-    """`homes` in the order of `street.houses`; the first `dlms` of them have a switch, and all are prepaid."""
+class Town(Chain):
+    """All homes are prepaid and named by their place. `lose_down` says of a message (channel, payload) that it never
+    arrives, though the broker took it."""
 
-    street: LittleStreet
-    db: Database
-    homes: tuple[SeededHome, ...]
-    payments: Payments
-    lose_down: Callable[[Down], bool] = lambda message: False
-    lose_up: Callable[[str], bool] = lambda channel: False
-    down: list[Down] = field(default_factory=list)
-    up: list[tuple[str, Any]] = field(default_factory=list)
-    is_online: bool = False
+    payments: Payments = field(kw_only=True)
+    lose_down: Loss = field(default=lambda channel, payload: False, kw_only=True)
 
-    def __post_init__(self) -> None:
-        self.ingest = Ingest(self.db, SIGNER)
-        self.publisher = Publisher(self.db, "town", self._hand_down)
-
-    @property
-    def now_ms(self) -> int:
-        return self.street.clock.now_ms()
-
-    # ---- the way up and down ----------------------------------------------------------------------------------
-
-    def exchange(self) -> None:
-        """All that is on its way arrives, until nobody has anything more to say now."""
-        for _ in range(200):
-            if not (self._hand_up() + self.publisher.send_due(self.now_ms, 1.0)):
-                return
-        raise AssertionError("the two ends never stop talking")
-
-    def _hand_down(self, topic: str, payload: bytes) -> bool:
-        message = (parse_topic(topic)[0].name, payload)
-        if self.is_online and not self.lose_down(message):
-            self.down.append(message)
-            self.street.handle(Arrived(topic, payload))
-        return True
-
-    def _hand_up(self) -> int:
-        said, self.street.published[:] = tuple(self.street.published), []
-        for name, message in said if self.is_online else ():
-            if not self.lose_up(name):
-                self.up.append((name, message))
-                for answer in self.ingest.handle(BY_NAME[name].topic(DCU), encode(message), self.now_ms):
-                    self._hand_down(answer.topic, answer.payload)
-        return len(said)
-
-    def connect(self) -> None:
-        self.is_online = True
-        self.street.handle(LinkUp())
-        self.work()
-
-    def disconnect(self) -> None:
-        self.is_online = False
-        self.street.handle(LinkLost("the test cut it"))
+    def _publish(self, topic: str, payload: bytes) -> bool:
+        if self.connected and self.lose_down(parse_topic(topic)[0].name, payload):
+            return True
+        return super()._publish(topic, payload)
 
     @contextlib.contextmanager
     def offline(self) -> Iterator[None]:
-        self.disconnect()
+        self.cut()
         try:
             yield
         finally:
             self.connect()
-
-    # ---- time -------------------------------------------------------------------------------------------------
-
-    def work(self) -> None:
-        """What the worker and the agent do again and again, once, at this moment."""
-        now_ms = self.now_ms
-        config_publisher.publish_changes(self.db, SIGNER, now_ms)
-        with self.db.write() as conn:
-            receipts.queue_due(conn, SIGNER, now_ms)
-            receipts.reissue_overtaken(conn, SIGNER, now_ms)
-            receipts.expire(conn, now_ms)
-        self.exchange()
-
-    def wait(self, ms: int) -> None:
-        """Let time pass in one step."""
-        self.street.wind(ms)
-        self.street.handle(ClockObserved(ClockSource.NTP, self.now_ms, self.now_ms))
-        self.street.handle(Beat())
-        self.work()
-
-    def next_quarter(self, times: int = 1) -> None:
-        """To a little after the next interval's end: the meters are read."""
-        for _ in range(times):
-            self.street.next_quarter()
-            self.work()
 
     def live(self, until: Callable[[], bool], at_most_days: int = 4) -> None:
         """Quarter by quarter, until something has happened."""
@@ -152,10 +82,15 @@ class Town:
 
     # ---- people -----------------------------------------------------------------------------------------------
 
-    def order_recharge(self, place: int, amount: str) -> Order:
+    def account_no(self, place: int = 0) -> int:
+        return self.homes[place].account_no
+
+    def meter_no(self, place: int = 0) -> int:
+        return self.homes[place].meter_no
+
+    def order_recharge(self, amount: str, place: int = 0) -> Order:
         with self.db.write() as conn:
-            account_no = self.homes[place].account_no
-            return prepay.create_order(conn, self.payments, account_no, nano(amount), self.now_ms, f"consumer:{place}")
+            return prepay.create_order(conn, self.payments, self.account_no(place), nano(amount), self.now_ms, "consumer:asha")
 
     def bank_answers(self, order: Order, choice: str = "card", times: int = 1, signature: str | None = None) -> None:
         """The gateway says what became of an order, as often as it likes."""
@@ -165,23 +100,77 @@ class Town:
             with self.db.write() as conn:
                 prepay.handle_webhook(conn, self.payments, webhook.body, signature or webhook.signature, self.now_ms)
 
-    def pay(self, place: int, amount: str, choice: str = "card") -> Order:
-        """A recharge that arrives."""
-        order = self.order_recharge(place, amount)
+    def pay(self, amount: str, choice: str = "card", place: int = 0) -> Order:
+        """A recharge that goes on its way at once."""
+        order = self.order_recharge(amount, place)
         self.bank_answers(order, choice)
-        self.exchange()
+        self.carry()
         return order
 
-    def command(self, place: int, kind: CommandType, **request: Any) -> bytes:
-        """The desk orders; its id. It is not on its way before the next exchange."""
-        asked = CommandRequest(self.homes[place].meter_no, kind, "staff:dora", request.pop("cause", "test"), **request)
+    def command(self, kind: m.CommandType, place: int = 0, **request: Any) -> bytes:
+        """The desk orders; the command's id. It leaves with the next `carry`."""
+        asked = CommandRequest(self.meter_no(place), kind, "staff:dora", request.pop("cause", "test"), **request)
         with self.db.write() as conn:
             return commands.issue(conn, SIGNER, asked, self.now_ms).cmd_id
 
-    # ---- looking ----------------------------------------------------------------------------------------------
+    def policy(self, place: int = 0, **changes: Any) -> None:
+        """Other rules for an account, on their way with the next configuration."""
+        with self.db.write() as conn:
+            before = accounts.account(conn, self.account_no(place)).policy
+            changed = type(before)(**{name: changes.get(name, getattr(before, name)) for name in before.__slots__})
+            accounts.set_policy(conn, self.account_no(place), changed, self.now_ms, "test")
 
-    def house(self, place: int) -> HouseMeter:
+    def person(self, login: str) -> Person:
+        return Person(self.app, login)
+
+    # ---- eyes on the spot ---------------------------------------------------------------------------------------
+
+    def house(self, place: int = 0) -> HouseMeter:
         return tuple(self.street.houses.values())[place]
+
+    def is_dark(self, place: int = 0) -> bool:
+        """By the meter's own contactor."""
+        return self.house(place).switch() is SwitchState.OPEN
+
+    @property
+    def money(self) -> sqlite3.Connection:
+        return self.street.core.prepay.outbox.connection
+
+    @property
+    def readings(self) -> sqlite3.Connection:
+        return self.street.core.journal.outbox.connection
+
+    def display(self, place: int = 0) -> AccountView:
+        """What the page on the spot is made from."""
+        view = view_account(self.money, self.account_no(place), self.now_ms)
+        assert view is not None
+        return view
+
+    def display_page(self, place: int = 0, language: str = "en") -> str:
+        view = self.display(place)
+        return balance_page(Words(language, view.config.currency, zone_of(view.config.zone)), view).replace("\xa0", " ")
+
+    def journal(self, place: int = 0) -> list[LedgerEntry]:
+        """As the concentrator has it."""
+        return entries_of(self.money, self.account_no(place), 1)
+
+    def decisions(self, place: int = 0) -> list[DecisionEvidence]:
+        found = (evidence_of(e) for e in self.journal(place) if e.kind == Kind.DECISION)
+        return [e for e in found if isinstance(e, DecisionEvidence)]
+
+    # ---- eyes in the cloud --------------------------------------------------------------------------------------
+
+    def site(self, place: int = 0) -> BalanceView:
+        """The account as the MDM's pages have it."""
+        with self.db.read() as conn:
+            return prepay.balance(conn, self.account_no(place))
+
+    def mirrored(self, place: int = 0) -> list[tuple[LedgerEntry, int]]:
+        """The journal as the MDM has it, with the time each entry came."""
+        j = journal_entry.c
+        with self.db.read() as conn:
+            rows = conn.execute(select(j.body, j.received_ms).where(j.account_no == self.account_no(place)).order_by(j.seq))
+            return [(entry_from(bytes(r.body)), r.received_ms) for r in rows]
 
     def commanded(self, cmd_id: bytes) -> CommandView:
         with self.db.read() as conn:
@@ -189,56 +178,48 @@ class Town:
         assert found is not None
         return found
 
-    def site(self, place: int) -> BalanceView:
-        """The account as the MDM's pages have it."""
+    def count(self, table: Table) -> int:
         with self.db.read() as conn:
-            return prepay.balance(conn, self.homes[place].account_no)
+            return int(conn.execute(select(func.count()).select_from(table)).scalar_one())
 
-    def display(self, place: int) -> AccountView:
-        """The account as the page on the spot has it."""
-        view = view_account(self.money, self.homes[place].account_no, self.now_ms)
-        assert view is not None
-        return view
+    # ---- the message list of the run ------------------------------------------------------------------------------
 
-    @property
-    def money(self) -> Any:
-        """The connection of money.db."""
-        return self.street.core.prepay.outbox.connection
+    def entries_up(self) -> list[m.Entry]:
+        """Every entry that went up, once, in the order of their numbers."""
+        batches = [decode(m.Batch, payload) for topic, payload in self.sent_up if parse_topic(topic)[0].message is m.Batch]
+        found = {(b.stream_id, b.lane, e.seq): e for b in batches for e in b.entries}
+        return [found[key] for key in sorted(found)]
 
-    @property
-    def readings(self) -> Any:
-        """The connection of readings.db."""
-        return self.street.core.journal.outbox.connection
+    def said_up(self, kind: m.EntryKind) -> list[Any]:
+        return [decode(m.ENTRY_TYPES[kind], e.body) for e in self.entries_up() if e.kind == kind]
 
-    def app(self) -> Flask:
-        settings = WebSettings(b"a secret key of the tests, 32 b..", False, "Asia/Kolkata")
-        return create_app(settings, self.db, self.street.clock, self.payments)
-
-    def person(self, login: str) -> Person:
-        return Person(self.app(), login)
+    def receipts(self, cmd_id: bytes) -> list[m.CommandReceipt]:
+        return [r for r in self.said_up(m.EntryKind.COMMAND_RECEIPT) if r.cmd_id == cmd_id]
 
 
 @contextlib.contextmanager
-def town(folder: Path, dlms: int = 1, modbus: int = 0, opening: str = "0", **plan: Any) -> Iterator[Town]:
+def town(folder: Path, dlms: int = 1, modbus: int = 0, opening: str = "0", low: str = "2") -> Iterator[Town]:
     """Homes with a switch may be cut, also offline. Nobody has connected yet."""
     (folder / "edge").mkdir()
     with little_street(folder / "edge", dlms, modbus, SIGNER) as street:
-        kinds = [key.partition("/")[0] for key in street.houses]
         meters = tuple(
-            StreetMeter(h.serial, kind, DRIVERS[kind], kind == "dlms") for kind, h in zip(kinds, street.houses.values(), strict=True)
+            StreetMeter(house.serial, kind, DRIVERS[kind], kind == "dlms")
+            for kind, house in ((key.partition("/")[0], house) for key, house in street.houses.items())
         )
         db = Database(folder / "mdm.db")
         meta.prepare(db)
-        payments = Payments(SIGNER, GATEWAY)
-        made = Plan(
+        payments, now_ms = Payments(SIGNER, GATEWAY), street.clock.now_ms()
+        plan = Plan(
             DCU, postpaid=0, cut_serials=frozenset(x.serial for x in meters if x.has_switch), opening_credit_nano=nano(opening),
-            users=_people(meters[0].serial), **plan,
+            low_balance_nano=nano(low), users=_people(meters[0].serial),
         )  # fmt: skip
-        homes = seed_street(db, payments, meters, made, street.clock.now_ms())
+        homes = seed_street(db, payments, meters, plan, now_ms)
         with db.write() as conn:
             conn.execute(update(dcu).values(state="active"))
+            token = create_token(conn, "town", SCOPES, SystemClock().now_ms(), "test")
+        app = create_app(WebSettings(b"a secret key of the tests, 32 b..", False, "Asia/Kolkata"), db, street.clock, payments)
         try:
-            yield Town(street, db, homes, payments)
+            yield Town(street, db, homes, app, token, payments=payments)
         finally:
             db.close()
 
