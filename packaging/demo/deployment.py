@@ -6,6 +6,7 @@ Everything is the real program in a process of its own, configured by files in o
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import sys
@@ -24,6 +25,11 @@ from gridtally_shared.clock import SharedClock
 
 BROKERS = ("embedded", "mosquitto")
 MDM, DCU, STREET, BROKER, DISPLAY = "mdm", "dcu", "street", "broker", "display"
+
+
+_TLS_FILES = (
+    'ca_file = "identity/active/ca.crt"\ncertificate_file = "identity/active/tls.crt"\nkey_file = "identity/tls.key"\n'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +62,26 @@ class Deployment:
         self.processes = Processes(folder / "logs")
         self.password = secrets.token_urlsafe(12)
         self.pin = f"{secrets.randbelow(10_000):04d}"
-        self.broker_port, self.mdm_port, self.display_port = free_port(), free_port(), free_port()
+        self.broker_port, self.claim_port, self.mdm_port, self.display_port = (free_port() for _ in range(4))
         self.clock_file = folder / "clock.json"
         self.start_ms = last_midnight_ms(acacia.ZONE) - plan.early_ms
         self.street = acacia.quick(default_street(plan.dlms, plan.modbus, plan.seed))
         self.relay: Relay | None = None
         self.clock: SharedClock | None = None
+
+    @property
+    def secured(self) -> bool:
+        """Mosquitto checks certificates on both sides; the embedded broker can not, and listens on loopback only."""
+        return self.plan.broker == "mosquitto"
+
+    @property
+    def transport(self) -> str:
+        """For people: how safe the road between DCU and MDM is."""
+        return "mutual TLS, a name and role for each" if self.secured else "no TLS: broker on loopback"
+
+    @property
+    def broker_folder(self) -> Path:
+        return self.folder / "broker"
 
     @property
     def mdm_url(self) -> str:
@@ -100,13 +120,16 @@ class Deployment:
     def start(self, say: Callable[[str], None]) -> None:
         """Bring everything up, in the order an installation would. DemoFailed says what did not come."""
         self.clock = SharedClock.create(self.clock_file, self.start_ms, 1.0)
-        say("broker")
-        self.start_broker()
         self.relay = Relay(("127.0.0.1", self.broker_port))
         say("street of meters")
         inventory = self.start_street()
-        say("MDM")
+        say("MDM's store and keys")
         self._set_up_mdm()
+        say(f"broker ({self.transport})")
+        if self.secured:
+            self._secure_broker()
+        self.start_broker()
+        say("MDM")
         self.start_mdm()
         say("DCU asks for its name")
         self._enrol()
@@ -125,12 +148,10 @@ class Deployment:
     # ---- parts, each of which may be killed and started again -----------------------------------------------
 
     def start_broker(self) -> None:
-        if self.plan.broker == "embedded":
-            command = [sys.executable, "-m", "gridtally_cloud.embedded_broker", "--port", str(self.broker_port)]
+        if self.secured:
+            command = [_mosquitto(), "-c", str(self.broker_folder / "mosquitto.conf")]
         else:
-            config = self.folder / "mosquitto.conf"
-            config.write_text(f"listener {self.broker_port} 127.0.0.1\nallow_anonymous true\npersistence false\n", encoding="utf-8")
-            command = [_mosquitto(), "-c", str(config)]
+            command = [sys.executable, "-m", "gridtally_cloud.embedded_broker", "--port", str(self.broker_port)]
         self.processes.start(BROKER, *command)
         wait_for(lambda: answers(self.broker_port), 20, "the broker listens")
 
@@ -166,14 +187,43 @@ class Deployment:
 
     # ---- files -----------------------------------------------------------------------------------------------
 
+    def _secure_broker(self) -> None:
+        """Files of a Mosquitto with mutual TLS and dynamic security, made by the product's own command."""
+        self.mdm_tool("broker-files", "--folder", str(self.broker_folder), "--host", "127.0.0.1", "--bind", "127.0.0.1",
+                      "--port", str(self.broker_port), "--claim-port", str(self.claim_port))  # fmt: skip
+        if os.geteuid() == 0:  # Mosquitto becomes its own user and must read its keys and write its state
+            self.folder.chmod(0o711)
+            for path in (self.broker_folder, *self.broker_folder.iterdir()):
+                shutil.chown(path, "mosquitto", "mosquitto")
+
+    def _broker_section(self) -> str:
+        """How the MDM reaches the broker: plain on loopback, or under its certificate."""
+        if not self.secured:
+            return f'[broker]\nhost = "127.0.0.1"\nport = {self.broker_port}\n'
+        at = self.broker_folder
+        return (
+            f'[broker]\nhost = "127.0.0.1"\nport = {self.broker_port}\nca_file = "{at}/operational-ca.crt"\n'
+            f'certificate_file = "{at}/mdm.crt"\nkey_file = "{at}/mdm.key"\n'
+        )
+
+    def _provisioner_section(self) -> str:
+        """Where an enrolled DCU connects: through the uplink that can be cut."""
+        assert self.relay is not None
+        section = f'[provisioner]\nhost = "127.0.0.1"\nport = {self.relay.port}\n'
+        if not self.secured:
+            return section
+        at = self.broker_folder
+        return (
+            f'{section}transport = "mtls"\ncontrol = true\n'
+            f'certificate_file = "{at}/provisioner.crt"\nkey_file = "{at}/provisioner.key"\n'
+        )
+
     def _set_up_mdm(self) -> None:
         assert self.relay is not None
         self.mdm_config.write_text(
             f'data_dir = "data"\nvirtual_clock_file = "{self.clock_file}"\nzone = "{acacia.ZONE}"\n'
-            f'[broker]\nhost = "127.0.0.1"\nport = {self.broker_port}\n'
-            f'[web]\nhost = "127.0.0.1"\nport = {self.mdm_port}\n'
-            f'[payments]\ngateway = "test"\n'
-            f'[provisioner]\nhost = "127.0.0.1"\nport = {self.relay.port}\n',
+            f'{self._broker_section()}[web]\nhost = "127.0.0.1"\nport = {self.mdm_port}\n'
+            f'[payments]\ngateway = "test"\n{self._provisioner_section()}',
             encoding="utf-8",
         )
         self.mdm_tool("init")
@@ -194,11 +244,15 @@ class Deployment:
 
     def _enrol(self) -> None:
         assert self.relay is not None
-        folder = self.folder / "dcu"
-        self.processes.run(
-            "gridtally-dcu enrol", tool("gridtally-dcu"), "enrol", "--identity", str(folder / "identity"), "--serial", acacia.DCU_SERIAL,
-            "--secret-file", str(folder / "install.secret"), "--host", "127.0.0.1", "--port", str(self.relay.port), "--within", "40",
-        )  # fmt: skip
+        folder, at = self.folder / "dcu", self.broker_folder
+        words = ["--identity", str(folder / "identity"), "--serial", acacia.DCU_SERIAL, "--secret-file", str(folder / "install.secret"),
+                 "--host", "127.0.0.1", "--within", "40"]  # fmt: skip
+        if self.secured:
+            words += ["--port", str(self.claim_port), "--ca", f"{at}/operational-ca.crt", "--cert", f"{at}/claim.crt",
+                      "--key", f"{at}/claim.key"]  # fmt: skip
+        else:
+            words += ["--port", str(self.relay.port)]
+        self.processes.run("gridtally-dcu enrol", tool("gridtally-dcu"), "enrol", *words)
 
     def _set_up_dcu(self, inventory: Mapping[str, list[dict[str, object]]]) -> None:
         identity = json.loads((self.folder / "dcu" / "identity" / "active" / "identity.json").read_text(encoding="utf-8"))
@@ -209,7 +263,7 @@ class Deployment:
         self.dcu_config.write_text(
             f'dcu = "{identity["dcu"]}"\ndata_dir = "data"\ncommand_key_file = "command-key.pub"\n'
             f'virtual_clock_file = "{self.clock_file}"\n'
-            f'[broker]\nhost = "{identity["host"]}"\nport = {identity["port"]}\n'
+            f'[broker]\nhost = "{identity["host"]}"\nport = {identity["port"]}\n{_TLS_FILES if self.secured else ""}'
             f"[display]\nport = {self.display_port}\n{lines}",
             encoding="utf-8",
         )

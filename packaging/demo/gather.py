@@ -62,7 +62,7 @@ class Eye:
             restores=sum(a.close for a in actions),
             happenings=tuple(_happening(row) for row in happened),
             addresses=addresses(self._deployment),
-            transport="no TLS: broker on loopback",
+            transport=self._deployment.transport,
         )
 
     def _meter(self, row: dict[str, Any], homes: dict[str, Any]) -> MeterLine:

@@ -46,12 +46,14 @@ class Story:
         return None if self.days is None else self.start_ms + int(self.days * MS_PER_DAY)
 
     def outage(self, now_ms: int) -> tuple[int, int]:
-        """The outage of now or the next one: half a day."""
+        """The outage of now or the next one: half a day, or half of a shorter run."""
         if self.days is not None:
-            middle = self.start_ms + int(self.days * MS_PER_DAY / 2)
+            middle, half = self.start_ms + int(self.days * MS_PER_DAY / 2), int(self.days * MS_PER_DAY / 4)
         else:
             middle = self.start_ms + (now_ms - self.start_ms) // (2 * MS_PER_DAY) * 2 * MS_PER_DAY + 30 * MS_PER_HOUR
-        return middle - 6 * MS_PER_HOUR, middle + 6 * MS_PER_HOUR
+            half = MS_PER_DAY
+        half = min(half, 6 * MS_PER_HOUR)
+        return middle - half, middle + half
 
     def due(self, now_ms: int, dark: Iterable[tuple[int, int]]) -> list[Act]:
         """Acts of this moment. `dark`: (account, since when) of homes known to be cut. Each cut is paid for once."""
