@@ -24,6 +24,7 @@ class AccountReason(StrEnum):
     UNKNOWN_ACCOUNT = "unknown_account"
     UNKNOWN_CUSTOMER = "unknown_customer"
     METER_IN_USE = "meter_in_use"
+    METER_NOT_PROVISIONED = "meter_not_provisioned"
     BAD_POLICY = "bad_policy"
 
 
@@ -113,11 +114,16 @@ def customer(conn: Connection, customer_no: int) -> Customer:
 
 
 def open_account(conn: Connection, new: NewAccount, actor: str) -> Account:
-    """Open a service agreement. Raises RefusedCommand when its meter already serves an open account."""
+    """Open a service agreement. Raises RefusedCommand when its meter already serves an open account, and for a prepaid one
+    whose meter no concentrator serves: there the money would have nowhere to go."""
     t = account_table.c
     taken = conn.execute(select(t.account_no).where(t.meter_no == new.meter_no, t.closed_ms.is_(None))).scalar_one_or_none()
     if taken is not None:
         raise RefusedCommand(AccountReason.METER_IN_USE, f"meter {new.meter_no} already serves account {taken}: close that first")
+    served = select(meter.c.dcu).where(meter.c.meter_no == new.meter_no, meter.c.removed_ms.is_(None))
+    if new.mode is Mode.PREPAID and conn.execute(served).scalar_one_or_none() is None:
+        raise RefusedCommand(AccountReason.METER_NOT_PROVISIONED, f"meter {new.meter_no} is not provisioned for prepayment: no "
+                             "concentrator serves it; install it and bind it to one first")  # fmt: skip
     values = {
         "customer_no": new.customer_no, "usage_point_no": new.usage_point_no, "meter_no": new.meter_no, "mode": new.mode.value,
         "tariff_id": new.tariff_id, "currency": new.currency, "zone": new.zone, "language": new.language, "label": new.label,

@@ -19,7 +19,7 @@ from gridtally_shared.clock import MS_PER_DAY
 
 SCOPES = (
     "meters:read", "readings:read", "events:read", "commands:read", "commands:write", "accounts:read", "bills:read",
-    "payments:write",
+    "payments:write", "cash:write",
 )  # fmt: skip
 LIFE_MS = 365 * MS_PER_DAY
 PREFIX = "gt1_"

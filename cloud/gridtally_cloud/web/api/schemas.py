@@ -60,6 +60,14 @@ SCHEMAS: dict[str, Fields] = {
         "bill_no": ("string", ""), "kind": ("string", ""), "from": ("time", ""), "to": ("time", ""), "issued_at": ("time", ""),
         "total": ("money", ""), "due": ("money", ""), "currency": ("string", ""), "state": ("string", ""),
     },
+    "NewPayment": {
+        "amount": ("money", "in the account's currency"), "reference": ("string", "number on the receipt, up to 40 characters"),
+    },
+    "Payment": {
+        "payment_no": ("integer", ""), "account_no": ("integer", ""), "amount": ("money", ""), "currency": ("string", ""),
+        "reference": ("string", ""), "at": ("time", ""),
+        "credit": ("string?", "issued, sent, applied; null for a bill"), "applied_seq": ("integer?", "journal entry"),
+    },
     "NewOrder": {"amount": ("money", "in the account's currency")},
     "Order": {
         "order_id": ("string", ""), "account_no": ("integer", ""), "amount": ("money", ""), "currency": ("string", ""),

@@ -37,7 +37,7 @@ from gridtally_shared.money import nano
 api = Blueprint("api", __name__, url_prefix=BASE)
 csrf.exempt(api)
 
-MAX_INTERVALS = 35_000
+MAX_REFERENCE = 40
 
 
 def _json(value: Any, status: int = 200) -> tuple[Response, int]:
@@ -235,13 +235,34 @@ def bills(account_no: int) -> tuple[Response, int]:
     return _list([writing.bill(b) for b in shown], cursor_text(following) if following < len(rows) else None)
 
 
+def create_payment(account_no: int) -> tuple[Response, int]:
+    """Pay stations: staff tokens only, a customer can not credit himself."""
+    _staff_only()
+    raw = body()
+    amount_nano, reference = _amount(raw), str(raw.get("reference") or "").strip()
+    if not 1 <= len(reference) <= MAX_REFERENCE:
+        raise Problem(422, "bad-reference", f"reference is the receipt's number, 1 to {MAX_REFERENCE} characters.")
+    with site().db.write() as conn:
+        _account(conn, account_no)
+        try:
+            by, now_ms = f"api:{token().name}", site().now_ms
+            paid = prepay.pay_at_desk(conn, site().payments, account_no, amount_nano, reference, now_ms, by)
+        except RefusedCommand as refused:
+            raise Problem(422, refused.reason.replace("_", "-"), refused.detail) from None
+    return _json(writing.payment(paid), 201)
+
+
+def _amount(raw: dict[str, Any]) -> int:
+    try:
+        return nano(str(raw.get("amount")))
+    except ValueError as error:
+        raise Problem(422, "bad-amount", str(error)) from None
+
+
 def create_order(account_no: int) -> tuple[Response, int]:
     raw, key = body(), idempotency_key()
     digest = idempotency.digest_of(request.path, raw)
-    try:
-        amount_nano = nano(str(raw.get("amount")))
-    except ValueError as error:
-        raise Problem(422, "bad-amount", str(error)) from None
+    amount_nano = _amount(raw)
     with site().db.write() as conn:
         _account(conn, account_no)
         done = idempotency.earlier(conn, key, digest)
@@ -276,7 +297,7 @@ VIEWS: dict[str, Callable[..., tuple[Response, int]]] = {
     view.__name__: view
     for view in (
         openapi, meters, meter, readings, intervals, meter_events, events, create_command, command, accounts, account,
-        balance, ledger, bills, create_order, order,
+        balance, ledger, bills, create_payment, create_order, order,
     )
 }  # fmt: skip
 

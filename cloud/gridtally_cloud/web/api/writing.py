@@ -89,6 +89,15 @@ def bill(b: BillRow) -> Json:
     }  # fmt: skip
 
 
+def payment(p: PaymentView) -> Json:
+    credit = p.instrument
+    return {
+        "payment_no": p.payment_no, "account_no": p.account_no, "amount": decimal_text(p.amount_nano), "currency": p.currency,
+        "reference": p.gateway_ref, "at": utc_text(p.captured_at_ms), "credit": credit.state.value if credit else None,
+        "applied_seq": credit.applied_seq if credit else None,
+    }  # fmt: skip
+
+
 def order(o: Order, payment: PaymentView | None) -> Json:
     credit = payment.instrument if payment else None
     return {
