@@ -16,7 +16,7 @@ if [ -n "$missing" ]; then
     fi
 fi
 
-sh packaging/bootstrap.sh test
+sh packaging/bootstrap.sh test,interop
 mkdir -p artefacts
 export GRIDTALLY_COVERAGE="$PWD/artefacts/coverage.jsonl"
 : > "$GRIDTALLY_COVERAGE"
