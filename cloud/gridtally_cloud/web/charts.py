@@ -30,6 +30,11 @@ class Mark(Enum):
     ESTIMATED = "estimated"
     MISSING = "missing"
     AHEAD = "ahead"
+    OUTSIDE = "outside"
+
+
+EMPTY = frozenset({Mark.AHEAD, Mark.OUTSIDE})
+"""Nothing is drawn: still to come, or before the supply began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +145,7 @@ def _label(stop: Stop, left: float, width: float) -> str:
 
 
 def _bar(chart_id: str, bar: Bar, left: float, slot: float, top: int) -> str:
-    if bar.mark is Mark.AHEAD:
+    if bar.mark in EMPTY:
         return ""
     title = f"<title>{escape(bar.title)}</title>"
     if bar.value is None:

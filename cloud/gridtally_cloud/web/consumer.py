@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import dataclass
 
 from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
 from sqlalchemy import Connection
@@ -15,7 +16,7 @@ from gridtally_cloud.customers import accounts, sessions, tariffs
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.prepay.model import Order
-from gridtally_cloud.store.days import day_of, midnight_ms
+from gridtally_cloud.store.days import day_of
 from gridtally_cloud.web import usage as use
 from gridtally_cloud.web.amounts import Typed, quick_choices, typed_amount
 from gridtally_cloud.web.forecast import DAYS, Forecast, forecast
@@ -63,10 +64,10 @@ def _recent(conn: Connection, account: Account, balance_nano: int) -> tuple[use.
     """The last days as a chart, the use of today, and how long the balance lasts."""
     today, tariff = day_of(site().now_ms, account.zone), tariff_of(conn, account)
     totals = usage_reads.day_totals(conn, account.usage_point_no, today - DAYS, today)
-    first = midnight_ms(today - WEEK_DAYS + 1, account.zone)
-    rows = usage_reads.intervals(conn, account.usage_point_no, first, midnight_ms(today + 1, account.zone))
+    span = use.week(today - WEEK_DAYS + 1, today, account.zone, account.opened_at_ms)
+    rows = usage_reads.intervals(conn, account.usage_point_no, span.from_ms, span.to_ms)
     link = url_for("consumer.usage", account_no=account.account_no, span="day", at="{at}")
-    week = use.week_view(rows, today - WEEK_DAYS + 1, today, account.zone, tariff, words(), site().now_ms, _braces(link))
+    week = use.week_view(rows, span, tariff, words(), site().now_ms, _braces(link))
     today_wh = sum(t.wh for t in totals if t.day == today)
     return week, today_wh, forecast(balance_nano, tariff, pace(conn, account.account_no), totals, today)
 
@@ -78,17 +79,26 @@ def _braces(link: str) -> str:
 # ---- use ------------------------------------------------------------------------------------------------------
 
 
-def usage_view(conn: Connection, usage_point_no: int, zone: str, tariff: Tariff | None, link: str) -> use.UsageView:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A usage point as its charts need it: `since_ms` is when its supply began."""
+
+    usage_point_no: int
+    zone: str
+    since_ms: int
+
+
+def usage_view(conn: Connection, place: Place, tariff: Tariff | None, link: str) -> use.UsageView:
     """What the address (span, at, unit) asks for, as the usage card shows it."""
-    now_ms, say = site().now_ms, words(zone)
-    span = use.window(request.args.get("span", "day"), request.args.get("at", ""), now_ms, zone)
+    now_ms, say, usage_point_no = site().now_ms, words(place.zone), place.usage_point_no
+    span = use.window(request.args.get("span", "day"), request.args.get("at", ""), now_ms, place.zone, place.since_ms)
     if span.span == "year":
         totals = usage_reads.day_totals(conn, usage_point_no, span.first_no, span.last_no)
         parts, counts = use.year_parts(totals, span, say, now_ms), use.counts_of_days(totals)
     else:
         rows = usage_reads.intervals(conn, usage_point_no, span.from_ms, span.to_ms)
-        counts = use.counts_of(rows, now_ms)
-        parts = use.day_parts(rows, say, now_ms) if span.span == "day" else use.month_parts(rows, span, say, now_ms)
+        counts, by_day = use.counts_of(rows, now_ms, place.since_ms), span.span == "day"
+        parts = use.day_parts(rows, say, now_ms, place.since_ms) if by_day else use.month_parts(rows, span, say, now_ms)
     return use.view(span, request.args.get("unit", "kwh"), parts, counts, tariff, say, now_ms, link)
 
 
@@ -99,7 +109,8 @@ def usage(account_no: int) -> str:
         finer = {"year": "month", "month": "day"}.get(request.args.get("span", "day"), "")
         unit = request.args.get("unit", "kwh")
         link = _braces(url_for("consumer.usage", account_no=account_no, span=finer, at="{at}", unit=unit)) if finer else ""
-        view = usage_view(conn, account.usage_point_no, account.zone, tariff_of(conn, account), link)
+        place = Place(account.usage_point_no, account.zone, account.opened_at_ms)
+        view = usage_view(conn, place, tariff_of(conn, account), link)
     return render_template("consumer/usage.html", account=account, view=view, usage_endpoint="consumer.usage",
                            csv_endpoint="consumer.usage_csv", usage_args={"account_no": account_no},
                            currency_name=SYMBOLS.get(account.currency, account.currency))  # fmt: skip

@@ -13,7 +13,7 @@ from gridtally_cloud.customers import accounts
 from gridtally_cloud.customers.service import authenticate
 from gridtally_cloud.store.days import day_of
 from gridtally_cloud.web import overview_chart, results, tokens
-from gridtally_cloud.web.consumer import tariff_of, usage_view
+from gridtally_cloud.web.consumer import Place, tariff_of, usage_view
 from gridtally_cloud.web.orders import KINDS, Fields, OrderKind, read_fields, request_of
 from gridtally_cloud.web.reads import boxes as box_reads
 from gridtally_cloud.web.reads import commands as command_reads
@@ -76,7 +76,8 @@ def _meter_page(meter_no: int, problems: dict[str, str]) -> str:
             "staff/meter.html", meter=found, latest=meter_reads.latest_values(conn, meter_no),
             events=event_reads.events(conn, meter_no=meter_no, limit=10), evidence=rows,
             commands=command_reads.commands(conn, meter_no=meter_no, limit=8), supply_why=evidence_reads.why(rows, found.switch),
-            view=usage_view(conn, found.usage_point_no or 0, found.zone, tariff, ""), switch_names=meter_reads.SWITCH_NAMES,
+            view=usage_view(conn, Place(found.usage_point_no or 0, found.zone, found.installed_ms), tariff, ""),
+            switch_names=meter_reads.SWITCH_NAMES,
             usage_endpoint="operations.meter", usage_args={"meter_no": meter_no}, csv_endpoint="", problems=problems,
             form=request.form, key=secrets.token_urlsafe(12),
         )  # fmt: skip

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
 from gridtally_cloud.store.days import EPOCH, date_of, day_of, midnight_ms
-from gridtally_cloud.web.charts import Axis, Bar, Mark, Stop, bar_chart, highest_of, tick_values
+from gridtally_cloud.web.charts import EMPTY, Axis, Bar, Mark, Stop, bar_chart, highest_of, tick_values
 from gridtally_cloud.web.i18n import Language
 from gridtally_cloud.web.reads.usage import DayTotal, Interval
 from gridtally_shared.money import SYMBOLS
@@ -25,13 +25,15 @@ UNITS = ("kwh", "money")
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What a page asks for: local days `first` to `last` (inclusive) of `zone`, called `at` in addresses."""
+    """What a page asks for: local days `first` to `last` (inclusive) of `zone`, called `at` in addresses. Before `since_ms`
+    there was no supply and nothing can be missing."""
 
     span: str
     at: str
     first: date
     last: date
     zone: str
+    since_ms: int = 0
 
     @property
     def from_ms(self) -> int:
@@ -105,12 +107,12 @@ def _no(day: date) -> int:
     return (day - EPOCH).days
 
 
-def window(span: str, at: str, now_ms: int, zone: str) -> Window:
+def window(span: str, at: str, now_ms: int, zone: str, since_ms: int = 0) -> Window:
     """Read the address of a usage page; anything unreadable or in the future becomes the present."""
     today = date_of(day_of(now_ms, zone))
     span = span if span in SPANS else "day"
     start = _start(at, today)
-    return Window(span, _name(span, start), _first(span, start), _last(span, start), zone)
+    return Window(span, _name(span, start), _first(span, start), _last(span, start), zone, since_ms)
 
 
 def _start(at: str, today: date) -> date:
@@ -141,12 +143,12 @@ def _name(span: str, day: date) -> str:
 # ---- parts ----------------------------------------------------------------------------------------------------
 
 
-def day_parts(intervals: Sequence[Interval], words: Language, now_ms: int) -> list[Part]:
+def day_parts(intervals: Sequence[Interval], words: Language, now_ms: int, since_ms: int = 0) -> list[Part]:
     """One part an interval; those not over yet are ahead."""
     parts = []
     for i in intervals:
         end_ms = i.start_ms + i.period_s * 1000
-        mark = _mark(i.wh, i.estimated, i.wh is None and end_ms > now_ms)
+        mark = _mark(i.wh, i.estimated, end_ms > now_ms, i.start_ms < since_ms)
         start, hour = words.local(i.start_ms), words.local(i.start_ms).hour
         tick = f"{hour:02d}" if start.minute == 0 and hour % 3 == 0 else ""
         parts.append(Part(words.time(i.start_ms), f"{words.time(i.start_ms)}–{words.time(end_ms)}", i.wh, mark, "", tick,
@@ -159,36 +161,35 @@ def month_parts(intervals: Sequence[Interval], span: Window, words: Language, no
     by_day: dict[int, list[Interval]] = {no: [] for no in range(span.first_no, span.last_no + 1)}
     for interval in intervals:
         by_day[day_of(interval.start_ms, span.zone)].append(interval)
-    return [_day_part(no, rows, words, midnight_ms(no, span.zone) >= now_ms) for no, rows in by_day.items()]
+    return [_day_part(no, rows, words, span, now_ms) for no, rows in by_day.items()]
 
 
-def _day_part(no: int, rows: Sequence[Interval], words: Language, ahead: bool) -> Part:
+def _day_part(no: int, rows: Sequence[Interval], words: Language, span: Window, now_ms: int) -> Part:
+    ahead, before = midnight_ms(no, span.zone) >= now_ms, midnight_ms(no + 1, span.zone) <= span.since_ms
     day = date_of(no)
     known = [r.wh for r in rows if r.wh is not None]
     estimated_wh = sum(r.wh or 0 for r in rows if r.estimated)
-    mark = _mark(sum(known) if known else None, any(r.estimated for r in rows), ahead)
+    mark = _mark(sum(known) if known else None, any(r.estimated for r in rows), ahead, before)
     return Part(words.day_of(day), f"{words.weekday_of(day)} {words.day_of(day)}", sum(known) if known else None, mark,
                 day.isoformat(), str(day.day), (day.day - 1) % 7 != 0, estimated_wh)  # fmt: skip
 
 
 def year_parts(totals: Sequence[DayTotal], span: Window, words: Language, now_ms: int) -> list[Part]:
     """One part a month, out of daily totals."""
-    today = date_of(day_of(now_ms, span.zone))
+    today, began = date_of(day_of(now_ms, span.zone)), date_of(day_of(span.since_ms, span.zone))
     parts = []
     for month in range(1, 13):
         first = span.first.replace(month=month)
         days = [t for t in totals if date_of(t.day).month == month and t.present]
-        mark = _mark(1 if days else None, False, first > today)
+        mark = _mark(1 if days else None, False, first > today, _last("month", first) < began)
         parts.append(Part(words.month_of(first), words.month_of(first), sum(t.wh for t in days) if days else None, mark,
                           first.isoformat()[:7], words.rules.months[month - 1], month % 3 != 1))  # fmt: skip
     return parts
 
 
-def _mark(wh: int | None, estimated: bool, ahead: bool) -> Mark:
-    if ahead:
-        return Mark.AHEAD
+def _mark(wh: int | None, estimated: bool, ahead: bool = False, before: bool = False) -> Mark:
     if wh is None:
-        return Mark.MISSING
+        return Mark.AHEAD if ahead else Mark.OUTSIDE if before else Mark.MISSING
     return Mark.ESTIMATED if estimated else Mark.MEASURED
 
 
@@ -208,8 +209,8 @@ class Counts:
         return max(0, self.expected - self.measured - self.estimated)
 
 
-def counts_of(intervals: Sequence[Interval], now_ms: int) -> Counts:
-    over = [i for i in intervals if i.wh is not None or i.start_ms + i.period_s * 1000 <= now_ms]
+def counts_of(intervals: Sequence[Interval], now_ms: int, since_ms: int = 0) -> Counts:
+    over = [i for i in intervals if i.wh is not None or since_ms <= i.start_ms <= now_ms - i.period_s * 1000]
     estimated = sum(1 for i in over if i.wh is not None and i.estimated)
     return Counts(len(over), sum(1 for i in over if i.wh is not None) - estimated, estimated)
 
@@ -235,7 +236,7 @@ def view(span: Window, unit: str, parts: Sequence[Part], counts: Counts, tariff:
         span.span, unit, currency, span.at, _step(span, -1, now_ms), _step(span, +1, now_ms), heading,
         summary(parts, counts, words), chart(f"use-{span.span}", heading, parts, unit, tariff, words, link),
         _marks(parts),
-        tuple(_row(p, tariff, words) for p in parts if p.mark is not Mark.AHEAD), total, cost_nano(total, tariff),
+        tuple(_row(p, tariff, words) for p in parts if p.mark not in EMPTY), total, cost_nano(total, tariff),
         words.kwh(best.wh or 0) if best else "", best.name if best else "",
         counts.expected, counts.measured, counts.estimated, counts.missing,
     )  # fmt: skip
@@ -321,25 +322,29 @@ def _stop(parts: Sequence[Part], unit: str, tariff: Tariff | None, words: Langua
     estimated_wh = sum(p.estimated_wh for p in parts)
     name = first.name if len(parts) == 1 else f"{first.name.split('–')[0]}–{parts[-1].name.split('–')[-1]}"
     text = f"{name}: {_said(sum(known) if known else None, unit, tariff, words)}"
-    if all(p.mark is Mark.AHEAD for p in parts):
-        text = f"{name}: {words.t('chart.ahead')}"
+    if all(p.mark in EMPTY for p in parts):
+        text = f"{name}: {words.t(f'chart.{first.mark.value}')}"
     of_it = _said(estimated_wh, unit, tariff, words)
     spoken = f"{text} ({words.t('chart.part_estimated', part=of_it)})" if estimated_wh else text
     bars = tuple(
         Bar(_value(p, unit, tariff), p.mark, f"{p.name}: {_said(p.wh, unit, tariff, words)}", _height(p.estimated_wh, unit, tariff))
         for p in parts
     )
-    href = link.replace("{at}", first.key) if link and first.key and first.mark is not Mark.AHEAD else ""
+    href = link.replace("{at}", first.key) if link and first.key and first.mark not in EMPTY else ""
     return Stop(bars, spoken, first.tick, first.spare, href)
 
 
-def week_view(intervals: Sequence[Interval], first: int, last: int, zone: str, tariff: Tariff | None, words: Language,
-              now_ms: int, link: str) -> UsageView:  # fmt: skip
-    """The local days `first` to `last` as a small chart for the home page."""
-    span = Window("day", date_of(last).isoformat(), date_of(first), date_of(last), zone)
+def week(first: int, last: int, zone: str, since_ms: int) -> Window:
+    """The local days `first` to `last`."""
+    return Window("day", date_of(last).isoformat(), date_of(first), date_of(last), zone, since_ms)
+
+
+def week_view(intervals: Sequence[Interval], span: Window, tariff: Tariff | None, words: Language, now_ms: int,
+              link: str) -> UsageView:  # fmt: skip
+    """Some days as a small chart for the home page, named by weekday."""
     parts = [replace(p, tick=words.weekday_of(date.fromisoformat(p.key)), spare=False)
              for p in month_parts(intervals, span, words, now_ms)]  # fmt: skip
-    return view(span, "kwh", parts, counts_of(intervals, now_ms), tariff, words, now_ms, link)
+    return view(span, "kwh", parts, counts_of(intervals, now_ms, span.since_ms), tariff, words, now_ms, link)
 
 
 def utc_text(at_ms: int) -> str:
@@ -356,4 +361,4 @@ def days_chart(chart_id: str, title: str, days: Sequence[tuple[str, int | None]]
 
 def _known_day(day: date, wh: int | None, words: Language) -> Part:
     tick, spare = (str(day.day), (day.day - 1) % 7 != 0)
-    return Part(words.day_of(day), words.day_of(day), wh, _mark(wh, False, False), "", tick, spare)
+    return Part(words.day_of(day), words.day_of(day), wh, _mark(wh, False), "", tick, spare)

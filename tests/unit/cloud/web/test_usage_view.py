@@ -108,3 +108,16 @@ def test_a_long_day_takes_the_focus_by_the_hour() -> None:
     svg = use.chart("c", "t", use.day_parts(rows, EN, NOW), "kwh", None, EN)
     assert svg.count('tabindex="0"') == 24
     assert 'aria-label="07:00–08:00: 0.400\u00a0kWh"' in svg
+
+
+def test_before_the_supply_began_nothing_is_missing() -> None:
+    began = midnight_ms(day_no("2026-11-03"), BERLIN) + 36_000_000
+    rows = [Interval(r.start_ms, 900, None) for r in quarters("2026-11-03")[:40]] + quarters("2026-11-03")[40:]
+    parts = use.day_parts(rows, EN, NOW, began)
+    assert [p.mark for p in parts[39:41]] == [Mark.OUTSIDE, Mark.MEASURED]
+    assert use.counts_of(rows, NOW, began).missing == 0
+    span = use.window("month", "2026-11", NOW, BERLIN, began)
+    marks = [p.mark for p in use.month_parts(rows, span, EN, NOW)]
+    assert marks[:4] == [Mark.OUTSIDE, Mark.OUTSIDE, Mark.MEASURED, Mark.MISSING]
+    year = use.year_parts([], use.window("year", "2026", NOW, BERLIN, began), EN, NOW)
+    assert [year[i].mark for i in (9, 10, 11)] == [Mark.OUTSIDE, Mark.MISSING, Mark.AHEAD]
