@@ -141,6 +141,10 @@ class LittleStreet:
         meters = tuple(m.MeterConfig(no, house.serial) for no, house in enumerate(self.houses.values(), start=1))
         self.down("config", m.DcuConfig(version, DCU, self.clock.now_ms(), meters))
 
+    def meters_bound(self) -> set[str]:
+        """Serials that the configuration in force names."""
+        return {meter.binding.serial for meter in self.core.street.meters.values() if meter.binding is not None}
+
     def batches(self) -> list[m.Batch]:
         return [message for name, message in self.published if isinstance(message, m.Batch)]
 
