@@ -24,6 +24,7 @@ from gridtally_cloud.customers.tables import account
 from gridtally_cloud.store.tables import config_version, dcu
 from gridtally_cloud.web.reads.meters import meter_row
 from gridtally_cloud.web.tokens import create_token
+from gridtally_cloud.web.usage import utc_text
 from gridtally_edge.display.account import view_account
 from gridtally_edge.display.page import balance_page
 from gridtally_edge.display.texts import Words
