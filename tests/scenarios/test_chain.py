@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -23,7 +22,6 @@ import pytest
 from sqlalchemy import select
 
 from demo import street as acacia
-from gridtally_cloud.customers.seed import DEMO_TARIFF
 from gridtally_cloud.ingest import poison
 from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.store.report import interval_counts
@@ -42,6 +40,7 @@ from gridtally_shared.lifecycle import CommandState as State
 from gridtally_shared.money import nano
 from gridtally_shared.quantities import INTERVAL_IMPORT
 from support.brokers import KINDS
+from support.slow_tariff import midnights, price_nano_per_wh, slow_charge
 from support.twin import operations
 from support.visitor import Visitor
 from support.world import Home, World, running_world
@@ -312,20 +311,6 @@ def counted_wh(evening: Evening, home: Home, *moments_ms: int) -> list[int]:
 # ---- money -----------------------------------------------------------------------------------------------------
 
 
-def slow_charge(used_wh: int, days: int) -> int:
-    """What energy and days cost, in nano, out of the tariff's own text and nothing else."""
-    terms = json.loads(DEMO_TARIFF)
-    tax = Fraction(terms["tax_percent"]) / 100
-    nets = (Fraction(terms["energy_per_kwh"]) / 1000 * used_wh, Fraction(terms["fixed_per_day"]) * days)
-    return sum(int(net * 10**9) + int(net * tax * 10**9) for net in nets)
-
-
-def midnights(from_ms: int, to_ms: int) -> int:
-    """Local days that began after the first moment."""
-    first, last = (datetime.fromtimestamp(ms / 1000, ZONE).date() for ms in (from_ms, to_ms))
-    return (last - first).days
-
-
 @pytest.mark.covers_part("BYPL-1.4")
 def test_what_is_charged_is_the_movement_of_the_register_at_the_tariff(evening: Evening) -> None:
     for home in (evening.poor, evening.rich):
@@ -336,7 +321,7 @@ def test_what_is_charged_is_the_movement_of_the_register_at_the_tariff(evening: 
         moved_wh = (counted[-1].register_after_wh or 0) - (counted[0].register_after_wh or 0)
         charged_nano = -sum(paid_in(e) for e in entries if e.kind in (Kind.ENERGY, Kind.FIXED))
         assert moved_wh > 300
-        assert len(days) == midnights(counted[0].at_ms, evening.end_ms) == 1
+        assert len(days) == midnights(counted[0].at_ms, evening.end_ms, acacia.ZONE) == 1
         assert charged_nano == slow_charge(moved_wh, len(days))
         assert evening.after_nano[home] == nano(OPENING) + nano(PAID) - charged_nano
 
@@ -502,14 +487,13 @@ def bills(evening: Evening) -> dict[str, dict[str, Any]]:
 
 
 def test_a_bill_charges_the_difference_of_two_readings_of_the_meter(evening: Evening, bills: dict[str, dict[str, Any]]) -> None:
-    price_nano = int(Fraction(json.loads(DEMO_TARIFF)["energy_per_kwh"]) / 1000 * 10**9)
     for home in (evening.poor, evening.plain):
         bill = bills[home.serial]
         [line] = [row for row in bill["lines"] if row["kind"] == "energy"]
         first, last = line["first"], line["last"]
         assert bill["party"]["meter_serial"] == home.serial
         assert line["quantity"] == last["register_wh"] - first["register_wh"] > 100
-        assert abs(line["amount_nano"]) == price_nano * line["quantity"]
+        assert abs(line["amount_nano"]) == price_nano_per_wh() * line["quantity"]
         for point in (first, last):
             least, most = counted_wh(evening, home, point["at_ms"] - TRAVEL_MS, point["at_ms"] + TRAVEL_MS)
             assert least <= point["register_wh"] <= most

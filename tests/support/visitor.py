@@ -21,9 +21,14 @@ class NoAnswer(Exception):
 class Visitor:
     """Keeps cookies, follows redirects, fills the CSRF token in. `get` and `post` give (status, text)."""
 
-    def __init__(self, base_url: str) -> None:
-        self.base_url = base_url
-        self._opener = build_opener(HTTPCookieProcessor(CookieJar()))
+    def __init__(self, base_url: str, jar: CookieJar | None = None) -> None:
+        self.base_url, self.at = base_url, ""
+        self.jar = CookieJar() if jar is None else jar
+        self._opener = build_opener(HTTPCookieProcessor(self.jar))
+
+    def another_tab(self) -> Visitor:
+        """The same person in another window, for use in another thread."""
+        return Visitor(self.base_url, self.jar)
 
     def get(self, path: str) -> tuple[int, str]:
         return self._ask(Request(urljoin(self.base_url, path)))
