@@ -92,7 +92,7 @@ class Agent:
         money = ready_store(config.data_dir / MONEY_FILE, MONEY_STORE, MONEY_REFERENCE)
         self._stores = (readings, money)
         prepay = PrepayCore(money, PrepayIdentity(identity.dcu, identity.keys, identity.boot_id))
-        self._core = EdgeCore(identity, ReadingsJournal(readings), prepay, meters)
+        self._core = EdgeCore(identity, ReadingsJournal(readings, config.keep_events_days), prepay, meters)
         will = (BY_NAME["gone"].topic(config.dcu), encode(Gone(identity.boot_id)))
         self._mqtt = MqttLink(config.dcu, config.broker, will, self._events.put)
         self._started_ms = self._clock.now_ms()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gridtally_edge.journal.readings import KEEP_EVENTS_DAYS, LEAST_EVENTS_DAYS
 from gridtally_edge.sync.mqtt import BrokerAddress, Tls
 from gridtally_edge.transports.settings import Echo, LineSettings, Speed
 from gridtally_shared.errors import ConfigError
@@ -39,6 +40,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("command_key_file", str, "command-key.pub", "path", "Public Ed25519 key of the cloud, 32 bytes or 64 hex digits."),
     Setting("virtual_clock_file", str, "", "path", "Shared virtual clock of a demonstration; empty for the machine's own time."),
     Setting("log_level", str, "info", "", "debug, info, warning or error."),
+    Setting("keep_events_days", int, KEEP_EVENTS_DAYS, "days", f"How long events are kept here; at least {LEAST_EVENTS_DAYS}."),
     Setting("broker.host", str, "127.0.0.1", "", "Name or address of the MQTT 5 broker."),
     Setting("broker.port", int, 8883, "", "Port of the broker."),
     Setting("broker.ca_file", str, "", "path", "CA of the broker's certificate; empty for a connection without TLS on loopback."),
@@ -50,7 +52,7 @@ SETTINGS: tuple[Setting, ...] = (
 
 LINE_SETTINGS: tuple[Setting, ...] = (
     Setting("name", str, REQUIRED, "", "Short name of the line, used in the registry and in messages."),
-    Setting("device", str, REQUIRED, "", "Serial device, best below /dev/serial/by-id/, or tcp://host:port."),
+    Setting("device", str, REQUIRED, "", "Serial device, best below /dev/serial/by-id/, or tcp://host:port, or modbus-tcp://host:port."),
     Setting("baud", int, 9600, "bit/s", "Speed of the line; a meter's own speed may differ."),
     Setting("data_bits", int, 8, "", "7 or 8."),
     Setting("parity", str, "N", "", "N, E or O."),
@@ -69,6 +71,7 @@ class EdgeConfig:
     command_key_file: Path
     virtual_clock_file: str
     log_level: str
+    keep_events_days: int
     broker: BrokerAddress
     display_host: str
     display_port: int
@@ -102,6 +105,7 @@ def load_config(path: Path) -> EdgeConfig:
         command_key_file=base / values["command_key_file"],
         virtual_clock_file=str(base / values["virtual_clock_file"]) if values["virtual_clock_file"] else "",
         log_level=_one_of("log_level", values["log_level"], ("debug", "info", "warning", "error")),
+        keep_events_days=_at_least("keep_events_days", values["keep_events_days"], LEAST_EVENTS_DAYS),
         broker=_broker(values, base),
         display_host=values["display.host"],
         display_port=_port("display.port", values["display.port"]),
@@ -231,6 +235,12 @@ def _topic_name(value: str) -> str:
 def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ConfigError(key, value, f"write one of {', '.join(allowed)}")
+    return value
+
+
+def _at_least(key: str, value: int, least: int) -> int:
+    if value < least:
+        raise ConfigError(key, value, f"write at least {least}")
     return value
 
 

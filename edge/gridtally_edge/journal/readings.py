@@ -30,6 +30,9 @@ STATUS_EVERY_MS = MS_PER_HOUR
 VALUES_PER_ENTRY = 500
 KEEP_SAMPLES_MS = 60 * MS_PER_DAY
 KEEP_INTERVALS_MS = 400 * MS_PER_DAY
+KEEP_EVENTS_DAYS = 400
+LEAST_EVENTS_DAYS = 45
+"""Diagnostic events are kept at least so long (I2NFR5)."""
 UNUSABLE = Quality.MISSING | Quality.COMM_ERROR | Quality.METER_INVALID
 REGISTER_WENT_BACK = BY_NAME["register_went_back"].code
 
@@ -79,8 +82,9 @@ class SweepOutcome:
 class ReadingsJournal:
     """Over the one writer connection of readings.db."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, keep_events_days: int = KEEP_EVENTS_DAYS) -> None:
         self._db = connection
+        self._keep_events_ms = keep_events_days * MS_PER_DAY
         self.outbox = Outbox(connection)
         self.states: dict[int, MeterState] = {s.meter_no: s for s in self._load_states()}
 
@@ -130,7 +134,7 @@ class ReadingsJournal:
         with transaction(self._db):
             self._db.execute("DELETE FROM sample WHERE at_ms < ?", (now_ms - KEEP_SAMPLES_MS,))
             self._db.execute("DELETE FROM interval WHERE start_ms < ?", (now_ms - KEEP_INTERVALS_MS,))
-            self._db.execute("DELETE FROM event WHERE at_ms < ?", (now_ms - KEEP_INTERVALS_MS,))
+            self._db.execute("DELETE FROM event WHERE at_ms < ?", (now_ms - self._keep_events_ms,))
             self.outbox.prune(now_ms)
 
     def _load_states(self) -> Iterable[MeterState]:

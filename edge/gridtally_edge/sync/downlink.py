@@ -2,6 +2,7 @@
 
 * welcome and config are verified here against the command key; instruments and commands stay in their envelopes, since
   the prepay core verifies and stores them as they came.
+* A configuration with intervals longer than an hour is refused as a whole: consumption is recorded at least hourly (C3-FR19).
 * A welcome must answer this boot's hello: an old one, played again, says nothing.
 """
 
@@ -16,6 +17,8 @@ from gridtally_shared.contract.codec import decode
 from gridtally_shared.contract.messages import DcuConfig, Receipt, Welcome
 from gridtally_shared.errors import ContractError
 from gridtally_shared.signing import verify1
+
+LONGEST_INTERVAL_S = 3_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,9 @@ def open_config(identity: Identity, envelope: bytes) -> SignedConfig:
     config = decode(DcuConfig, verify1(identity.keys, "config", envelope))
     if config.dcu != identity.dcu:
         raise ContractError(f"the configuration is for {config.dcu}")
+    for meter in config.meters:
+        if not 0 < meter.interval_s <= LONGEST_INTERVAL_S:
+            raise ContractError(f"meter {meter.meter_no}: intervals of {meter.interval_s} s; at most {LONGEST_INTERVAL_S} are allowed")
     return SignedConfig(config, envelope)
 
 

@@ -80,7 +80,9 @@ def _parameters(o: Operation) -> list[dict[str, Any]]:
         found += [_parameter("from", "query", "string"), _parameter("to", "query", "string")]
     if o.paged:
         found += [_parameter("cursor", "query", "string"), _parameter("limit", "query", "integer")]
-    if o.method == "POST":
+    if o.export:
+        found.append(_parameter("direction", "query", "string"))
+    if o.method == "POST" and o.keyed:
         found.append(_parameter("Idempotency-Key", "header", "string", True))
     return found
 

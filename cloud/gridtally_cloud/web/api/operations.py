@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`path` is in Flask's form; `body` names the request schema, `answer` the schema of one item."""
+    """`path` is in Flask's form; `body` names the request schema, `answer` the schema of one item. `keyed`: a POST needs an
+    Idempotency-Key; `export`: `direction=export` asks for what went back to the grid."""
 
     name: str
     method: str
@@ -23,6 +24,8 @@ class Operation:
     paged: bool = False
     span: bool = False
     body: str = ""
+    keyed: bool = True
+    export: bool = False
 
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -32,7 +35,8 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("readings", "GET", "/meters/<int:meter_no>/readings", "readings:read",
               "Stored register samples and momentary values, oldest first", "Reading", paged=True, span=True),
     Operation("intervals", "GET", "/meters/<int:meter_no>/intervals", "readings:read",
-              "Consumption by interval, oldest first; missing intervals are null", "Interval", paged=True, span=True),
+              "Consumption by interval, or what went back to the grid, oldest first; missing intervals are null", "Interval",
+              paged=True, span=True, export=True),
     Operation("meter_events", "GET", "/meters/<int:meter_no>/events", "events:read", "Events of one meter, newest first",
               "Event", paged=True, span=True),
     Operation("events", "GET", "/events", "events:read", "Events of the fleet, newest first", "Event", paged=True, span=True),
@@ -50,7 +54,7 @@ OPERATIONS: tuple[Operation, ...] = (
               "Bill", paged=True),
     Operation("create_payment", "POST", "/accounts/<int:account_no>/payments", "cash:write",
               "Post money taken at a pay station, in real time; the same `reference` again is the same payment", "Payment", 201,
-              body="NewPayment"),
+              body="NewPayment", keyed=False),
     Operation("create_order", "POST", "/accounts/<int:account_no>/orders", "payments:write",
               "Order a recharge; pay it at `pay_path`. Needs an Idempotency-Key header", "Order", 201, body="NewOrder"),
     Operation("order", "GET", "/accounts/<int:account_no>/orders/<order_id>", "payments:write",

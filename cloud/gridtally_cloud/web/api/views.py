@@ -22,7 +22,7 @@ from gridtally_cloud.web.api import idempotency, writing
 from gridtally_cloud.web.api.openapi import BASE, document
 from gridtally_cloud.web.api.operations import OPERATIONS, Operation
 from gridtally_cloud.web.api.problems import Problem, of_http, of_problem
-from gridtally_cloud.web.api.reading import authorise, body, cursor_text, idempotency_key, moment, page, span, token
+from gridtally_cloud.web.api.reading import authorise, body, cursor_text, direction, idempotency_key, moment, page, span, token
 from gridtally_cloud.web.orders import KINDS, MAX_TEXT
 from gridtally_cloud.web.reads import commands as command_reads
 from gridtally_cloud.web.reads import events as event_reads
@@ -112,13 +112,13 @@ def readings(meter_no: int) -> tuple[Response, int]:
 
 
 def intervals(meter_no: int) -> tuple[Response, int]:
-    (from_ms, to_ms), asked = span(), page(1)
+    (from_ms, to_ms), asked, quantity = span(), page(1), direction()
     start_ms = max(from_ms, asked.after[0]) if asked.after else from_ms
     with site().db.read() as conn:
         found = _meter(conn, meter_no)
         step_ms = found.interval_s * 1000
         end_ms = min(to_ms, start_ms + asked.limit * step_ms)
-        rows = usage_reads.intervals(conn, found.usage_point_no or 0, start_ms, end_ms)
+        rows = usage_reads.intervals(conn, found.usage_point_no or 0, start_ms, end_ms, quantity)
     return _list([writing.interval(r) for r in rows], cursor_text(end_ms) if end_ms < to_ms else None)
 
 

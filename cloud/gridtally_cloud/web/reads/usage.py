@@ -43,17 +43,19 @@ class ChannelKey:
     period_s: int
 
 
-def import_channel(conn: Connection, usage_point_no: int) -> ChannelKey | None:
-    """The channel of consumption with the finest intervals; None before the first data."""
+def channel_of(conn: Connection, usage_point_no: int, quantity: int = INTERVAL_IMPORT.code) -> ChannelKey | None:
+    """The channel of a quantity with the finest intervals; None before the first data."""
     c = channel.c
-    query = select(c.channel_no, c.period_s).where(c.usage_point_no == usage_point_no, c.quantity == INTERVAL_IMPORT.code)
+    query = select(c.channel_no, c.period_s).where(c.usage_point_no == usage_point_no, c.quantity == quantity)
     row = conn.execute(query.order_by(c.period_s).limit(1)).one_or_none()
     return ChannelKey(row.channel_no, row.period_s) if row else None
 
 
-def intervals(conn: Connection, usage_point_no: int, from_ms: int, to_ms: int) -> tuple[Interval, ...]:
-    """Consumption intervals that start in [from_ms, to_ms); empty where there is no channel yet."""
-    key = import_channel(conn, usage_point_no)
+def intervals(
+    conn: Connection, usage_point_no: int, from_ms: int, to_ms: int, quantity: int = INTERVAL_IMPORT.code
+) -> tuple[Interval, ...]:
+    """Intervals that start in [from_ms, to_ms), of consumption unless said otherwise; empty where there is no channel yet."""
+    key = channel_of(conn, usage_point_no, quantity)
     if key is None or to_ms <= from_ms:
         return ()
     return tuple(_rows(read_intervals(conn, key.channel_no, from_ms, to_ms)))
@@ -70,7 +72,7 @@ def _rows(series: IntervalSeries) -> list[Interval]:
 
 def day_totals(conn: Connection, usage_point_no: int, first_day: int, last_day: int) -> tuple[DayTotal, ...]:
     """Totals of the local days `first_day` to `last_day` that hold any data."""
-    key = import_channel(conn, usage_point_no)
+    key = channel_of(conn, usage_point_no)
     if key is None:
         return ()
     u = usage_day.c
