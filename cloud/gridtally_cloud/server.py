@@ -19,15 +19,21 @@ from typing import Any
 
 from gridtally_cloud.config import BrokerConfig, CloudConfig, WebConfig
 from gridtally_cloud.context import Context
+from gridtally_cloud.customers.users import forget_attempts
 from gridtally_cloud.mqtt import BrokerSettings
-from gridtally_cloud.worker import Worker
-from gridtally_shared.clock import SystemClock
+from gridtally_cloud.prepay.service import expire_orders, send_refunds
+from gridtally_cloud.prepay.settings import Payments
+from gridtally_cloud.store.db import Database
+from gridtally_cloud.worker import Job, Worker
+from gridtally_shared.clock import MS_PER_DAY, SystemClock
 from gridtally_shared.errors import ConfigError, GridtallyError
 
 log = logging.getLogger(__name__)
 
 WATCH_S = 0.5
 CHILD_PAUSE_S = 5.0
+REDELIVER_EVERY_S = 5.0
+KEEP_ATTEMPTS_MS = 7 * MS_PER_DAY
 
 
 def broker_settings(config: BrokerConfig) -> BrokerSettings:
@@ -37,7 +43,26 @@ def broker_settings(config: BrokerConfig) -> BrokerSettings:
 
 
 def new_worker(context: Context) -> Worker:
-    return Worker(context.db, context.clock, context.signer, broker_settings(context.config.broker))
+    broker = broker_settings(context.config.broker)
+    return Worker(context.db, context.clock, context.signer, broker, desk_jobs(context.db, context.payments))
+
+
+def desk_jobs(db: Database, payments: Payments) -> tuple[Job, ...]:
+    """Regular work around money and logins; login attempts count in real time."""
+
+    def orders(now_ms: int) -> None:
+        with db.write() as conn:
+            expire_orders(conn, now_ms)
+
+    def attempts(_now_ms: int) -> None:
+        with db.write() as conn:
+            forget_attempts(conn, SystemClock().now_ms() - KEEP_ATTEMPTS_MS)
+
+    return (
+        Job("orders", 60.0, orders),
+        Job("refunds", 10.0, lambda now_ms: send_refunds(db, payments, now_ms)),
+        Job("login attempts", 3600.0, attempts),
+    )
 
 
 def stop_event() -> threading.Event:
@@ -73,7 +98,18 @@ class WebThread:
         settings = WebSettings(context.web_secret, web.https, context.config.zone)
         application = create_app(settings, context.db, context.clock, context.payments)
         self._server: Any = create_server(application, host=web.host, port=web.port, threads=web.threads, ident="gridtally")
+        self._application = application
+        self._redeliver_s = 0.0
         self._thread = threading.Thread(target=self._server.run, name="web", daemon=True)
+
+    def keep_up(self, now_s: float) -> None:
+        """Payment notices a restart came between are delivered again."""
+        if now_s >= self._redeliver_s:
+            from gridtally_cloud.web.payments import redeliver
+
+            self._redeliver_s = now_s + REDELIVER_EVERY_S
+            with self._application.app_context():
+                redeliver()
 
     def start(self) -> None:
         self._thread.start()
@@ -122,6 +158,7 @@ def run_all(context: Context) -> int:
         while not stop.wait(WATCH_S):
             if not worker.running:
                 raise GridtallyError("the worker ended by itself; see the log above")
+            web.keep_up(time.monotonic())
             if child is not None:
                 child.watch(time.monotonic())
     finally:
@@ -138,7 +175,8 @@ def run_web(context: Context) -> int:
     web = WebThread(context)
     web.start()
     print(f"gridtally-mdm: pages on http://{context.config.web.host}:{context.config.web.port}/", flush=True)
-    stop.wait()
+    while not stop.wait(WATCH_S):
+        web.keep_up(time.monotonic())
     web.stop()
     return 0
 

@@ -55,7 +55,7 @@ def subscriptions(group: str) -> tuple[str, ...]:
 class Worker:
     """`run` blocks until `stop`; `start` runs it in a thread of its own."""
 
-    def __init__(self, db: Database, clock: Clock, signer: Signer, broker: BrokerSettings) -> None:
+    def __init__(self, db: Database, clock: Clock, signer: Signer, broker: BrokerSettings, more: tuple[Job, ...] = ()) -> None:
         self._db, self._clock, self._signer = db, clock, signer
         self.link = BrokerLink(broker, subscriptions(broker.group))
         self._ingest = Ingest(db, signer)
@@ -70,6 +70,7 @@ class Worker:
             Job("close days", 5.0, lambda now_ms: close.close_days(db, now_ms)),
             Job("validate", 5.0, lambda now_ms: vee.run_pending(db, now_ms)),
             Job("prune", 600.0, lambda now_ms: close.prune(db, now_ms)),
+            *more,
         )
 
     def start(self) -> None:
