@@ -14,7 +14,7 @@ from pathlib import Path
 from gridtally_cloud.config import CONFIG_NAME, CloudConfig, load_config
 from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.tables import dcu
-from gridtally_shared.doctor import Check
+from gridtally_shared.doctor import Check, port_check
 from gridtally_shared.errors import GridtallyError
 
 CONFIG_VARIABLE = "GRIDTALLY_MDM_CONFIG"
@@ -30,7 +30,7 @@ def checks() -> list[Check]:
         config = load_config(path)
     except GridtallyError as error:
         return [Check("mdm configuration", False, str(error), "mend the setting; 'gridtally-mdm show-config' lists them")]
-    return [Check("mdm configuration", True, str(path)), _store(config), _keys(config), _disk(config), _broker(config)]
+    return [Check("mdm configuration", True, str(path)), _store(config), _keys(config), _disk(config), _broker(config), _pages(config)]
 
 
 def _store(config: CloudConfig) -> Check:
@@ -69,3 +69,7 @@ def _broker(config: CloudConfig) -> Check:
             return Check("mdm broker", True, f"{place} answers")
     except OSError as error:
         return Check("mdm broker", False, f"{place}: {error}", "start the broker, or mend broker.host and broker.port")
+
+
+def _pages(config: CloudConfig) -> Check:
+    return port_check("mdm pages", config.web.host, config.web.port, "web.port")

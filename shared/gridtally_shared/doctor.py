@@ -5,6 +5,9 @@ Each entry point is a function () -> list[Check]. A check that fails says what t
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -18,6 +21,35 @@ class Check:
     ok: bool
     message: str
     remedy: str = ""
+
+
+OURS = "gridtally"
+"""How our own pages name themselves in the Server header."""
+
+
+def port_check(name: str, host: str, port: int, setting: str) -> Check:
+    """Whether our pages can listen there: the port is free, or it is ours already."""
+    place = f"{host}:{port}"
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+        return Check(name, True, f"{place} is free")
+    except OSError as error:
+        if _answers_as_ours(host, port):
+            return Check(name, True, f"{place} is served by gridtally")
+        return Check(name, False, f"{place}: {error.strerror}", f"stop the other program, or choose another {setting}")
+
+
+def _answers_as_ours(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        connection = http.client.HTTPConnection(host, port, timeout=2)
+        try:
+            connection.request("HEAD", "/")
+            return (connection.getresponse().getheader("Server") or "").startswith(OURS)
+        finally:
+            connection.close()
+    return False
 
 
 Checkup: TypeAlias = Callable[[], list[Check]]
