@@ -68,7 +68,7 @@ def _add_run(commands: Commands) -> None:
 def _add_read(commands: Commands) -> None:
     example = "gridtally-dcu read --device /dev/ttyUSB0 --driver eastron-sdm230 --set unit=1"
     parser = _command(commands, "read", "read one meter once, without the agent", example, _read)
-    parser.add_argument("--device", required=True, help="serial device or tcp://host:port")
+    parser.add_argument("--device", required=True, help="serial device, tcp://host:port or modbus-tcp://host:port")
     parser.add_argument("--driver", required=True, help="meter model, for example is15959 or eastron-sdm230")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the driver, repeatable")
     parser.add_argument("--baud", type=int, help="speed of the line (the driver's own)")

@@ -95,7 +95,7 @@ def _broker(config: EdgeConfig) -> Check:
 
 def _device(name: str, device: str) -> Check:
     title = f"edge: line {name}"
-    if device.startswith("tcp://"):
+    if "://" in device:
         return Check(title, True, device)
     path = Path(device)
     if not path.exists():

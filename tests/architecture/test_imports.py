@@ -27,6 +27,7 @@ ONLY_IN = {
     "paho": {"edge/gridtally_edge/sync/mqtt.py", "cloud/gridtally_cloud/mqtt.py",
              "edge/gridtally_edge/provisioning/link.py", "cloud/gridtally_cloud/provisioning/link.py"},
     "serial": {"edge/gridtally_edge/transports/"},
+    "pymodbus": {"edge/gridtally_edge/transports/modbus_tcp.py"},
     "iotcore": {"cloud/gridtally_cloud/embedded_broker.py"},
     "numpy": set(),
     "pandas": set(),

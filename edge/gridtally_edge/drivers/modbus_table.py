@@ -14,7 +14,6 @@ Source: protocols.md 3.2 (profile schema).
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -24,6 +23,7 @@ from gridtally_edge.drivers.model import Capability, MeterEvent, Now, Reading, S
 from gridtally_edge.protocols.conversation import Conversation
 from gridtally_edge.protocols.modbus import (
     ILLEGAL_ADDRESS,
+    REQUEST_BYTES,
     Function,
     Kind,
     ReadRequest,
@@ -218,12 +218,11 @@ def read_vector(table: MeterTable, data: bytes) -> tuple[tuple[str, str], ...]:
 def _recorded(data: bytes) -> Iterator[tuple[ReadRequest, tuple[int, ...]]]:
     while data:
         try:
-            unit, function, address, count = struct.unpack(">BBHH", data[:6])
-            request = ReadRequest(unit, Function(function), address, count)
-        except (struct.error, ValueError) as error:
-            raise MeterFault(f"not a recorded Modbus request: {data[:8].hex(' ')}") from error
-        answer = decode_answer(request, data[8 : 8 + request.answer_bytes])
+            request = ReadRequest.from_bytes(data[:REQUEST_BYTES])
+        except ValueError as error:
+            raise MeterFault(f"not a recorded Modbus request: {data[:REQUEST_BYTES].hex(' ')}") from error
+        answer = decode_answer(request, data[REQUEST_BYTES : REQUEST_BYTES + request.answer_bytes])
         if isinstance(answer, Refusal):
             raise MeterFault(f"the recording holds a refusal: {answer}")
         yield request, answer
-        data = data[8 + request.answer_bytes :]
+        data = data[REQUEST_BYTES + request.answer_bytes :]

@@ -22,6 +22,7 @@ from gridtally_shared.errors import MeterFault
 MAX_REGISTERS = 125
 EXCEPTION_BIT = 0x80
 EXCEPTION_BYTES = 5
+REQUEST_BYTES = 8
 
 
 class Function(IntEnum):
@@ -53,6 +54,7 @@ EXCEPTION_WORDS: dict[int, str] = {
 }
 
 ILLEGAL_ADDRESS = 2
+TARGET_SILENT = 11
 
 
 class WordOrder(Enum):
@@ -88,6 +90,14 @@ class ReadRequest:
     def __post_init__(self) -> None:
         if not (1 <= self.unit <= 247 and 0 <= self.address <= 0xFFFF and 1 <= self.count <= MAX_REGISTERS):
             raise ValueError(f"unit 1..247, address 0..65535, count 1..{MAX_REGISTERS}: {self}")
+
+    @classmethod
+    def from_bytes(cls, frame: bytes) -> ReadRequest:
+        """The request in a whole frame; ValueError when it is none."""
+        if len(frame) != REQUEST_BYTES or not crc_holds(frame):
+            raise ValueError(f"not a request for registers: {frame.hex(' ')}")
+        unit, function, address, count = struct.unpack(">BBHH", frame[:-2])
+        return cls(unit, Function(function), address, count)
 
     def to_bytes(self) -> bytes:
         return with_crc(struct.pack(">BBHH", self.unit, self.function, self.address, self.count))

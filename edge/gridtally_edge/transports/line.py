@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
@@ -26,7 +26,7 @@ from gridtally_edge.transports.gaps import GapTable
 from gridtally_edge.transports.link import ByteLink
 from gridtally_edge.transports.settings import LineSettings, Speed
 from gridtally_edge.transports.statistics import LineStatistics
-from gridtally_edge.transports.talker import Missed, Talker
+from gridtally_edge.transports.talker import Missed, Speaker, Talker
 from gridtally_edge.transports.ticket import Ticket
 from gridtally_shared.errors import ConfigError, LinkDown
 
@@ -66,13 +66,16 @@ class Straggler:
 
 
 class Line:
-    """`SerialBus` and `TcpLine` are lines with their own `ByteLink`. `submit` may be called from any thread."""
+    """`SerialBus` and `TcpLine` are lines with their own `ByteLink`, `ModbusTcpLine` with its own `Speaker` too. `submit`
+    may be called from any thread."""
 
-    def __init__(self, settings: LineSettings, link: ByteLink) -> None:
+    def __init__(
+        self, settings: LineSettings, link: ByteLink, speaker: Callable[[LineSettings, LineStatistics], Speaker] | None = None
+    ) -> None:
         self.settings = settings
         self._link = link
         self._statistics = LineStatistics()
-        self._talker = Talker(link, settings, self._statistics)
+        self._talker = speaker(settings, self._statistics) if speaker else Talker(link, settings, self._statistics)
         self._changed = threading.Condition()
         self._queue: Arbiter[Ticket] = Arbiter()
         self._breakers: dict[str, Breaker] = {}

@@ -1,6 +1,7 @@
 """What a line needs to know: port, speed, echo, gaps. Values in, no behaviour.
 
-* `device` is a path (prefer /dev/serial/by-id/... or by-path: ttyUSB numbers change) or `tcp://host:port`.
+* `device` is a path (prefer /dev/serial/by-id/... or by-path: ttyUSB numbers change) or `tcp://host:port` or
+  `modbus-tcp://host:port`.
 * A character takes 1 start bit, the data bits, parity and stop bits; Modbus wants 3.5 characters of silence before a
   request, fixed at 1.75 ms above 19200 baud (MODBUS over Serial Line 1.02, 2.5.1.1).
 """

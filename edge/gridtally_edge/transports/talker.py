@@ -18,6 +18,7 @@ import select
 import time
 from collections.abc import Callable
 from enum import Enum
+from typing import Protocol
 
 from gridtally_edge.protocols.conversation import Exchange, Found
 from gridtally_edge.transports.echo import EchoFilter
@@ -42,8 +43,26 @@ class Missed(Enum):
     GARBLED = "garbled"
 
 
+class Speaker(Protocol):
+    """What a line asks of whoever carries out its exchanges. Owned by the line's thread, `interrupt` apart."""
+
+    def interrupt(self) -> None: ...
+
+    def release(self) -> None: ...
+
+    def opened(self, speed: Speed) -> None: ...
+
+    def speed_changed(self, speed: Speed) -> None: ...
+
+    def attempt(self, exchange: Exchange, gap_s: float) -> bytes | Missed: ...
+
+    def swallow(self, find_answer: Callable[[bytes], Found | None], until_s: float) -> None: ...
+
+    def pause(self, seconds: float) -> None: ...
+
+
 class Talker:
-    """Owned by the line's thread, `interrupt` apart."""
+    """The `Speaker` for bytes as they are."""
 
     def __init__(self, link: ByteLink, settings: LineSettings, statistics: LineStatistics) -> None:
         self._link = link
