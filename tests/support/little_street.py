@@ -167,7 +167,7 @@ class LittleStreet:
 
 
 @contextlib.contextmanager
-def little_street(folder: Path, dlms: int = 1, modbus: int = 0, signer: KeySigner | None = None) -> Iterator[LittleStreet]:
+def little_street(folder: Path, dlms: int = 1, modbus: int = 0, signer: KeySigner | None = None, pv_w: int = 0) -> Iterator[LittleStreet]:
     """Opened on the stores in `folder`, which are made if they are not there: a second one goes on where the first ended."""
     clock, signer = ManualClock(START_MS), signer or KeySigner.from_seed(os.urandom(32))
     houses: dict[str, HouseMeter] = {}
@@ -177,7 +177,7 @@ def little_street(folder: Path, dlms: int = 1, modbus: int = 0, signer: KeySigne
     for number in range(1, dlms + modbus + 1):
         kind = "dlms" if number <= dlms else "modbus"
         key, serial = f"{kind}/{number}", f"{1 if kind == 'dlms' else 2}000000{number}"
-        house = HouseMeter(HouseSettings(serial, seed=number), clock)
+        house = HouseMeter(HouseSettings(serial, seed=number, pv_w=pv_w), clock)
         driver = driver_named("is15959" if kind == "dlms" else "eastron-sdm230")
         slaves[key] = DlmsSlave((DlmsUnit(house, number),)) if kind == "dlms" else ModbusSlave(number, house)
         settings = {"physical_address": number, "password": "ABCD0001"} if kind == "dlms" else {"unit": number}

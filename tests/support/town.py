@@ -36,6 +36,7 @@ from gridtally_edge.drivers.model import SwitchState
 from gridtally_edge.prepay.book import entries_of
 from gridtally_edge.prepay.holds import zone_of
 from gridtally_edge.simulators.house import HouseMeter
+from gridtally_edge.sync.mqtt import LinkUp
 from gridtally_shared.clock import SystemClock
 from gridtally_shared.contract import messages as m
 from gridtally_shared.contract.channels import parse_topic
@@ -71,6 +72,16 @@ class Town(Chain):
             yield
         finally:
             self.connect()
+
+    def connect_slowly(self, ms_each: int) -> None:
+        """A link that needs `ms_each` for every message upward; each goes in the order in which it was said."""
+        self.connected = True
+        self.street.handle(LinkUp())
+        while self._taken < len(self.street.published):
+            self.street.wind(ms_each)
+            later, self.street.published[self._taken + 1 :] = self.street.published[self._taken + 1 :], []
+            self._carry_up()
+            self.street.published += later
 
     def live(self, until: Callable[[], bool], at_most_days: int = 4) -> None:
         """Quarter by quarter, until something has happened."""
@@ -198,10 +209,10 @@ class Town(Chain):
 
 
 @contextlib.contextmanager
-def town(folder: Path, dlms: int = 1, modbus: int = 0, opening: str = "0", low: str = "2") -> Iterator[Town]:
+def town(folder: Path, dlms: int = 1, modbus: int = 0, opening: str = "0", low: str = "2", pv_w: int = 0) -> Iterator[Town]:
     """Homes with a switch may be cut, also offline. Nobody has connected yet."""
     (folder / "edge").mkdir()
-    with little_street(folder / "edge", dlms, modbus, SIGNER) as street:
+    with little_street(folder / "edge", dlms, modbus, SIGNER, pv_w) as street:
         meters = tuple(
             StreetMeter(house.serial, kind, DRIVERS[kind], kind == "dlms")
             for kind, house in ((key.partition("/")[0], house) for key, house in street.houses.items())

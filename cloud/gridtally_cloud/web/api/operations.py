@@ -57,7 +57,7 @@ OPERATIONS: tuple[Operation, ...] = (
               body="NewPayment", keyed=False),
     Operation("create_order", "POST", "/accounts/<int:account_no>/orders", "payments:write",
               "Order a recharge; pay it at `pay_path`. Needs an Idempotency-Key header", "Order", 201, body="NewOrder"),
-    Operation("order", "GET", "/accounts/<int:account_no>/orders/<order_id>", "payments:write",
+    Operation("order", "GET", "/accounts/<int:account_no>/orders/<order_id>", "accounts:read",
               "A recharge and how far its credit is", "Order"),
 )  # fmt: skip
 
