@@ -81,7 +81,7 @@ class Town(Chain):
             self.street.wind(ms_each)
             later, self.street.published[self._taken + 1 :] = self.street.published[self._taken + 1 :], []
             self._carry_up()
-            self.street.published += later
+            self.street.published[self._taken :] = [*later, *self.street.published[self._taken :]]
 
     def live(self, until: Callable[[], bool], at_most_days: int = 4) -> None:
         """Quarter by quarter, until something has happened."""
