@@ -103,7 +103,7 @@ def line_to() -> Iterator[MakeLine]:
         yield make
 
 
-def volts(line: Line, unit: int = 1, timeout_ms: int = 500, retries: int = 2):
+def volts(line: Line, unit: int = 1, timeout_ms: int = 2_000, retries: int = 2):
     request = ReadRequest(unit, Function.READ_INPUT, 0, 2)
     return line.submit(read_registers(request, timeout_ms, retries), Priority.PROFILE, f"unit {unit}")
 
@@ -266,7 +266,7 @@ def scripted() -> Iterator[Callable[[Callable[[int, int], bytes]], Scripted]]:
 )  # fmt: skip
 def test_what_is_no_answer_yields_no_value_and_the_next_try_does(scripted, line_to, first):
     server = scripted(lambda n, number: first(number) if n == 0 else answer(number, 1, registers(0x1234)))
-    assert volts(line_to(server.device), timeout_ms=50).result(10) == (0x1234, 0x1234)
+    assert volts(line_to(server.device), timeout_ms=200).result(10) == (0x1234, 0x1234)
     assert len(server.asked) == 2
 
 
@@ -276,7 +276,7 @@ def test_a_late_answer_is_not_taken_for_the_next_one(scripted, line_to):
         return late + (answer(number, 1, registers(8)) if n else b"")
 
     line = line_to(scripted(replies).device)
-    assert volts(line, timeout_ms=50).result(10) == (8, 8)
+    assert volts(line, timeout_ms=200).result(10) == (8, 8)
 
 
 def test_an_answer_in_single_bytes_is_put_together(line_to):
