@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gridtally_edge.config import EdgeConfig, load_config
-from gridtally_shared.doctor import Check
+from gridtally_shared.doctor import Check, port_check
 from gridtally_shared.errors import ConfigError
 
 OLDEST_PYTHON = (3, 11)
@@ -61,6 +61,7 @@ def _installation(path: Path) -> Iterator[Check]:
     yield _command_key(config)
     yield _disk(config.data_dir)
     yield _broker(config)
+    yield port_check("edge: balance page", config.display_host, config.display_port, "display.port")
     for line in config.lines:
         yield _device(line.name, line.device)
 
