@@ -173,8 +173,8 @@ def test_a_payment_is_acknowledged_in_part_in_full_and_as_credit(street: WebStre
     with street.pay.db.read() as conn:
         view = billing.bill(conn, following)
     used_nano = sum(line.shown_nano for line in view.bill.lines if line.shown_nano > 0)
-    assert abs(view.due_nano - (used_nano - over_nano)) <= nano("0.01")  # ... that the next bill takes off, and it carries on
-    assert in_the_ledger(street) == view.due_nano  # the rest of the rounding of the one before
+    assert abs(view.due_nano - (used_nano - over_nano)) <= nano("0.01")  # ... the next bill takes it off
+    assert in_the_ledger(street) == view.due_nano
 
 
 # ---- 22. staff users ------------------------------------------------------------------------------------------

@@ -119,6 +119,35 @@ def test_a_request_for_data_is_validated(c: Chain) -> None:
     assert len(c.street.asked) == asked
 
 
+@pytest.mark.covers("ETSI-5.2.3-alt-1b")
+def test_a_reading_that_finds_no_room_is_said_and_not_lost(tmp_path: Path) -> None:
+    """Pre: the disk of the concentrator is full. Post: what could not be recorded is a failure, not half a record; with room again
+    and after a restart everything is there, as the meter had it."""
+    with little_street(tmp_path, signer=SIGNER) as street:
+        street.connect()
+        street.configure()
+        street.next_quarter()
+        store = street.core.journal.outbox.connection
+        before = store.execute("SELECT count(*), max(at_ms) FROM sample").fetchone()
+        store.execute(f"PRAGMA max_page_count = {store.execute('PRAGMA page_count').fetchone()[0]}")
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            street.next_quarter(400)
+        now_ms = street.clock.now_ms()
+        kept = store.execute("SELECT count(*), max(at_ms) FROM sample").fetchone()
+        sent = store.execute("SELECT count(*) FROM outbox_entry WHERE kind = ?", (int(m.EntryKind.READINGS),)).fetchone()[0]
+        assert kept[0] >= before[0]
+        assert sent == store.execute("SELECT count(DISTINCT at_ms) FROM sample").fetchone()[0]  # no sample without its message
+    with little_street(tmp_path, signer=SIGNER) as again:
+        again.wind(now_ms - again.clock.now_ms())
+        again.connect()
+        again.next_quarter(2)
+        rows = again.core.journal.outbox.connection.execute("SELECT start_ms, value FROM interval WHERE quantity = 11 ORDER BY start_ms")
+        held = dict(rows.fetchall())
+        truth = again.houses["dlms/1"].profile(min(held) + QUARTER_MS, max(held) + QUARTER_MS)
+        assert held == {row.end_ms - QUARTER_MS: row.import_wh for row in truth}
+        assert max(held) > now_ms
+
+
 @pytest.mark.covers("ETSI-F2a")
 def test_one_of_each_kind_of_data_is_retrieved(c: Chain) -> None:
     """Usage, supply quality, events, status and data that are no measurement, all of one meter, from the MDM."""
