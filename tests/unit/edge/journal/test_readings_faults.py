@@ -31,6 +31,10 @@ class FailingDisk:
             raise sqlite3.OperationalError("disk I/O error")
         return self._connection.execute(statement, parameters)
 
+    @property
+    def in_transaction(self) -> bool:
+        return self._connection.in_transaction
+
     def close(self) -> None:
         self._connection.close()
 
