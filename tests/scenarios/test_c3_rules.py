@@ -237,6 +237,9 @@ def test_head_end_and_meter_side_log_every_transaction(acacia: Town) -> None:
     assert {(bytes(a), bytes(b)) for a, b in rows} == {(o.cmd_id, encode(o)) for o in orders}
     rows = acacia.money.execute("SELECT account_no, gseq, body FROM instrument").fetchall()
     assert {(a, b, bytes(x)) for a, b, x in rows} == {(c.account_no, c.gseq, encode(c)) for c in credits}
+    configs = [decode(m.DcuConfig, verify1(KEYS, "config", x)) for name, x in down if name == "config"]
+    rows = acacia.money.execute("SELECT version, body FROM config WHERE accepted_ms > 0").fetchall()
+    assert {version: bytes(body) for version, body in rows} == {c.version: encode(c) for c in configs}
 
     # ... and what went up, entry by entry, with its time
     logged = [
