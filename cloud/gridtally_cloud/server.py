@@ -3,14 +3,17 @@
 * `all` runs them on one box; each also runs alone. They share nothing but the store and the broker.
 * A port that is taken is a plain error before anything starts. SIGTERM and SIGINT end everything within seconds; a worker that
   dies ends the process, so that the service manager starts it again; a provisioner that dies is started again.
+* A provisioner ends with the `all` that started it, also when that was killed: two of them would push each other off the broker.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -133,7 +136,7 @@ class ProvisionerChild:
             log.warning("the provisioner ended", extra={"exit_code": self._process.returncode})
             self._process, self._again_s = None, now_s + CHILD_PAUSE_S
         if self._process is None and now_s >= self._again_s:
-            self._process = subprocess.Popen(self._command)
+            self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE)
 
     def stop(self) -> None:
         if self._process is None:
@@ -206,5 +209,20 @@ def run_provisioner(context: Context) -> int:
     authority = ca.open_or_create(context.config.ca_dir, "operational-ca", datetime.now(UTC))
     service = ProvisioningService(context.db, authority, Endpoint(p.host, p.port, p.transport), context.signer.public)
     access = BrokerAccess(b.host, b.port, b.ca_file, p.certificate_file, p.key_file, p.control)
-    Provisioner(service, access, SystemClock()).run(stop_event())
+    Provisioner(service, access, SystemClock()).run(_ends_with_parent(stop_event()))
     return 0
+
+
+def _ends_with_parent(stop: threading.Event) -> threading.Event:
+    """`stop`, set also when standard input is a pipe and its other end is gone: `all` writes nothing into it and holds it open
+    as long as it lives."""
+
+    def wait() -> None:
+        with contextlib.suppress(OSError):
+            os.read(0, 1)
+        stop.set()
+
+    with contextlib.suppress(OSError):
+        if stat.S_ISFIFO(os.fstat(0).st_mode):
+            threading.Thread(target=wait, name="parent", daemon=True).start()
+    return stop

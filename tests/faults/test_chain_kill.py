@@ -115,8 +115,13 @@ class ServiceManager:
         if part == PROVISIONER:
             self._kill_provisioner()
             return
-        if self.world.deployment.processes.running[part].poll() is None:
-            self.world.kill(part)
+        process = self.world.deployment.processes.running[part]
+        if process.poll() is None:
+            if part == MDM and self.chance.random() < 0.5:
+                process.kill()  # alone, as the OOM killer does: its child has to notice
+                process.wait()
+            else:
+                self.world.kill(part)
             self.killed[part] += 1
             self._down.add(part)
 
@@ -128,6 +133,16 @@ class ServiceManager:
                     self.ended.append((part, process.returncode))
                 self.world.revive(part)
         self._down.clear()
+
+    def provisioners(self) -> list[int]:
+        """All that run for this MDM, whoever started them."""
+        config = str(self.world.deployment.mdm_config).encode()
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                found += [int(process.name)] if config in words and b"provisioner" in words else []
+        return found
 
     def _kill_provisioner(self) -> None:
         """The MDM's child alone; the MDM starts it again."""
@@ -289,7 +304,10 @@ def check_the_test_did_something(after: Aftermath) -> None:
 
 
 def check_nothing_ended_by_itself(after: Aftermath) -> None:
-    assert after.manager.ended == []
+    parts = {part for part, _ in after.manager.ended}
+    logs = "\n".join(after.world.deployment.processes.tail(part, 30) for part in parts)
+    assert after.manager.ended == [], logs
+    assert len(after.manager.provisioners()) == 1
 
 
 def check_no_interval_is_missing_or_doubled(after: Aftermath) -> None:
