@@ -139,6 +139,7 @@ def test_a_payment_brings_the_supply_back_and_everybody_knows(acacia: Town) -> N
 
 
 @pytest.mark.covers("C3-A1.5", "C3-A1.7")
+@pytest.mark.covers_part("C3-A1.6")
 def test_a_customer_who_pays_in_time_never_sits_in_the_dark(acacia: Town) -> None:
     """Pre: the balance nears its threshold. Post: service went on all the time."""
     low = EVENTS["low_balance"].code
@@ -262,6 +263,7 @@ def at_zero_ms(t: Town) -> int:
 
 
 @pytest.mark.covers("C3-A3.3", "C3-A3.6", "C3-A3.9")
+@pytest.mark.covers_part("C3-A3.4", "C3-FR4")
 def test_a_customer_without_power_is_helped_from_one_page(acacia: Town) -> None:
     """Pre: cut for want of money; the customer has paid, but the contactor sticks. Post: the supply is on."""
     acacia.live(lambda: acacia.is_dark())

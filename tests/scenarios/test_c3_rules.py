@@ -304,6 +304,7 @@ def test_the_display_on_the_spot_shows_a_reading_and_a_credit_within_two_seconds
 
 
 @pytest.mark.covers("C3-NFR3")
+@pytest.mark.covers_part("C3-FR14")
 def test_orders_are_carried_out_at_once_or_at_their_appointed_time(acacia: Town) -> None:
     # at once
     at_once = acacia.command(m.CommandType.SWITCH_OPEN, cause="work")
@@ -417,6 +418,7 @@ def test_a_switch_order_whose_answer_is_lost_goes_again_at_45_seconds_and_acts_o
 
 
 @pytest.mark.covers("C3-BR1")
+@pytest.mark.covers_part("C3-S1.4")
 def test_card_bank_wallet_and_cash_replenish_and_the_meter_takes_no_codes(acacia: Town) -> None:
     ways = ("card", "netbanking", "wallet", "cash")
     for way in ways:
