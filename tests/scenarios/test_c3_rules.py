@@ -144,7 +144,7 @@ def test_a_rule_of_each_kind_blocks_a_cut_and_then_allows_it(tmp_path: Path, rul
     assert bench.order().close is False
 
 
-@pytest.mark.covers("C3-FR15")
+@pytest.mark.covers_part("C3-FR15")
 def test_a_receipt_without_message_meter_or_time_is_no_receipt(acacia: Town) -> None:
     """Whatever the suite takes as a receipt has passed through this schema: nothing else is ever accepted."""
     whole = m.CommandReceipt(b"c" * 16, 1, S.DONE, acacia.now_ms)
@@ -192,7 +192,8 @@ def test_intervals_longer_than_an_hour_are_refused() -> None:
             open_config(identity, config(900, too_long))
 
 
-@pytest.mark.covers("C3-FR25", "C3-FR26")
+@pytest.mark.covers("C3-FR25")
+@pytest.mark.covers_part("C3-FR26")
 def test_head_end_and_meter_side_log_every_transaction(acacia: Town) -> None:
     """The message list of the run is what crossed the line between them, in its bytes; both logs are held against it."""
     acacia.pay("100")
@@ -417,7 +418,7 @@ def test_a_switch_order_whose_answer_is_lost_goes_again_at_45_seconds_and_acts_o
 # ---- business rules and preconditions --------------------------------------------------------------------------------
 
 
-@pytest.mark.covers("C3-BR1")
+@pytest.mark.covers_part("C3-BR1")
 @pytest.mark.covers_part("C3-S1.4")
 def test_card_bank_wallet_and_cash_replenish_and_the_meter_takes_no_codes(acacia: Town) -> None:
     ways = ("card", "netbanking", "wallet", "cash")
