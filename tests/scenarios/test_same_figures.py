@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from gridtally_cloud.customers import tariffs
 from gridtally_cloud.web.forecast import forecast
 from gridtally_cloud.web.reads.pace import pace
