@@ -81,7 +81,8 @@ def test_the_installation_is_complete_and_its_prepay_meters_known(world: World, 
     assert home.serial in cloud.get(f"account/{home.account_no}/profile")[1]
 
 
-@pytest.mark.covers("ETSI-4.2a", "ETSI-NR6b", "ETSI-5.2.3-trig")
+@pytest.mark.covers("ETSI-NR6b", "ETSI-5.2.3-trig")
+@pytest.mark.covers_part("ETSI-4.2a")
 def test_data_come_by_the_gateway_on_schedule_and_on_request_and_control_goes_back_by_it(world: World, home: Home, token: str) -> None:
     """Pre: meters of two protocols behind one gateway. Post: the MDM has a value of each turn without asking, one more because it
     asked, and everything went through the gateway."""

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 ASKED = (CommandType.READ_INSTANT, CommandType.READ_SWITCH, CommandType.SWITCH_CLOSE)
 
 
-@pytest.mark.covers("ETSI-post-fail")
+@pytest.mark.covers_part("ETSI-post-fail")
 def test_no_request_of_the_whole_suite_stays_without_a_final_state_and_every_sender_was_told(world: World) -> None:
     """Pre: scenarios have ordered reads, switch actions and messages, some of them against silent meters and away from the network.
     Post: every one has ended, and who asked was told how, also of each failure."""
