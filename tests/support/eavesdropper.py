@@ -11,6 +11,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from demo.deployment import Deployment
 from gridtally_shared.contract import channels
 from gridtally_shared.contract.codec import decode
 from gridtally_shared.contract.messages import Batch
@@ -20,17 +21,19 @@ Number = tuple[bytes, int, int]
 
 
 class Eavesdropper:
-    """Comes back by itself when the broker does; what it misses meanwhile it misses."""
+    """Comes back by itself when the broker does; what it misses meanwhile it misses. A secured broker lets no stranger listen:
+    there it hears nothing."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, deployment: Deployment) -> None:
         self._heard: dict[Number, set[bytes]] = defaultdict(set)
         self._lock = threading.Lock()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, "eavesdropper", protocol=paho.MQTTv5)
         self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = self._on_connect
         self._client.on_message = self._on_message
-        self._client.connect_async("127.0.0.1", port)
-        self._client.loop_start()
+        self._client.connect_async("127.0.0.1", deployment.broker_port, clean_start=True)
+        if not deployment.secured:
+            self._client.loop_start()
 
     def heard(self) -> dict[Number, frozenset[bytes]]:
         """Number -> hashes of the entries that were sent under it."""
