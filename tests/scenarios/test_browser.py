@@ -164,6 +164,7 @@ def test_the_chart_by_keyboard(served: Served, visit: Open) -> None:
 def test_sign_in_and_out_with_the_keyboard_only(visit: Open) -> None:
     page = visit()
     page.goto("/login")
+    wait_until(lambda: page.evaluate("document.activeElement.tagName") == "INPUT", 10, "the first field has the focus")
     page.keyboard.type("asha")
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)
