@@ -129,7 +129,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def check(found: dict[str, Finding]) -> int:
     """Whether the committed table is still true."""
-    claimed = json.loads((ROOT / "docs" / "trace.json").read_text(encoding="utf-8"))
+    path = ROOT / "docs" / "trace.json"
+    claimed = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     worse = [i for i, row in claimed.items() if STATUSES.index(row["status"]) < STATUSES.index(found[i].status)]
     for ident in worse:
         print(f"trace: {ident} is claimed {claimed[ident]['status']}, but this run showed: {found[ident].status}")
