@@ -271,7 +271,10 @@ def settle(world: World, manager: ServiceManager, cashier: Cashier) -> None:
         return world.is_drained() and not world.mismatches() and all_have_light(world)
 
     cashier.close_the_counter()
-    world.until(is_quiet, 150, "the chain comes to rest")
+    try:
+        world.until(is_quiet, 150, "the chain comes to rest")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; drained: {world.is_drained()}; {world.mismatches()[:5]}; ended: {manager.ended}") from error
     world.pass_hours(0.75)
     world.stand_still(150)
 
