@@ -12,7 +12,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -237,10 +237,6 @@ class Deployment:
         secret = self.folder / "dcu" / "install.secret"
         secret.write_text(secrets.token_hex(16), encoding="utf-8")
         self.mdm_tool("inventory", "add", acacia.DCU_SERIAL, "--dcu", acacia.DCU, "--secret-file", str(secret))
-
-    def _installed(self) -> str:
-        """The meters hang there for a while: their load profiles reach back."""
-        return (datetime.fromtimestamp(self.start_ms / 1000, ZoneInfo(acacia.ZONE)) - timedelta(days=60)).date().isoformat()
 
     def _enrol(self) -> None:
         assert self.relay is not None
