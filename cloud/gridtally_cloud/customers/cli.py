@@ -78,7 +78,7 @@ def _add_street(commands: argparse._SubParsersAction[argparse.ArgumentParser], o
     street.add_argument("--cut", default="", help="serials, with commas, of homes whose supply may be cut at zero, also offline")
     street.add_argument("--opening-credit", default="0", help="cash paid into every prepaid account at the start (0)")
     street.add_argument("--low-balance", default="50", help="balance below which the home is warned (50)")
-    street.add_argument("--installed", metavar="YYYY-MM-DD", help="day the meters were installed (today); what they counted before is not taken in")
+    street.add_argument("--installed", metavar="YYYY-MM-DD", help="day of installation (today); earlier intervals are not taken in")
     street.add_argument("--users", type=Path, help="JSON list of logins: login, name, role, password; serial and display_pin for a home")
     street.add_argument("--json", action="store_true", help="JSON instead of a table")
     street.set_defaults(run=with_desk(open_desk, _import_street))
