@@ -17,8 +17,9 @@ from cryptography import x509
 from sqlalchemy import select
 
 from gridtally_cloud.provisioning.tables import certificate, inventory, refused_box
+from gridtally_edge.config import load_config
 from gridtally_edge.provisioning import identity, keys
-from gridtally_edge.provisioning.link import ClaimAccess, connected, enrol
+from gridtally_edge.provisioning.link import ClaimAccess, connected, enrol, settings_for
 from gridtally_shared.contract import channels
 from gridtally_shared.errors import GridtallyError, LinkDown, RefusedCommand
 from support.brokers import Broker
@@ -162,6 +163,9 @@ def test_neighbours_neither_speak_nor_hear_for_each_other(hq: Headquarters, tmp_
 def test_the_same_messages_on_a_loopback_broker(broker: Broker, tmp_path: Path) -> None:
     with open_headquarters(broker) as plain:
         plain.expect("SN-9", "dcu-9", SECRET, now())
-        assert enrol(tmp_path, "SN-9", SECRET, plain.claim, now(), 20).transport == "loopback-plain"
+        got = enrol(tmp_path, "SN-9", SECRET, plain.claim, now(), 20)
+        assert got.transport == "loopback-plain"
+        (tmp_path / "dcu.toml").write_text(settings_for(tmp_path, got))
+        assert list(load_config(tmp_path / "dcu.toml").command_keys().values()) == [COMMAND_SIGNER.public]
         with pytest.raises(RefusedCommand, match="unknown_serial"):
             enrol(tmp_path / "other", "SN-0", SECRET, plain.claim, now(), 20)

@@ -3,7 +3,7 @@
     identity/
       tls.key        P-256 private key, made here, never leaves (mode 0400)
       journal.key    Ed25519 seed that signs journal checkpoints (mode 0400)
-      active/        identity.json, tls.crt, ca.crt
+      active/        identity.json, tls.crt, ca.crt, command-key.pub
       pending/       the same, written whole, before the first contact under the new name
 
 A slot is written beside and renamed into place; the active one is only replaced after a successful activation.
@@ -73,6 +73,7 @@ def store_pending(folder: Path, identity: Identity, certificate: bytes, ca_chain
     building.mkdir(parents=True)
     for name, content in (
         ("identity.json", json.dumps(asdict(identity), indent=1).encode()),
+        ("command-key.pub", identity.command_key.encode()),
         ("tls.crt", certificate),
         ("ca.crt", ca_chain),
     ):

@@ -197,7 +197,18 @@ def main(argv: list[str] | None = None) -> int:
         return error.exit_code
     security = "mutual TLS" if got.secured else "no transport security (loopback broker)"
     print(f"enrolled as {got.dcu}, broker {got.host}:{got.port}, {security}")
+    print(f"put this into dcu.toml:\n{settings_for(a.identity, got)}")
     return 0
+
+
+def settings_for(folder: Path, who: ident.Identity) -> str:
+    """The lines of dcu.toml that enrolment has settled."""
+    files = ident.tls_files(folder.resolve())
+    lines = [f'dcu = "{who.dcu}"', f'command_key_file = "{files.ca.parent / "command-key.pub"}"', "[broker]",
+             f'host = "{who.host}"', f"port = {who.port}"]  # fmt: skip
+    if who.secured:
+        lines += [f'ca_file = "{files.ca}"', f'certificate_file = "{files.certificate}"', f'key_file = "{files.key}"']
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
