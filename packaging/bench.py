@@ -18,7 +18,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 BENCHES: dict[str, tuple[str, str]] = {
     "native": ("native/bench/run.py", "aggregation and block codec against NumPy, DuckDB, Polars and the pure twin"),
-    "modbus": ("edge/bench/modbus_cycle.py", "a Modbus cycle on a line paced to 9600 baud, against the floor of physics"),
+    "profile": ("native/bench/profile_rows.py", "HDLC checks and A-XDR of a load profile against gurux-dlms and dlms-cosem"),
+    "modbus": ("edge/bench/modbus_cycle.py", "Modbus cycles on lines paced to 9600, 19200 and 115200 baud, against the floor of physics"),
+    "dlms": ("edge/bench/dlms_profile.py", "a day's load profile over DLMS/HDLC on paced lines, against the time of its bytes"),
+    "journal": ("edge/bench/journal_speed.py", "journal entries a second in sweeps of 400 meters, bytes written for each, the engine"),
+    "ingest": ("cloud/bench/ingest_speed.py", "intervals the MDM takes in, from message to commit and receipt, against rows in SQLite"),
+    "vee": ("cloud/bench/vee_speed.py", "intervals that VEE judges in a CPU-second, alone and with its store"),
     "agent": ("edge/bench/agent_rss.py", "resident memory of the agent with the demo street"),
 }
 

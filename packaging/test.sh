@@ -1,6 +1,7 @@
 #!/bin/sh
-# `make test`: installs what the tests need, then lint, types, the suite on the compiled module, and the native, contract and
-# one scenario again on the pure one. GRIDTALLY_REQUIRE names parts that must not be missing (tests/support/required.py).
+# `make test`: installs what the tests need, then lint, types, the suite on the compiled module (on both cores; what measures time
+# alone, afterwards), and the native, contract and one scenario again on the pure one, and the MDM's
+# store on PostgreSQL. GRIDTALLY_REQUIRE names parts that must not be missing (tests/support/required.py).
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -25,8 +26,12 @@ python=.venv/bin/python
 step() { printf '\n== %s\n' "$1"; }
 step "lint";                          .venv/bin/ruff check shared native edge cloud packaging tests
 step "types";                         .venv/bin/mypy
-step "the suite, compiled module";    $python -m pytest -q --durations=15 "$@"
+both="-n 2 --dist loadfile --no-loadscope-reorder"
+step "the suite, compiled module";    $python -m pytest -q --durations=15 $both -m "not quiet" "$@"
+step "what measures time, alone";     $python -m pytest -q -m quiet
 step "native, contract and the chain scenario on the pure module"
 GRIDTALLY_NO_NATIVE=1 GRIDTALLY_REQUIRE="$(printf '%s' "${GRIDTALLY_REQUIRE:-}" | sed 's/native//')" \
-    $python -m pytest -q tests/unit/native tests/contract tests/scenarios/test_chain.py
+    $python -m pytest -q $both tests/unit/native tests/contract tests/scenarios/test_chain.py -k "not mosquitto"
+step "the MDM store on PostgreSQL"
+GRIDTALLY_STORE=postgresql $python -m pytest -q tests/unit/cloud/store tests/unit/cloud/ingest tests/unit/cloud/meters
 step "requirements";                  $python tests/trace.py --check

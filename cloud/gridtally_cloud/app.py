@@ -25,16 +25,26 @@ from gridtally_cloud.web.api.views import api
 from gridtally_cloud.web.auth import auth
 from gridtally_cloud.web.consumer import consumer
 from gridtally_cloud.web.desk import desk
+from gridtally_cloud.web.enrolment import enrolling, prepaying
+from gridtally_cloud.web.handover import handover
+from gridtally_cloud.web.letters import letters
 from gridtally_cloud.web.operations import operations
 from gridtally_cloud.web.payments import payments as payment_pages
+from gridtally_cloud.web.programmes import programmes
+from gridtally_cloud.web.replay import replay
+from gridtally_cloud.web.replenish import replenish
 from gridtally_cloud.web.security import protect
 from gridtally_cloud.web.site import EXTENSION, Site, WebSettings
 from gridtally_cloud.web.speech import give_templates_words
+from gridtally_cloud.web.work import asking, work
 from gridtally_shared.clock import Clock
 
 log = logging.getLogger(__name__)
 
-BLUEPRINTS = (auth, consumer, desk, operations, payment_pages, api)
+BLUEPRINTS = (
+    asking, auth, consumer, desk, enrolling, handover, letters, operations, payment_pages,
+    prepaying, programmes, replay, replenish, work, api,
+)  # fmt: skip
 WEB = Path(__file__).parent / "web"
 SHOWN_CODES = frozenset({400, 401, 403, 404, 405, 413, 500})
 

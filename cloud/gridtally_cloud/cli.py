@@ -19,13 +19,35 @@ from gridtally_cloud.config import CONFIG_NAME, first_file, load_config, rows_in
 from gridtally_cloud.context import Context
 from gridtally_cloud.customers.desk import Desk
 from gridtally_cloud.logs import start_logging
-from gridtally_shared.errors import GridtallyError
+from gridtally_shared.errors import ConfigError, GridtallyError
 
 AREAS = (
     "gridtally_cloud.customers.cli",
+    "gridtally_cloud.customers.tariff_cli",
     "gridtally_cloud.prepay.cli",
+    "gridtally_cloud.prepay.instrument_cli",
+    "gridtally_cloud.prepay.policy_cli",
+    "gridtally_cloud.prepay.terms_cli",
+    "gridtally_cloud.prepay.handover_cli",
+    "gridtally_cloud.prepay.correction_cli",
+    "gridtally_cloud.prepay.enrolment_cli",
+    "gridtally_cloud.prepay.calendar_cli",
+    "gridtally_cloud.prepay.wallet_cli",
+    "gridtally_cloud.prepay.cut_share_cli",
     "gridtally_cloud.billing.cli",
+    "gridtally_cloud.billing.rebill_cli",
+    "gridtally_cloud.billing.urdb_cli",
+    "gridtally_cloud.commands.cli",
+    "gridtally_cloud.programs.cli",
+    "gridtally_cloud.prepay.arrears_cli",
+    "gridtally_cloud.prepay.restores_cli",
+    "gridtally_cloud.integrations.webhook_cli",
     "gridtally_cloud.provisioning.cli",
+    "gridtally_cloud.exchange.cli",
+    "gridtally_cloud.inquiry.completeness_cli",
+    "gridtally_cloud.inquiry.retailer_cli",
+    "gridtally_cloud.runs_cli",
+    "gridtally_cloud.store.sql_cli",
 )
 
 OWN = frozenset({"all", "web", "worker", "provisioner", "init", "show-config", "vee", "set-aside"})
@@ -115,8 +137,10 @@ def _add_processes(commands: Parsers) -> None:
 
 
 def _add_setup(commands: Parsers) -> None:
-    _add(commands, "init", "write a first configuration file, make or upgrade the store, make the keys",
-         "gridtally-mdm --config /etc/gridtally/mdm.toml init", _init)  # fmt: skip
+    init = _add(commands, "init", "write a first configuration file, make or upgrade the store, make the keys",
+                "gridtally-mdm --config /etc/gridtally/mdm.toml init", _init)  # fmt: skip
+    init.add_argument("--citus", action="store_true", help="spread the tables of a PostgreSQL with Citus over its nodes, by shard")
+    init.add_argument("--show", action="store_true", help="with --citus: print the statements and run none")
     show = _add(commands, "show-config", "print every setting with the value in force", "gridtally-mdm show-config", _show)
     show.add_argument("--json", action="store_true", help="one JSON object instead of a table")
 
@@ -130,8 +154,26 @@ def _init(options: argparse.Namespace) -> int:
     context = Context(load_config(path))
     context.prepare()
     print(f"store ready: {context.config.store_url}")
+    if options.citus:
+        _spread(context, options.show)
     print(f"command key {context.signer.key_id.hex()}, public {context.signer.public.hex()}")
     return 0
+
+
+def _spread(context: Context, show: bool) -> None:
+    from gridtally_cloud.store import postgres
+
+    if show:
+        print(";\n".join((*postgres.distribution(), "")))
+        return
+    if context.db.is_sqlite:
+        raise ConfigError("store.url", context.config.store_url, "Citus is an extension of PostgreSQL; one file can not be spread")
+    with context.db.write() as conn:
+        if not postgres.can_spread(conn):
+            raise ConfigError("store.url", context.config.store_url, "this PostgreSQL has no Citus: install it, and name it in "
+                              "shared_preload_libraries on every node")  # fmt: skip
+        for statement in postgres.distribute(conn):
+            print(statement)
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -148,22 +190,11 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _add_tools(commands: Parsers) -> None:
-    vee = _add(commands, "vee", "validate closed days (again) and list what was found",
-               "gridtally-mdm vee --from 2026-11-01 --to 2026-11-30 --json", _vee)  # fmt: skip
-    vee.add_argument("--from", dest="from_day", help="first local day, YYYY-MM-DD (default: all)")
-    vee.add_argument("--to", dest="to_day", help="last local day, YYYY-MM-DD")
-    vee.add_argument("--channel", type=int, help="only this channel")
-    vee.add_argument("--json", action="store_true", help="one JSON object a line")
+    importlib.import_module("gridtally_cloud.vee.cli").add_parser(commands, open_desk)
     poison = _add(commands, "set-aside", "list what could not be taken in, or try it again",
                   "gridtally-mdm set-aside --retry", _aside)  # fmt: skip
     poison.add_argument("--retry", action="store_true", help="try every entry again, after the cause was mended")
     poison.add_argument("--json", action="store_true", help="one JSON object a line")
-
-
-def _vee(options: argparse.Namespace) -> int:
-    from gridtally_cloud.vee.report import print_report
-
-    return print_report(open_context(options), options)
 
 
 def _aside(options: argparse.Namespace) -> int:

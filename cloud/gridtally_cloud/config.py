@@ -49,7 +49,21 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("web.port", int, 8000, "", "Port of the web pages."),
     Setting("web.threads", int, 6, "", "Requests answered at the same time."),
     Setting("web.https", bool, False, "", "Whether a proxy serves the pages over HTTPS: Secure cookies and HSTS."),
+    Setting("web.consumers_change_mode", bool, False, "", "Whether a consumer may ask for bills or prepayment himself."),
     Setting("payments.gateway", str, "", "", "Payment gateway: empty for none, 'test' for the built-in one without real money."),
+    Setting("payments.minimum_covers_reconnection", bool, False, "", "Whether who is cut must pay at least what brings the supply back."),
+    Setting("messages.email", str, "file", "", "Who carries e-mail to consumers: smtp, file (a file for another program), or empty."),
+    Setting("messages.sms", str, "file", "", "Who carries SMS: file (a file for another program), or empty for nobody."),
+    Setting("messages.file", str, "messages.ndjson", "path", "That file, one JSON object a line; relative to data_dir."),
+    Setting("messages.smtp_host", str, "", "", "Mail server for e-mail to consumers."),
+    Setting("messages.smtp_port", int, 587, "", "Its port."),
+    Setting("messages.smtp_starttls", bool, True, "", "Whether the connection to it is encrypted; off only for a server on this machine."),
+    Setting("messages.smtp_from", str, "", "", "Address the mail comes from, such as bills@utility.example."),
+    Setting("messages.smtp_user", str, "", "", "Login at the mail server; empty for none."),
+    Setting("messages.smtp_password_file", str, "", "path", "File with its password."),
+    Setting("exchange.in_dir", str, "", "path", "Watched folder: files of interval data put there are taken in; empty for none."),
+    Setting("exchange.still_s", int, 10, "s", "How long a file there must be left alone before it is complete."),
+    Setting("readings.ask_missing", bool, False, "", "Whether meters are asked for what is still missing a day later, by itself."),
     Setting("provisioner.enabled", bool, True, "", "Whether 'all' starts the provisioner, which holds the CA, as a child."),
     Setting("provisioner.host", str, "", "", "Broker as an enrolled DCU reaches it; empty for broker.host."),
     Setting("provisioner.port", int, 0, "", "Its port; 0 for broker.port."),
@@ -79,6 +93,30 @@ class WebConfig:
     port: int
     threads: int
     https: bool
+    consumers_change_mode: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesConfig:
+    """How messages leave the house; `file` and `smtp_password_file` are absolute or empty."""
+
+    email: str
+    sms: str
+    file: Path
+    smtp_host: str
+    smtp_port: int
+    smtp_starttls: bool
+    smtp_from: str
+    smtp_user: str
+    smtp_password_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeConfig:
+    """`in_dir` is absolute, or empty."""
+
+    in_dir: str
+    still_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +143,10 @@ class CloudConfig:
     broker: BrokerConfig
     web: WebConfig
     payments_gateway: str
+    payments_minimum_covers_reconnection: bool
+    readings_ask_missing: bool
+    messages: MessagesConfig
+    exchange: ExchangeConfig
     provisioner: ProvisionerConfig
 
     @property
@@ -137,8 +179,13 @@ def load_config(path: Path) -> CloudConfig:
         log_level=_one_of("log_level", v["log_level"], LEVELS),
         zone=zone_of(v["zone"]).key,
         broker=_broker(v, base),
-        web=WebConfig(v["web.host"], _port("web.port", v["web.port"]), v["web.threads"], v["web.https"]),
+        web=WebConfig(v["web.host"], _port("web.port", v["web.port"]), v["web.threads"], v["web.https"],
+                      v["web.consumers_change_mode"]),
         payments_gateway=v["payments.gateway"],
+        payments_minimum_covers_reconnection=v["payments.minimum_covers_reconnection"],
+        readings_ask_missing=v["readings.ask_missing"],
+        messages=_messages(v, base, data_dir),
+        exchange=_exchange(v, base),
         provisioner=_provisioner(v, base),
     )
 
@@ -151,6 +198,21 @@ def _broker(v: Mapping[str, Any], base: Path) -> BrokerConfig:
         raise ConfigError("broker.ca_file", "", "a client certificate needs TLS: name the CA of the broker")
     return BrokerConfig(v["broker.host"], _port("broker.port", v["broker.port"]), v["broker.client_id"], v["broker.group"],
                         _path(base, v["broker.ca_file"]), certificate, key)  # fmt: skip
+
+
+def _messages(v: Mapping[str, Any], base: Path, data_dir: Path) -> MessagesConfig:
+    return MessagesConfig(
+        _one_of("messages.email", v["messages.email"], ("", "file", "smtp")), _one_of("messages.sms", v["messages.sms"], ("", "file")),
+        data_dir / v["messages.file"], v["messages.smtp_host"], _port("messages.smtp_port", v["messages.smtp_port"]),
+        v["messages.smtp_starttls"], v["messages.smtp_from"], v["messages.smtp_user"], _path(base, v["messages.smtp_password_file"]),
+    )  # fmt: skip
+
+
+def _exchange(v: Mapping[str, Any], base: Path) -> ExchangeConfig:
+    still_s = v["exchange.still_s"]
+    if not 1 <= still_s <= 86_400:
+        raise ConfigError("exchange.still_s", still_s, "write seconds from 1 to 86400")
+    return ExchangeConfig(_path(base, v["exchange.in_dir"]), still_s)
 
 
 def _provisioner(v: Mapping[str, Any], base: Path) -> ProvisionerConfig:
@@ -177,7 +239,7 @@ def _port(name: str, value: int) -> int:
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
-        raise ConfigError(name, value, f"write one of {', '.join(allowed)}")
+        raise ConfigError(name, value, f"write one of {', '.join(word or 'nothing' for word in allowed)}")
     return value
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from gridtally_cloud.config import CloudConfig
+from gridtally_cloud.customers.senders import Senders, SmtpSettings, senders_from
 from gridtally_cloud.prepay.settings import Payments, payments_from
 from gridtally_cloud.signer import open_signer, secret_file
 from gridtally_cloud.store import meta
@@ -52,7 +54,16 @@ class Context:
     @cached_property
     def payments(self) -> Payments:
         secrets = (secret_file(self.config.webhook_secret_file),) if self.config.payments_gateway else ()
-        return payments_from(self.signer, self.config.payments_gateway, secrets)
+        made = payments_from(self.signer, self.config.payments_gateway, secrets)
+        return replace(made, minimum_covers_reconnection=self.config.payments_minimum_covers_reconnection)
+
+    @cached_property
+    def senders(self) -> Senders:
+        m = self.config.messages
+        password = _password(m.smtp_password_file)
+        smtp = SmtpSettings(m.smtp_host, m.smtp_port, m.smtp_from, m.smtp_starttls, m.smtp_user, password)
+        assert self.data_dir
+        return senders_from(m.email, m.sms, smtp, m.file)
 
     @cached_property
     def web_secret(self) -> bytes:
@@ -68,3 +79,10 @@ class Context:
 
     def now_ms(self) -> int:
         return self.clock.now_ms()
+
+
+def _password(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() if path else ""
+    except OSError as error:
+        raise ConfigError("messages.smtp_password_file", path, f"can not be read ({error.strerror})") from None

@@ -2,7 +2,9 @@
 
 * A row is leased, published, and marked with its next time; a process that dies in between leaves a lease that ends.
 * Resend times are clock time (virtual in a simulation), but never closer than one real second: switch commands 45 s
-  (C3-NFR10), other commands and instruments 60 s, configurations 60 s growing to an hour.
+  (C3-NFR10); other commands and instruments 45 s once, so that one loss still leaves them within the minute they are given, then
+  commands 60 s and instruments two minutes growing to 16; configurations 60 s growing to an hour. A hello of the edge sends all of
+  it at once.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ SWITCH_PRIORITY = 10
 """Switch commands have this priority or a lower number (lifecycle.COMMAND_RULES)."""
 
 GROWTH_LIMIT = 6
+GROWTH: dict[str, int] = {"config": GROWTH_LIMIT, "instrument": 4}
+"""How often the pause doubles, by channel."""
 
 Publish = Callable[[str, bytes], bool]
 
@@ -51,6 +55,7 @@ class Publisher:
 
 def resend_after_ms(row: outbox.Due) -> int:
     """How long to wait for a sign of life before the same message goes again."""
-    if row.channel == "config":
-        return MINUTE_MS << min(row.attempts, GROWTH_LIMIT)
-    return RESEND_AFTER_MS if row.channel == "command" and row.priority <= SWITCH_PRIORITY else MINUTE_MS
+    is_switch = row.channel == "command" and row.priority <= SWITCH_PRIORITY
+    if is_switch or (row.channel != "config" and row.attempts == 0):
+        return RESEND_AFTER_MS
+    return MINUTE_MS << min(row.attempts, GROWTH.get(row.channel, 0))

@@ -22,13 +22,26 @@ from typing import Any
 
 from gridtally_cloud.config import BrokerConfig, CloudConfig, WebConfig
 from gridtally_cloud.context import Context
+from gridtally_cloud.customers.delivery import deliver
+from gridtally_cloud.customers.senders import Senders
 from gridtally_cloud.customers.users import forget_attempts
+from gridtally_cloud.exchange.background import SendingOut, TakingIn
+from gridtally_cloud.inquiry.silent import close_silent
+from gridtally_cloud.inquiry.watch import ask_missing
+from gridtally_cloud.integrations import webhook_sending
 from gridtally_cloud.mqtt import BrokerSettings
+from gridtally_cloud.prepay import arrears, charging, disconnect_run, enrolment, managed_run, migration, zero_billing
+from gridtally_cloud.prepay.capture import catch_up
+from gridtally_cloud.prepay.managed_due import Rounds
+from gridtally_cloud.prepay.replenish import replenish
+from gridtally_cloud.prepay.resend import watch
 from gridtally_cloud.prepay.service import expire_orders, send_refunds
 from gridtally_cloud.prepay.settings import Payments
+from gridtally_cloud.prepay.settling import settle
 from gridtally_cloud.store.db import Database
 from gridtally_cloud.worker import Job, Worker
-from gridtally_shared.clock import MS_PER_DAY, SystemClock
+from gridtally_cloud.workorders import no_power
+from gridtally_shared.clock import MS_PER_DAY, Clock, SystemClock
 from gridtally_shared.errors import ConfigError, GridtallyError
 
 log = logging.getLogger(__name__)
@@ -36,7 +49,11 @@ log = logging.getLogger(__name__)
 WATCH_S = 0.5
 CHILD_PAUSE_S = 5.0
 REDELIVER_EVERY_S = 5.0
+SILENT_EVERY_S = 600.0
+"""Not at once after a start: what waited in the concentrators comes in first."""
 KEEP_ATTEMPTS_MS = 7 * MS_PER_DAY
+CATCH_UP_MS, SETTLED_MS = 3 * MS_PER_DAY, 120_000
+"""The gateway's list is looked through from three days ago to two minutes ago: what is newer may still come by itself."""
 
 
 def broker_settings(config: BrokerConfig) -> BrokerSettings:
@@ -47,11 +64,24 @@ def broker_settings(config: BrokerConfig) -> BrokerSettings:
 
 def new_worker(context: Context) -> Worker:
     broker = broker_settings(context.config.broker)
-    return Worker(context.db, context.clock, context.signer, broker, desk_jobs(context.db, context.payments))
+    jobs = desk_jobs(context.db, context.payments, context.senders)
+    if context.config.readings_ask_missing:
+        jobs += (Job("missing data", 600.0, lambda now_ms: ask_missing(context.db, context.signer, now_ms)),)
+    jobs += exchange_jobs(context.db, context.clock, context.config)
+    jobs += (Job("silent days", SILENT_EVERY_S, lambda now_ms: close_silent(context.db, now_ms), due_s=time.monotonic() + SILENT_EVERY_S),)
+    return Worker(context.db, context.clock, context.signer, broker, jobs)
 
 
-def desk_jobs(db: Database, payments: Payments) -> tuple[Job, ...]:
-    """Regular work around money and logins; login attempts count in real time."""
+def exchange_jobs(db: Database, clock: Clock, config: CloudConfig) -> tuple[Job, ...]:
+    """Files out, and files in where a folder is watched: their age is told by the machine's own clock."""
+    jobs = [Job("files out", 10.0, SendingOut(db, clock).start_if_due, shared=True)]
+    if config.exchange.in_dir:
+        jobs.append(Job("files in", 5.0, TakingIn(db, config.exchange, config.zone).start_turn, shared=True))
+    return tuple(jobs)
+
+
+def desk_jobs(db: Database, payments: Payments, senders: Senders) -> tuple[Job, ...]:
+    """Regular work around money, messages and logins; login attempts count in real time."""
 
     def orders(now_ms: int) -> None:
         with db.write() as conn:
@@ -61,9 +91,24 @@ def desk_jobs(db: Database, payments: Payments) -> tuple[Job, ...]:
         with db.write() as conn:
             forget_attempts(conn, SystemClock().now_ms() - KEEP_ATTEMPTS_MS)
 
+    rounds = Rounds()
     return (
         Job("orders", 60.0, orders),
         Job("refunds", 10.0, lambda now_ms: send_refunds(db, payments, now_ms)),
+        Job("replenish", 5.0, lambda now_ms: replenish(db, payments, now_ms)),
+        Job("charging", 60.0, lambda now_ms: charging.keep(db)),
+        Job("managed accounts", 5.0, lambda now_ms: managed_run.run(db, payments.signer, now_ms, rounds)),
+        Job("final bills", 10.0, lambda now_ms: settle(db, payments.signer, now_ms)),
+        Job("messages", 1.0, lambda now_ms: deliver(db, senders, now_ms), shared=True),
+        Job("disconnect runs", 5.0, lambda now_ms: disconnect_run.order_due(db, payments.signer, now_ms)),
+        Job("webhooks", 1.0, lambda now_ms: webhook_sending.send_due(db, now_ms), shared=True),
+        Job("migrations", 2.0, lambda now_ms: migration.carry_out(db, payments.signer, now_ms)),
+        Job("arrears", 5.0, lambda now_ms: arrears.carry_out(db, payments.signer, now_ms)),
+        Job("zero to billing", 10.0, lambda now_ms: zero_billing.carry_out(db, now_ms)),
+        Job("no power", 2.0, lambda now_ms: no_power.judge(db, now_ms)),
+        Job("enrolment", 5.0, lambda now_ms: enrolment.carry_out(db, payments.signer, now_ms)),
+        Job("late credits", 5.0, lambda now_ms: watch(db, now_ms)),
+        Job("missed webhooks", 300.0, lambda now_ms: catch_up(db, payments, now_ms - CATCH_UP_MS, now_ms - SETTLED_MS, now_ms)),
         Job("login attempts", 3600.0, attempts),
     )
 
@@ -98,7 +143,7 @@ class WebThread:
 
         web = context.config.web
         check_port(web)
-        settings = WebSettings(context.web_secret, web.https, context.config.zone)
+        settings = WebSettings(context.web_secret, web.https, context.config.zone, web.consumers_change_mode)
         application = create_app(settings, context.db, context.clock, context.payments)
         self._server: Any = create_server(application, host=web.host, port=web.port, threads=web.threads, ident="gridtally")
         self._application = application

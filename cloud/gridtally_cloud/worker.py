@@ -1,15 +1,15 @@
 """The worker: takes messages in, sends what waits, and does the regular jobs. One thread, any number of processes.
 
-* Every job is safe to run twice and in several processes: work is claimed in the store, nothing is remembered here.
+* Every job is safe to run twice and in several processes: work is claimed in the store, nothing is remembered here. What is split
+  by usage point, and what is sent, is shared by lease (`shared`); every other job is done by one process at a time.
+* A message that got in another transaction's way is taken again at once; one that could not be taken in is sent again by its edge.
 * Jobs have real-time periods; what they do goes by the clock they are given.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import queue
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -17,14 +17,18 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import OperationalError
 
-from gridtally_cloud.assets import config_publisher
+from gridtally_cloud import runs
+from gridtally_cloud.assets import config_publisher, silence
 from gridtally_cloud.commands import receipts
-from gridtally_cloud.ingest.service import UP_CHANNELS, Ingest
+from gridtally_cloud.ingest.service import UP_CHANNELS, Answer, Ingest
+from gridtally_cloud.inquiry import requests
 from gridtally_cloud.mqtt import BrokerLink, BrokerSettings, Received
-from gridtally_cloud.prepay import instruments
+from gridtally_cloud.prepay import instruments, shared_wallets
+from gridtally_cloud.programs import money
 from gridtally_cloud.publisher import Publisher
 from gridtally_cloud.store import close
-from gridtally_cloud.store.db import Database
+from gridtally_cloud.store.db import Database, is_clash
+from gridtally_cloud.store.work import Hand, this_process
 from gridtally_cloud.vee import run as vee
 from gridtally_shared.clock import Clock
 from gridtally_shared.contract import channels
@@ -34,16 +38,19 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 0.05
 MESSAGES_A_TURN = 50
+TRIES = 5
 AFTER_STORE_FAULT_S = 1.0
 
 
 @dataclass(slots=True)
 class Job:
-    """`run(now_ms)` every `every_s` real seconds."""
+    """`run(now_ms)` every `every_s` real seconds; at once again while it returns True: there is more. `shared`: it claims what it does
+    row by row, so that several processes may be in it."""
 
     name: str
     every_s: float
     run: Callable[[int], object]
+    shared: bool = False
     due_s: float = 0.0
 
 
@@ -59,19 +66,27 @@ class Worker:
         self._db, self._clock, self._signer = db, clock, signer
         self.link = BrokerLink(broker, subscriptions(broker.group))
         self._ingest = Ingest(db, signer)
-        self._publisher = Publisher(db, f"{socket.gethostname()}:{os.getpid()}", self.link.publish)
+        self._publisher = Publisher(db, this_process().owner, self.link.publish)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.run, name="worker", daemon=True)
         self._jobs = (
-            Job("send", 0.1, lambda now_ms: self._publisher.send_due(now_ms, clock.factor())),
+            Job("send", 0.1, lambda now_ms: self._publisher.send_due(now_ms, clock.factor()), shared=True),
             Job("commands", 0.5, self._commands),
             Job("config", 1.0, lambda now_ms: config_publisher.publish_changes(db, signer, now_ms)),
             Job("instruments", 2.0, self._instruments),
-            Job("close days", 5.0, lambda now_ms: close.close_days(db, now_ms)),
-            Job("validate", 5.0, lambda now_ms: vee.run_pending(db, now_ms)),
+            Job("wallets", 2.0, self._wallets),
+            Job("schedules", 2.0, self._schedules),
+            Job("data requests", 2.0, self._requests),
+            Job("silence", 5.0, lambda now_ms: silence.watch(db, now_ms, clock.factor())),
+            Job("close days", 5.0, lambda now_ms: close.close_days(db, now_ms, self._hand()) > 0, shared=True),
+            Job("validate", 5.0, lambda now_ms: vee.run_pending(db, now_ms, hand=self._hand()) != (), shared=True),
+            Job("runs", 1.0, lambda now_ms: runs.take_up(db, now_ms, self._hand()), shared=True),
             Job("prune", 600.0, lambda now_ms: close.prune(db, now_ms)),
             *more,
         )
+
+    def _hand(self) -> Hand:
+        return this_process(self._clock.factor())
 
     def start(self) -> None:
         self._thread.start()
@@ -118,7 +133,7 @@ class Worker:
         """Commit one message, then publish its answers. An answer the broker does not take is made again when the edge
         sends again."""
         try:
-            answers = self._ingest.handle(message.topic, message.payload, self._clock.now_ms())
+            answers = self._taken_in(message)
         except OperationalError:
             raise
         except Exception:
@@ -127,16 +142,33 @@ class Worker:
         for answer in answers:
             self.link.publish(answer.topic, answer.payload)
 
+    def _taken_in(self, message: Received) -> Answer:
+        for _ in range(TRIES - 1):
+            try:
+                return self._ingest.handle(message.topic, message.payload, self._clock.now_ms())
+            except OperationalError as error:
+                if not is_clash(error):
+                    raise
+        return self._ingest.handle(message.topic, message.payload, self._clock.now_ms())
+
     def _run_if_due(self, job: Job) -> None:
         now_s = time.monotonic()
         if now_s >= job.due_s:
             job.due_s = now_s + job.every_s
             try:
-                job.run(self._clock.now_ms())
-            except OperationalError:
-                raise
+                if self._run(job):
+                    job.due_s = now_s
+            except OperationalError as error:
+                if not is_clash(error):
+                    raise
             except Exception:
                 log.exception("a job failed", extra={"job": job.name})
+
+    def _run(self, job: Job) -> bool:
+        if job.shared:
+            return job.run(self._clock.now_ms()) is True
+        with self._db.alone(f"job {job.name}") as allowed:
+            return allowed and job.run(self._clock.now_ms()) is True
 
     def _instruments(self, now_ms: int) -> None:
         """Money that was paid before its account had a DCU goes on its way."""
@@ -145,6 +177,31 @@ class Worker:
                 return
         with self._db.write() as conn:
             instruments.issue_waiting(conn, self._signer, now_ms)
+
+    def _wallets(self, now_ms: int) -> None:
+        """What came back to shared wallets, and what is asked of them."""
+        with self._db.read() as conn:
+            if not shared_wallets.any_open(conn):
+                return
+        with self._db.write() as conn:
+            shared_wallets.take_returns(conn, now_ms)
+            shared_wallets.grant_due(conn, self._signer, now_ms)
+
+    def _schedules(self, now_ms: int) -> None:
+        """What an event came to goes back to who paid for it."""
+        with self._db.read() as conn:
+            if not money.unsettled(conn):
+                return
+        with self._db.write() as conn:
+            money.settle_ended(conn, self._signer, now_ms)
+
+    def _requests(self, now_ms: int) -> None:
+        """Requests for data go where their commands are."""
+        with self._db.read() as conn:
+            if not requests.anything_open(conn):
+                return
+        with self._db.write() as conn:
+            requests.follow(conn, now_ms)
 
     def _commands(self, now_ms: int) -> None:
         with self._db.read() as conn:

@@ -38,6 +38,8 @@ def status_text(status: dict[str, Any]) -> str:
         f"readings   {status['samples']} samples, {status['intervals']} intervals",
         f"uplink     {uplink['state']}  {uplink['waiting']} waiting, {uplink['in_flight']} on their way  {uplink['trouble']}",
     ]
+    if any(status.get("pushes", {}).values()):
+        lines.append(_pushes(status["pushes"]))
     if status["slowed_to"]:
         lines.append(f"time       slowed down to {status['slowed_to']:.0f} times real time: the lines could not keep up")
     lines += [f"line       {row['name']:12} {row['state']:6} {row['device']}  {row['trouble']}" for row in status["lines"]]
@@ -45,10 +47,18 @@ def status_text(status: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _pushes(counts: dict[str, int]) -> str:
+    return (
+        f"pushes     {counts['strangers']} senders that nobody here can read, {counts['refused']} messages refused, "
+        f"{counts['replayed']} replayed"
+    )
+
+
 def _meter(row: dict[str, Any]) -> str:
     number = row["meter_no"] or "not bound"
     contact = f"last contact {_time(row['contact_ms'])}" if row["contact_ms"] else "no contact yet"
-    return f"meter      {row['key']:14} {row['serial']:14} {number!s:9} {row['switch']:8} {contact}  {row['trouble']}"
+    late = "".join(f"  {content} rows late" for content, state in row["rows"] if state == "late")
+    return f"meter      {row['key']:14} {row['serial']:14} {number!s:9} {row['switch']:8} {contact}  {row['trouble']}{late}"
 
 
 def _time(at_ms: int) -> str:

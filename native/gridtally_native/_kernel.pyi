@@ -18,6 +18,7 @@ def register_intervals(
     rollover_wh: int = 0,
     max_power_w: int = 0,
     resolution_wh: int = 1,
+    clock_steps: bool = False,
 ) -> RegisterIntervals: ...
 def register_intervals_many(
     meters: Buffer,
@@ -31,6 +32,7 @@ def register_intervals_many(
     rollover_wh: int = 0,
     max_power_w: int = 0,
     resolution_wh: int = 1,
+    clock_steps: bool = False,
 ) -> RegisterTable: ...
 def encode_block(values: Buffer, present: Buffer | None = None) -> bytes: ...
 def decode_block(data: Buffer) -> tuple[array[int], bytes]: ...

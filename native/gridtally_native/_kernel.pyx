@@ -5,6 +5,7 @@
 * Loops run on raw pointers into the caller's buffers, without the interpreter lock where a call can be long.
 * Nothing here trusts its input: each range is checked before the loop (`_records`) or can not overflow in it.
 * 64-bit integers only, so that it also compiles for 32-bit boards.
+* One translation unit on purpose: the compiler inlines across all of it, and one file is built and loaded.
 """
 
 from cpython cimport array
@@ -67,6 +68,7 @@ cdef extern from *:
 
 cdef enum:
     MISSING = 1
+    CLOCK = 4
     RESET = 16
     ROLLOVER = 32
     PARTIAL = 256
@@ -600,12 +602,14 @@ cdef struct Settings:
     int64_t rollover
     int64_t max_power
     int64_t resolution
+    bint clock_steps
 
 
 cdef inline int64_t _movement(const Settings* s, int64_t before, int64_t after, int64_t elapsed, int* flag) noexcept nogil:
-    """The energy of one step; a refused one gives 0 and RESET."""
+    """The energy of one step; a refused one gives 0 and RESET. `elapsed` is -1 where the clock was set back."""
     cdef int64_t moved
-    flag[0] = 0
+    cdef int clock = CLOCK if elapsed < 0 else 0
+    flag[0] = clock
     if after < before:
         flag[0] = RESET
         if not (s.rollover > before and after >= 0):
@@ -613,7 +617,7 @@ cdef inline int64_t _movement(const Settings* s, int64_t before, int64_t after, 
         moved = after - before + s.rollover
         if moved > s.rollover // 10:
             return 0
-        flag[0] = ROLLOVER
+        flag[0] = clock | ROLLOVER
     elif <uint64_t> after - <uint64_t> before > <uint64_t> MAX_STEP_WH:
         flag[0] = RESET
         return 0
@@ -622,7 +626,7 @@ cdef inline int64_t _movement(const Settings* s, int64_t before, int64_t after, 
     if moved > MAX_STEP_WH:
         flag[0] = RESET
         return 0
-    if s.max_power and not _power_allows(s, moved, elapsed):
+    if s.max_power and elapsed >= 0 and not _power_allows(s, moved, elapsed):
         flag[0] = RESET
         return 0
     return moved
@@ -670,36 +674,41 @@ cdef inline uint16_t _coverage_flag(int64_t covered, int64_t period) noexcept no
 
 cdef Py_ssize_t _one_meter(const Settings* s, const int64_t* at, const int64_t* register, Py_ssize_t rows,
                            int64_t* energy_wh, uint16_t* flags) noexcept nogil:
-    """Fills the n cells of one meter; returns the first row whose time goes back, or 0."""
+    """Fills the n cells of one meter; returns the first row whose time goes back where it must not, or 0."""
     cdef int64_t low = s.start, high = s.start + s.period, energy = 0, covered = 0
     cdef int64_t t0, t1, moved, booked, share
     cdef int seen = 0, flag
-    cdef bint counts
+    cdef bint counts, behind, standing = False
     cdef Py_ssize_t row = 1, index = 0
     # The plain step: inside the interval, neither long nor too large. All else takes the long way below.
     cdef uint64_t plain_gap = <uint64_t> (s.max_gap if s.max_gap < <int64_t> 1 << 31 else (<int64_t> 1 << 31) - 1)
     cdef int64_t power = s.max_power, forgiven = s.resolution if s.max_power else MAX_STEP_WH
     cdef uint64_t plain_step = <uint64_t> MAX_STEP_WH
-    while row < rows and at[row] <= s.start:
-        if at[row] < at[row - 1]:
+    t0 = at[0] if rows else 0
+    while row < rows and at[row] <= s.start and t0 <= s.start:
+        standing = at[row] < t0
+        if standing and not s.clock_steps:
             return row
+        t0 = t0 if standing else at[row]
         row += 1
-    t0 = at[row - 1] if rows else 0
     for row in range(row, rows):
         t1 = at[row]
         moved = <int64_t> (<uint64_t> register[row] - <uint64_t> register[row - 1])
-        if GT_LIKELY(t1 <= high and t0 >= low and <uint64_t> (t1 - t0) <= plain_gap and <uint64_t> moved <= plain_step
+        if GT_LIKELY(t1 <= high and t0 >= low and not standing and <uint64_t> (t1 - t0) <= plain_gap and <uint64_t> moved <= plain_step
                      and (moved - forgiven) * 3_600_000 <= power * (t1 - t0 + 1000) and index < s.n):
             energy += moved
             covered += t1 - t0
             t0 = t1
             continue
-        if t1 < t0:
+        if t1 < t0 and not s.clock_steps:
             return row
-        if index == s.n:
+        behind = standing or t1 < t0
+        standing = t1 < t0
+        t1 = t0 if standing else t1
+        if index == s.n or t1 <= s.start:
             t0 = t1
             continue
-        moved = _movement(s, register[row - 1], register[row], t1 - t0, &flag)
+        moved = _movement(s, register[row - 1], register[row], -1 if behind else t1 - t0, &flag)
         counts = flag != RESET and t1 - t0 <= s.max_gap
         booked = 0
         if t0 < s.start:
@@ -733,10 +742,18 @@ cdef Py_ssize_t _one_meter(const Settings* s, const int64_t* at, const int64_t* 
     return 0
 
 
-cdef int _check_meter(const int64_t* at, Py_ssize_t rows) except -1:
+cdef int _check_meter(const Settings* s, const int64_t* at, Py_ssize_t rows) except -1:
+    cdef int64_t least = 0, most = 0
+    cdef Py_ssize_t row
     if rows > MAX_METER_ROWS:
         raise ValueError(f"{rows} samples of one meter, at most {MAX_METER_ROWS} in one call")
-    if rows and (at[0] < -MAX_MS or at[rows - 1] > MAX_MS):
+    if rows:
+        least, most = at[0], at[rows - 1]
+    if s.clock_steps:
+        for row in range(rows):
+            least = at[row] if at[row] < least else least
+            most = at[row] if at[row] > most else most
+    if least < -MAX_MS or most > MAX_MS:
         raise ValueError(f"at_ms must be within {-MAX_MS} to {MAX_MS}")
     return 0
 
@@ -746,17 +763,18 @@ cdef int _refuse_order(Py_ssize_t row) except -1:
 
 
 def register_intervals(at_ms, register_wh, start_ms, period_ms, n, max_gap_ms, *, rollover_wh=0, max_power_w=0,
-                       resolution_wh=1):
+                       resolution_wh=1, clock_steps=False):
     """Energy of `n` intervals of one meter from samples of its register; see `_pure.register_intervals`."""
     cdef Settings s
     s.start, s.period, s.n, s.max_gap, s.rollover, s.max_power, s.resolution = check_register(
         start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh)
+    s.clock_steps = bool(clock_steps)
     cdef _Column at_column = _Column("at_ms", at_ms, b"ql", 8)
     cdef _Column register_column = _Column("register_wh", register_wh, b"ql", 8)
     if at_column.rows != register_column.rows:
         _unequal(at_column.rows, register_column.rows)
     cdef const int64_t* at = <int64_t*> at_column.data
-    _check_meter(at, at_column.rows)
+    _check_meter(&s, at, at_column.rows)
     cdef array.array energy_wh = array.clone(INT64, s.n, False)
     cdef array.array flags = array.clone(UINT16, s.n, False)
     cdef Py_ssize_t bad
@@ -800,11 +818,12 @@ cdef Py_ssize_t _end_of_meter(const int32_t* meters, Py_ssize_t begin, Py_ssize_
 
 
 def register_intervals_many(meters, at_ms, register_wh, start_ms, period_ms, n, max_gap_ms, *, rollover_wh=0,
-                            max_power_w=0, resolution_wh=1):
+                            max_power_w=0, resolution_wh=1, clock_steps=False):
     """`register_intervals` for rows of many meters, sorted by (meter, at_ms)."""
     cdef Settings s
     s.start, s.period, s.n, s.max_gap, s.rollover, s.max_power, s.resolution = check_register(
         start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh)
+    s.clock_steps = bool(clock_steps)
     cdef _Column meter_column = _Column("meters", meters, b"il", 4)
     cdef _Column at_column = _Column("at_ms", at_ms, b"ql", 8)
     cdef _Column register_column = _Column("register_wh", register_wh, b"ql", 8)
@@ -826,7 +845,7 @@ def register_intervals_many(meters, at_ms, register_wh, start_ms, period_ms, n, 
     cdef array.array flags = array.clone(UINT16, count * s.n, False)
     for index in range(count):
         end = _end_of_meter(names, begin, rows)
-        _check_meter(at + begin, end - begin)
+        _check_meter(&s, at + begin, end - begin)
         with nogil:
             bad = _one_meter(&s, at + begin, register + begin, end - begin,
                              <int64_t*> energy_wh.data.as_longlongs + index * s.n,

@@ -5,6 +5,7 @@
 * Energy is exact: each interval is the difference of two interpolated register values, rounded down, so intervals
   always add up to the movement of the register.
 * Ranges are in `_records`. A call outside them raises ValueError; wrong data raises nothing and gets a flag.
+* One file, as its twin is one, so that the two can be read side by side.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gridtally_native._records import (
+    CLOCK,
     INT64_MAX,
     MAX_BLOCK,
     MAX_CELLS,
@@ -29,30 +31,16 @@ from gridtally_native._records import (
     Aggregates,
     RegisterIntervals,
     RegisterTable,
+    check_column,
     check_grid,
     check_register,
+    check_same_length,
 )
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _MASK64 = 2**64 - 1
-
-
-def _view(name: str, buffer: Buffer, formats: str, itemsize: int) -> memoryview:
-    """The buffer as a memoryview, refused when it is not a contiguous column of the wanted type."""
-    view = memoryview(buffer)
-    if view.ndim != 1 or not view.c_contiguous:
-        raise ValueError(f"{name} must be one contiguous column")
-    if view.itemsize != itemsize or view.format not in formats:
-        raise ValueError(f"{name} holds items of type '{view.format}' and {view.itemsize} bytes, wanted '{formats[0]}'")
-    return view
-
-
-def _same_length(*views: memoryview) -> int:
-    if len({len(view) for view in views}) != 1:
-        raise ValueError("columns differ in length: " + ", ".join(str(len(view)) for view in views))
-    return len(views[0])
 
 
 # --- samples of many meters -> fixed intervals -----------------------------------------------------------------------
@@ -107,10 +95,10 @@ def aggregate(
     and arrival order are fast. Samples before `start_ms`, or after the `n`-th interval, are only counted.
     Raises ValueError when the sum of an interval is not finite, or count x value does not fit int64.
     """
-    meter_column = _view("meters", meters, "il", 4)
-    at_column = _view("at_ms", at_ms, "ql", 8)
-    value_column = _view("values", values, "qld", 8)
-    if _same_length(meter_column, at_column, value_column) > MAX_ROWS:
+    meter_column = check_column("meters", meters, "il", 4)
+    at_column = check_column("at_ms", at_ms, "ql", 8)
+    value_column = check_column("values", values, "qld", 8)
+    if check_same_length(meter_column, at_column, value_column) > MAX_ROWS:
         raise ValueError(f"more than {MAX_ROWS} rows in one call")
     parts, outside = _collect(meter_column, at_column, value_column, *check_grid(start_ms, period_ms, n))
     kind = "d" if value_column.format == "d" else "q"
@@ -186,19 +174,21 @@ class _Grid:
     rollover_wh: int
     max_power_w: int
     resolution_wh: int
+    clock_steps: bool
 
     def movement(self, before_wh: int, after_wh: int, elapsed_ms: int) -> tuple[int, int]:
-        """(energy, flag) of one step: the movement is booked, or it is refused as RESET with energy 0."""
-        moved, flag = after_wh - before_wh, 0
+        """(energy, flags) of one step: the movement is booked, or it is refused as RESET with energy 0. `elapsed_ms` is
+        -1 where the clock was set back."""
+        moved, flag = after_wh - before_wh, CLOCK if elapsed_ms < 0 else 0
         if moved < 0:
             if not (self.rollover_wh > before_wh and after_wh >= 0):
                 return 0, RESET
-            moved, flag = moved + self.rollover_wh, ROLLOVER
+            moved, flag = moved + self.rollover_wh, flag | ROLLOVER
             if moved > self.rollover_wh // 10:
                 return 0, RESET
         if moved > MAX_STEP_WH:
             return 0, RESET
-        if self.max_power_w and not self.power_allows(moved, elapsed_ms):
+        if self.max_power_w and elapsed_ms >= 0 and not self.power_allows(moved, elapsed_ms):
             return 0, RESET
         return moved, flag
 
@@ -221,6 +211,7 @@ def register_intervals(
     rollover_wh: int = 0,
     max_power_w: int = 0,
     resolution_wh: int = 1,
+    clock_steps: bool = False,
 ) -> RegisterIntervals:
     """Energy of `n` intervals of one meter from samples (int64 ms, int64 Wh) of its cumulative register.
 
@@ -232,13 +223,18 @@ def register_intervals(
       tenth of that; otherwise, and when a step needs more than `max_power_w` (0: not tested; a step may be
       `resolution_wh` too large, and a second too short), it is a RESET: the step books nothing and covers nothing.
     * Two samples of one time: the movement belongs to the interval that ends at or contains that time.
+    * `clock_steps`: samples are in the order they came, and a time that goes back means that the clock was set back. It
+      then stands still at the latest time so far; what moved until it is overtaken is booked there with the flag CLOCK
+      and, since nobody knows how long it took, without the test of power. Nothing is lost from the sum.
 
-    Raises ValueError when the times are not in order.
+    Raises ValueError when the times are not in order and `clock_steps` is False.
     """
-    grid = _Grid(*check_register(start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh))
-    at_column = _view("at_ms", at_ms, "ql", 8)
-    register_column = _view("register_wh", register_wh, "ql", 8)
-    rows = _same_length(at_column, register_column)
+    grid = _Grid(
+        *check_register(start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh), bool(clock_steps)
+    )
+    at_column = check_column("at_ms", at_ms, "ql", 8)
+    register_column = check_column("register_wh", register_wh, "ql", 8)
+    rows = check_same_length(at_column, register_column)
     energy_wh, flags = array("q", bytes(8 * grid.n)), array("H", bytes(2 * grid.n))
     _one_meter(grid, at_column, register_column, 0, rows, energy_wh, flags, 0)
     return RegisterIntervals(grid.start_ms, grid.period_ms, energy_wh, flags)
@@ -256,13 +252,16 @@ def register_intervals_many(
     rollover_wh: int = 0,
     max_power_w: int = 0,
     resolution_wh: int = 1,
+    clock_steps: bool = False,
 ) -> RegisterTable:
-    """`register_intervals` for rows of many meters (int32), sorted by (meter, at_ms)."""
-    grid = _Grid(*check_register(start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh))
-    meter_column = _view("meters", meters, "il", 4)
-    at_column = _view("at_ms", at_ms, "ql", 8)
-    register_column = _view("register_wh", register_wh, "ql", 8)
-    _same_length(meter_column, at_column, register_column)
+    """`register_intervals` for rows of many meters (int32), sorted by meter and, without `clock_steps`, by time."""
+    grid = _Grid(
+        *check_register(start_ms, period_ms, n, max_gap_ms, rollover_wh, max_power_w, resolution_wh), bool(clock_steps)
+    )
+    meter_column = check_column("meters", meters, "il", 4)
+    at_column = check_column("at_ms", at_ms, "ql", 8)
+    register_column = check_column("register_wh", register_wh, "ql", 8)
+    check_same_length(meter_column, at_column, register_column)
     starts = _meter_starts(meter_column)
     cells = (len(starts) - 1) * grid.n
     if cells > MAX_CELLS:
@@ -299,17 +298,21 @@ def _one_meter(
     """Fills the `n` cells of one meter from its rows [first, end). See the twin for the same loop in C types."""
     if end - first > MAX_METER_ROWS:
         raise ValueError(f"{end - first} samples of one meter, at most {MAX_METER_ROWS} in one call")
-    if end > first and not (at_ms[first] >= -MAX_MS and at_ms[end - 1] <= MAX_MS):
+    edges = at_ms[first:end] if grid.clock_steps else [at_ms[row] for row in (first, end - 1) if first < end]
+    if not all(-MAX_MS <= at <= MAX_MS for at in edges):
         raise ValueError(f"at_ms must be within {-MAX_MS} to {MAX_MS}")
     low, high = grid.start_ms, grid.start_ms + grid.period_ms
     energy = covered = seen = index = 0
+    t1 = at_ms[first] if first < end else 0
     for row in range(first + 1, end):
-        t0, t1 = at_ms[row - 1], at_ms[row]
-        if t1 < t0:
+        t0, t1 = t1, at_ms[row]
+        if t1 < t0 and not grid.clock_steps:
             raise ValueError(f"row {row}: at_ms goes back; sort the samples first")
+        behind = t1 < t0 or at_ms[row - 1] < t0
+        t1 = max(t0, t1)
         if t1 <= grid.start_ms or index == grid.n:
             continue
-        moved, flag = grid.movement(register_wh[row - 1], register_wh[row], t1 - t0)
+        moved, flag = grid.movement(register_wh[row - 1], register_wh[row], -1 if behind else t1 - t0)
         counts = flag != RESET and t1 - t0 <= grid.max_gap_ms
         booked = 0 if t0 >= grid.start_ms else moved * (grid.start_ms - t0) // (t1 - t0)
         while t1 > high and index < grid.n:
@@ -344,7 +347,7 @@ def encode_block(values: Buffer, present: Buffer | None = None) -> bytes:
 
     The value of a missing interval is not kept.
     """
-    value_column = _view("values", values, "ql", 8)
+    value_column = check_column("values", values, "ql", 8)
     n = len(value_column)
     if n > MAX_BLOCK:
         raise ValueError(f"{n} intervals in one block, at most {MAX_BLOCK}")
@@ -361,7 +364,7 @@ def encode_block(values: Buffer, present: Buffer | None = None) -> bytes:
 
 def _mask(present: Buffer, n: int) -> bytes:
     """One bit per interval, lowest bit first; empty if all are there."""
-    column = _view("present", present, "Bbc?", 1).cast("B")
+    column = check_column("present", present, "Bbc?", 1).cast("B")
     if len(column) != n:
         raise ValueError(f"columns differ in length: {n}, {len(column)}")
     bits, missing = bytearray((n + 7) // 8), False
@@ -446,7 +449,7 @@ def decode_block(data: Buffer) -> tuple[array[int], bytes]:
 
     Raises ValueError for bytes that are not one whole block. Memory is bounded by 72 bytes per byte of `data`.
     """
-    view = _view("data", data, "Bbc?", 1).cast("B")
+    view = check_column("data", data, "Bbc?", 1).cast("B")
     form, n, offset = _head(view)
     present, count = b"\x01" * n, n
     if form & _HAS_MASK:
@@ -575,7 +578,7 @@ _MODBUS = _crc_table(0xA001)
 
 def _crc16(data: Buffer, table: tuple[int, ...]) -> int:
     crc = 0xFFFF
-    for byte in _view("data", data, "Bbc?", 1).cast("B"):
+    for byte in check_column("data", data, "Bbc?", 1).cast("B"):
         crc = crc >> 8 ^ table[(crc ^ byte) & 0xFF]
     return crc
 

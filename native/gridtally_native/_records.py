@@ -9,15 +9,21 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from operator import index
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 MISSING = 1
+CLOCK = 4
 RESET = 16
 ROLLOVER = 32
 PARTIAL = 256
+POWER_FAIL = 512
 
 INT64_MAX = 2**63 - 1
 MAX_MS = 2**62  # start_ms and the end of the last interval lie in [-MAX_MS, MAX_MS]
@@ -30,6 +36,22 @@ MAX_STEP_WH = 2**40  # one step of a register; more is never consumption
 MAX_POWER_W = 2**31 - 1
 MAX_ROLLOVER_WH = 2**62
 MAX_BLOCK = 2**20  # intervals of one encoded block
+MAX_CELL_WH = 2**38  # energy of one interval in demand_windows() and tou_totals(); more is never consumption
+MAX_WINDOWS = 2**12  # intervals of one demand window
+MAX_RATES = 64
+MAX_SCREEN = 2**62  # bounds of screen_days() lie in [-MAX_SCREEN, MAX_SCREEN]
+MAX_PERMILLE = 2**20
+MAX_TABLE_CELLS = 400_000  # cells of one profile buffer
+MAX_TABLE_OCTETS = 2**31 - 1
+
+SCREEN_GAP = 1
+SCREEN_LIMIT = 2
+SCREEN_SPIKE = 4
+SCREEN_STUCK = 8
+SCREEN_ZERO = 16
+SCREEN_MARKED = 32
+SCREEN_DARK_USE = 64
+"""What screen_days() says of a day."""
 
 Numbers: TypeAlias = "array[int] | array[float]"
 
@@ -98,6 +120,93 @@ class RegisterTable:
 
     def __iter__(self) -> Iterator[tuple[int, RegisterIntervals]]:
         return ((meter, self.row(number)) for number, meter in enumerate(self.meters))
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Mean power of windows of `windows` intervals, in whole W, rounded half up. Sliding: one value an interval, the window
+    ends with it. Block: one value for each whole block."""
+
+    window_ms: int
+    power_w: array[int]
+    flags: array[int]
+
+    def __len__(self) -> int:
+        return len(self.power_w)
+
+    def peak(self, unusable: int = MISSING | RESET) -> int | None:
+        """Position of the highest mean, the first of equals, among windows without these flags; None without any."""
+        usable = (i for i, flags in enumerate(self.flags) if not flags & unusable)
+        return max(usable, key=lambda i: (self.power_w[i], -i), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class TouTotals:
+    """One cell a rate: energy, how many intervals, and how many of them carry a flag."""
+
+    total_wh: array[int]
+    intervals: array[int]
+    flagged: array[int]
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileTable:
+    """The cells of a profile buffer, row by row. `tags` holds the A-XDR tag of each; `numbers` its value: an integer as it
+    is (unsigned 64 bit as two's complement), a float as its bits, and for strings, bit strings and times
+    `offset << 32 | length` into the buffer (bit strings: length in bits). `end` is the first octet behind the table."""
+
+    rows: int
+    columns: int
+    tags: bytes
+    numbers: array[int]
+    end: int
+
+
+def check_column(name: str, buffer: Buffer, formats: str, itemsize: int) -> memoryview:
+    """The buffer as a memoryview, refused when it is not a contiguous column of the wanted type."""
+    view = memoryview(buffer)
+    if view.ndim != 1 or not view.c_contiguous:
+        raise ValueError(f"{name} must be one contiguous column")
+    if view.itemsize != itemsize or view.format not in formats:
+        raise ValueError(f"{name} holds items of type '{view.format}' and {view.itemsize} bytes, wanted '{formats[0]}'")
+    return view
+
+
+def check_same_length(*views: memoryview) -> int:
+    if len({len(view) for view in views}) != 1:
+        raise ValueError("columns differ in length: " + ", ".join(str(len(view)) for view in views))
+    return len(views[0])
+
+
+def check_screen(
+    bottom: int, top: int, spike_floor: int, spike_permille: int, stuck_run: int, zero_run: int, marks: int
+) -> tuple[int, int, int, int, int, int, int]:
+    """The bounds of a screening as plain ints, in the same order."""
+    return (
+        check_range("bottom", bottom, -MAX_SCREEN, MAX_SCREEN),
+        check_range("top", top, -MAX_SCREEN, MAX_SCREEN),
+        check_range("spike_floor", spike_floor, -MAX_SCREEN, MAX_SCREEN),
+        check_range("spike_permille", spike_permille, 0, MAX_PERMILLE),
+        check_range("stuck_run", stuck_run, 1, MAX_SCREEN),
+        check_range("zero_run", zero_run, 1, MAX_SCREEN),
+        check_range("marks", marks, 0, 2**16 - 1),
+    )
+
+
+def check_ends(ends: Sequence[int], n: int) -> list[int]:
+    """The ends of the days of `n` intervals as plain ints: each behind the one before it, the last one `n`."""
+    plain = [index(end) for end in ends]
+    if any(after <= before for before, after in pairwise([0, *plain])) or (plain[-1] if plain else 0) != n:
+        raise ValueError(f"ends must rise from above 0 to {n}, the number of intervals")
+    return plain
+
+
+def check_demand(period_ms: int, windows: int) -> tuple[int, int]:
+    """Period and number of intervals of a window as plain ints; the window is at most MAX_PERIOD_MS long."""
+    period = check_range("period_ms", period_ms, 1, MAX_PERIOD_MS)
+    count = check_range("windows", windows, 1, MAX_WINDOWS)
+    check_range("windows x period_ms", period * count, 1, MAX_PERIOD_MS)
+    return period, count
 
 
 def check_range(name: str, value: int, low: int, high: int) -> int:

@@ -4,7 +4,9 @@
     make demo ARGS="--headless --days 2 --report demo.json"
     make demo ARGS="--broker mosquitto"
 
-Exit codes: 0 all is well (headless: nothing lost, doubled or mismatched), 1 something is amiss, 3 something is missing.
+One home goes the whole way: a low-balance message, emergency credit, a cut while offline, a keypad code, and why it was off.
+
+Exit codes: 0 all is well (headless: nothing lost, doubled or mismatched, all five shown), 1 something is amiss, 3 something is missing.
 """
 
 from __future__ import annotations
@@ -30,8 +32,10 @@ from sqlalchemy import select
 from demo import facts, gather, report, view
 from demo import street as acacia
 from demo.deployment import BROKERS, Deployment, Plan
+from demo.household import Diary, Household
+from demo.narrator import Line, lines, summary
 from demo.processes import DemoFailed, wait_for
-from demo.story import CutUplink, MendUplink, Pay, Story
+from demo.story import Act, CutUplink, MendUplink, Pay, Story
 from gridtally_cloud.customers.tables import account
 from gridtally_cloud.store.db import Database
 from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
@@ -51,8 +55,11 @@ class Demo:
     def __init__(self, deployment: Deployment, days: float | None) -> None:
         self.deployment = deployment
         self.began_s = time.monotonic()
-        self.story = Story(deployment.start_ms, days)
         self.db = Database(deployment.store_file)
+        with self.db.read() as conn:
+            home = facts.home(conn, deployment.street.meters[0].serial)
+        self.story = Story(deployment.start_ms, days, home.account_no)
+        self.household = Household(deployment, home.account_no, home.name, Diary(deployment.money_file, home.account_no))
         self.stop = Event()
 
     def now_ms(self) -> int:
@@ -64,23 +71,30 @@ class Demo:
         self.deployment.processes.check()
         with self.db.read() as conn:
             dark = facts.dark_homes(conn)
-        for act in self.story.due(self.now_ms(), dark):
+        self.household.check()
+        for act in self.story.due(self.now_ms(), dark, self.household.journal()):
             self._do(act)
 
-    def _do(self, act: CutUplink | MendUplink | Pay) -> None:
+    def lines(self) -> tuple[Line, ...]:
+        """The chapters of the home's story, for people."""
+        return lines(self.household.shown(self.story), self.household.name)
+
+    def _do(self, act: Act) -> None:
         relay = self.deployment.relay
         assert relay is not None
         if isinstance(act, CutUplink):
             relay.cut()
         elif isinstance(act, MendUplink):
             relay.mend()
-        else:
+        elif isinstance(act, Pay):
             self.deployment.mdm_tool("credit", str(act.account_no), acacia.RECHARGE)
+        else:
+            self.household.do(act)
 
     # ---- live ------------------------------------------------------------------------------------------------
 
     def live(self) -> int:
-        eye = gather.Eye(self.deployment, self.db, self.story)
+        eye = gather.Eye(self.deployment, self.db, self.story, self.lines)
         with Live(console=console, screen=True, auto_refresh=False) as screen:
             while not self.stop.is_set():
                 self.turn()
@@ -94,6 +108,7 @@ class Demo:
         self._live_on()
         if self.stop.is_set():
             return 130
+        self.household.finish()
         made = self._settled()
         if path is not None:
             made.write(path)
@@ -104,7 +119,7 @@ class Demo:
         """Until the last day is over, with a bar on a terminal and a line every six hours elsewhere."""
         end_ms = self.story.end_ms
         assert end_ms is not None
-        said_ms = 0
+        said_ms, told = 0, 0
         with Progress(*_BAR, console=console, disable=not console.is_terminal) as bar:
             task = bar.add_task("", total=end_ms - self.story.start_ms)
             while (now_ms := self.now_ms()) < end_ms and not self.stop.is_set():
@@ -113,7 +128,15 @@ class Demo:
                 if not console.is_terminal and now_ms - said_ms >= 6 * MS_PER_HOUR:
                     said_ms = now_ms
                     console.print(f"  {self._moment(now_ms)}", highlight=False)
+                told = self._tell(told)
                 self.stop.wait(TURN_S)
+
+    def _tell(self, told: int) -> int:
+        """Print each chapter once it is written; how many there are."""
+        written = [line for line in self.lines() if line.at]
+        for line in written[told:]:
+            console.print(f"  {line.at}  {line.title}: {line.text}", highlight=False, markup=False, soft_wrap=True)
+        return len(written)
 
     def _moment(self, now_ms: int) -> str:
         local = datetime.fromtimestamp(now_ms / 1000, ZoneInfo(acacia.ZONE))
@@ -128,14 +151,14 @@ class Demo:
         assert story.end_ms is not None
         deployment.clock.set_factor(1.0)
         if story.cut:
-            story.cut = False
-            story.outages[-1][1] = self.now_ms()
+            story.mended(self.now_ms())
             deployment.relay.mend()
         bills = self._issue_bills(story.end_ms)
+        self.household.ask_late()
         deadline = time.monotonic() + SETTLE_S
         while True:
             made = report.make(self.db, deployment.money_file, deployment.street, story, story.end_ms, deployment.plan.broker, bills,
-                               time.monotonic() - self.began_s)  # fmt: skip
+                               time.monotonic() - self.began_s, self.household.shown(story))  # fmt: skip
             if not made.amiss or time.monotonic() > deadline:
                 return made
             self.stop.wait(1.0)
@@ -165,26 +188,34 @@ def print_report(made: report.Report) -> None:
         f"  uplink         {made.uplink_outages} outage\n"
         f"  supply         {made.cuts} cut, {made.cuts_while_offline} of them while offline; {made.restores} restored\n"
         f"  ledger         {made.ledger_mismatches} mismatches between edge and cloud\n"
-        f"  bills          {made.bills}",
+        f"  checkpoints    {made.checkpoints} countersigned\n"
+        f"  bills          {made.bills}\n",
         highlight=False,
     )
+    for line in summary(made.shown):
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     for text in made.amiss:
         console.print(f"AMISS: {text}", style="bold red")
     if not made.amiss:
-        console.print("nothing lost, nothing doubled, nothing mismatched", style="bold green")
+        console.print("nothing lost, nothing doubled, nothing mismatched; all five things shown", style="bold green")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--headless", action="store_true", help="no live picture; run to the end and report")
-    parser.add_argument("--days", type=float, default=2.0, help="virtual days of a headless run (2)")
+    parser.add_argument("--days", type=float, default=2.0, help="virtual days of a headless run (2), at least 1")
     parser.add_argument("--report", type=Path, help="write the report as JSON to this file")
     parser.add_argument("--broker", choices=BROKERS, default="embedded", help="embedded, or Debian's mosquitto")
-    parser.add_argument("--dlms", type=int, default=12, help="DLMS meters (12)")
-    parser.add_argument("--modbus", type=int, default=12, help="Modbus meters (12)")
+    parser.add_argument("--dlms", type=int, default=8, help="DLMS meters on a serial line (8)")
+    parser.add_argument("--modbus", type=int, default=8, help="Modbus meters on a serial line (8)")
+    parser.add_argument("--mesh", type=int, default=4, help="DLMS meters of an IP mesh (4)")
+    parser.add_argument("--coordinator", type=int, default=4, help="DLMS meters behind a coordinator modem (4)")
     parser.add_argument("--day-seconds", type=float, default=DAY_IN_S, help=f"real seconds of a virtual day ({DAY_IN_S:.0f})")
     parser.add_argument("--folder", type=Path, help="keep all files in this folder (default: a temporary one)")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.days < 1 or options.dlms < 1:
+        parser.error("the story needs a day and a DLMS meter: --days 1 and --dlms 1 are the least")
+    return options
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -194,7 +225,8 @@ def main(argv: list[str] | None = None) -> int:
         options.headless = True
     with tempfile.TemporaryDirectory(prefix="gridtally-") as temporary:
         folder = (options.folder or Path(temporary)).resolve()
-        plan = Plan(options.broker, options.dlms, options.modbus, MS_PER_DAY / 1000 / options.day_seconds)
+        plan = Plan(options.broker, options.dlms, options.modbus, MS_PER_DAY / 1000 / options.day_seconds,
+                    mesh=options.mesh, coordinator=options.coordinator, story=True)  # fmt: skip
         deployment = Deployment(folder, plan)
         try:
             return _run(deployment, options)
@@ -219,14 +251,10 @@ def _run(deployment: Deployment, options: argparse.Namespace) -> int:
         signal.signal(number, ended)
     for name, value in gather.addresses(deployment):
         console.print(f"  {name:12} {value}", highlight=False)
-    deployment.mdm_tool("credit", str(demo_account(demo)), acacia.FIRST_HOME_EXTRA)
-    return demo.headless(options.report) if options.headless else demo.live()
-
-
-def demo_account(demo: Demo) -> int:
-    """The account of the consumer who can log in: topped up, so that the pages have something to show for long."""
-    with demo.db.read() as conn:
-        return int(facts.accounts(conn)[demo.deployment.street.meters[0].serial].account_no)
+    try:
+        return demo.headless(options.report) if options.headless else demo.live()
+    finally:
+        demo.household.close()
 
 
 if __name__ == "__main__":

@@ -17,13 +17,18 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from demo import street as acacia
+from demo.facts import accounts
 from demo.processes import DemoFailed, Processes, answers, free_port, tool, wait_for
 from demo.relay import Relay
+from gridtally_cloud.store.db import Database
 from gridtally_edge.registry import MeterEntry, Registry
 from gridtally_edge.simulators.street import default_street
 from gridtally_shared.clock import SharedClock
 
 BROKERS = ("embedded", "mosquitto")
+CHECKPOINT_HOURS = 6
+START_S = 120.0
+"""Patience with a part that starts, on a machine with much else to do."""
 MDM, DCU, STREET, BROKER, DISPLAY = "mdm", "dcu", "street", "broker", "display"
 
 
@@ -35,7 +40,8 @@ _TLS_FILES = (
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to build. `factor`: virtual seconds a real second; `opening_credit` of every prepaid home; `early_ms`: how long
-    before the last local midnight virtual time begins."""
+    before the last local midnight virtual time begins. `mesh` meters have IP addresses, `coordinator` ones a modem's. With
+    `story` the first home is a large one and follows a policy with emergency credit."""
 
     broker: str = "embedded"
     dlms: int = 12
@@ -44,6 +50,9 @@ class Plan:
     seed: int = 2026
     opening_credit: str = acacia.OPENING_CREDIT
     early_ms: int = 0
+    mesh: int = 0
+    coordinator: int = 0
+    story: bool = False
 
 
 def last_midnight_ms(zone: str) -> int:
@@ -65,7 +74,8 @@ class Deployment:
         self.broker_port, self.claim_port, self.mdm_port, self.display_port = (free_port() for _ in range(4))
         self.clock_file = folder / "clock.json"
         self.start_ms = last_midnight_ms(acacia.ZONE) - plan.early_ms
-        self.street = acacia.quick(default_street(plan.dlms, plan.modbus, plan.seed))
+        street = acacia.quick(default_street(plan.dlms, plan.modbus, plan.seed, plan.mesh, plan.coordinator))
+        self.street = acacia.with_story(street) if plan.story else street
         self.relay: Relay | None = None
         self.clock: SharedClock | None = None
 
@@ -137,7 +147,7 @@ class Deployment:
         say("DCU")
         self.start_dcu()
         self.start_display()
-        wait_for(self.status_file.exists, 30, f"the agent's status: {self.processes.tail(DCU)}")
+        wait_for(self.status_file.exists, START_S, lambda: f"the agent's status: {self.processes.tail(DCU)}")
         self.clock.set_factor(self.plan.factor)
 
     def stop(self) -> None:
@@ -153,7 +163,7 @@ class Deployment:
         else:
             command = [sys.executable, "-m", "gridtally_cloud.embedded_broker", "--port", str(self.broker_port)]
         self.processes.start(BROKER, *command)
-        wait_for(lambda: answers(self.broker_port), 20, "the broker listens")
+        wait_for(lambda: answers(self.broker_port), START_S, "the broker listens")
 
     def start_street(self) -> Mapping[str, list[dict[str, object]]]:
         """The simulators; their inventory says what hangs where."""
@@ -163,20 +173,20 @@ class Deployment:
             STREET, tool("gridtally-dcu"), "simulate", "--directory", str(self.folder / "street"),
             "--street", str(self.street_file), "--virtual-clock", str(self.clock_file),
         )  # fmt: skip
-        wait_for(inventory.exists, 30, f"the street of meters: {self.processes.tail(STREET)}")
+        wait_for(inventory.exists, START_S, lambda: f"the street of meters: {self.processes.tail(STREET)}")
         content: Mapping[str, list[dict[str, object]]] = json.loads(inventory.read_text(encoding="utf-8"))
         return content
 
     def start_mdm(self) -> None:
         self.processes.start(MDM, tool("gridtally-mdm"), "--config", str(self.mdm_config), "all")
-        wait_for(lambda: answers(self.mdm_port), 30, f"the MDM listens: {self.processes.tail(MDM)}")
+        wait_for(lambda: answers(self.mdm_port), START_S, lambda: f"the MDM listens: {self.processes.tail(MDM)}")
 
     def start_dcu(self) -> None:
         self.processes.start(DCU, tool("gridtally-dcu"), "run", "--config", str(self.dcu_config))
 
     def start_display(self) -> None:
         self.processes.start(DISPLAY, tool("gridtally-dcu"), "display", "--config", str(self.dcu_config))
-        wait_for(lambda: answers(self.display_port), 20, f"the balance page: {self.processes.tail(DISPLAY)}")
+        wait_for(lambda: answers(self.display_port), START_S, lambda: f"the balance page: {self.processes.tail(DISPLAY)}")
 
     def mdm_tool(self, *words: str) -> str:
         """A `gridtally-mdm` command on this installation; its output."""
@@ -234,9 +244,19 @@ class Deployment:
             "--postpaid", str(self.plan.modbus), "--cut", ",".join(acacia.prepaid_serials(self.street)), "--users", str(logins),
             "--opening-credit", self.plan.opening_credit, "--low-balance", acacia.LOW_BALANCE,
         )  # fmt: skip
+        if self.plan.story:
+            self._follow_policy()
         secret = self.folder / "dcu" / "install.secret"
         secret.write_text(secrets.token_hex(16), encoding="utf-8")
         self.mdm_tool("inventory", "add", acacia.DCU_SERIAL, "--dcu", acacia.DCU, "--secret-file", str(secret))
+
+    def _follow_policy(self) -> None:
+        """The first home follows the story's policy from the first moment on."""
+        begins = datetime.fromtimestamp(self.start_ms / 1000, ZoneInfo(acacia.ZONE)).isoformat()
+        self.mdm_tool("policy", "load", str(acacia.POLICY_FILE), "--from", begins)
+        with Database(self.store_file).read() as conn:
+            account_no = accounts(conn)[self.street.meters[0].serial].account_no
+        self.mdm_tool("policy", "follow", str(account_no), acacia.POLICY)
 
     def _enrol(self) -> None:
         assert self.relay is not None
@@ -253,11 +273,10 @@ class Deployment:
     def _set_up_dcu(self, inventory: Mapping[str, list[dict[str, object]]]) -> None:
         identity = json.loads((self.folder / "dcu" / "identity" / "active" / "identity.json").read_text(encoding="utf-8"))
         (self.folder / "dcu" / "command-key.pub").write_text(identity["command_key"], encoding="utf-8")
-        lines = "".join(
-            f'[[line]]\nname = "{line["name"]}"\ndevice = "{line["device"]}"\nbaud = {line["baud"]}\n' for line in inventory["lines"]
-        )
+        lines = "".join(f"[[line]]\n{_toml(line)}" for line in inventory["lines"])
         self.dcu_config.write_text(
             f'dcu = "{identity["dcu"]}"\ndata_dir = "data"\ncommand_key_file = "command-key.pub"\n'
+            f'journal_key_file = "identity/journal.key"\ncheckpoint_hours = {CHECKPOINT_HOURS}\n'
             f'virtual_clock_file = "{self.clock_file}"\n'
             f'[broker]\nhost = "{identity["host"]}"\nport = {identity["port"]}\n{_TLS_FILES if self.secured else ""}'
             f"[display]\nport = {self.display_port}\n{lines}",
@@ -269,6 +288,11 @@ class Deployment:
             settings = meter["settings"]
             assert isinstance(settings, dict)
             registry.add_meter(MeterEntry(str(meter["line"]), str(meter["driver"]), settings, str(meter["serial"])))
+
+
+def _toml(values: Mapping[str, object]) -> str:
+    """Plain values as lines of TOML, which writes text and true or false as JSON does."""
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
 
 
 def _mosquitto() -> str:

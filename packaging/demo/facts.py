@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
-from gridtally_cloud.customers.tables import account
+from gridtally_cloud.customers.tables import account, customer
+from gridtally_cloud.ingest.tables import checkpoint
 from gridtally_cloud.prepay.reconcile import reconcile
 from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.report import IntervalCount, interval_counts
 from gridtally_cloud.store.tables import account_mirror, event, journal_entry, meter, reading_latest, usage_day
 from gridtally_shared.errors import ContractError
 from gridtally_shared.events import BY_NAME as EVENTS
-from gridtally_shared.ledger.entries import Kind, entry_from, hash_of
+from gridtally_shared.ledger.entries import Kind, LedgerEntry, entry_from, hash_of
 from gridtally_shared.ledger.evidence import SwitchEvidence, evidence_of
 from gridtally_shared.quantities import ENERGY_IMPORT, INTERVAL_IMPORT
 
@@ -51,6 +52,19 @@ def accounts(conn: Connection) -> dict[str, Any]:
         )
     )
     return {row.serial: row for row in conn.execute(query)}
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    account_no: int
+    name: str
+
+
+def home(conn: Connection, serial: str) -> Home:
+    """Whose home hangs behind a meter."""
+    account_no = int(accounts(conn)[serial].account_no)
+    query = select(customer.c.name).join(account, account.c.customer_no == customer.c.customer_no).where(account.c.account_no == account_no)
+    return Home(account_no, str(conn.execute(query).scalar_one()))
 
 
 def counts(conn: Connection, from_ms: int, to_ms: int) -> tuple[IntervalCount, ...]:
@@ -98,13 +112,43 @@ def happenings(conn: Connection, most: int) -> Sequence[Any]:
     return conn.execute(query.order_by(event.c.at_ms.desc()).limit(most)).all()
 
 
+# ---- one home's journal, as its concentrator keeps it ----------------------------------------------------------
+
+
+def home_entries(money_db: Path, account_no: int, after_seq: int) -> tuple[LedgerEntry, ...]:
+    """Entries of one account behind `after_seq`, in order; none while the store is not there yet."""
+    query = "SELECT body FROM journal WHERE account_no = ? AND seq > ? ORDER BY seq"
+    return tuple(entry_from(bytes(body)) for (body,) in _edge_rows(money_db, query, account_no, after_seq))
+
+
+def message_no(money_db: Path, account_no: int, code: str, at_ms: int) -> int:
+    """The number of a message at the edge, 0 where it is not there."""
+    query = "SELECT message_no FROM message WHERE account_no = ? AND code = ? AND at_ms = ?"
+    return int(next((number for (number,) in _edge_rows(money_db, query, account_no, code, at_ms)), 0))
+
+
+def carrier(money_db: Path, account_no: int, gseq: int) -> str:
+    """What brought an instrument first: mqtt, keypad or file."""
+    query = "SELECT carrier FROM instrument WHERE account_no = ? AND gseq = ?"
+    return str(next((name for (name,) in _edge_rows(money_db, query, account_no, gseq)), ""))
+
+
+def _edge_rows(money_db: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
+    with contextlib.closing(sqlite3.connect(f"file:{money_db}?mode=ro", uri=True)) as store:
+        return store.execute(query, values).fetchall()
+
+
+def checkpoints(conn: Connection) -> int:
+    """How many checkpoints of the journals the cloud has checked and countersigned."""
+    return int(conn.execute(select(func.count()).where(checkpoint.c.state == "good")).scalar_one())
+
+
 # ---- the edge's journal against the cloud's mirror --------------------------------------------------------------
 
 
 def edge_journal(money_db: Path) -> dict[tuple[int, int, int], bytes]:
     """Every entry of the edge's own journal: (account, epoch, seq) -> bytes, straight from its file."""
-    with contextlib.closing(sqlite3.connect(f"file:{money_db}?mode=ro", uri=True)) as store:
-        rows = store.execute("SELECT account_no, epoch, seq, body FROM journal").fetchall()
+    rows = _edge_rows(money_db, "SELECT account_no, epoch, seq, body FROM journal")
     return {(a, e, s): bytes(body) for a, e, s, body in rows}
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Callable
 from typing import Any
 
 from demo import facts
 from demo import street as acacia
 from demo.deployment import Deployment
+from demo.narrator import Line
 from demo.story import Story
 from demo.view import Happening, MeterLine, Picture
 from gridtally_cloud.store.db import Database
@@ -32,8 +34,8 @@ def addresses(deployment: Deployment) -> tuple[tuple[str, str], ...]:
 class Eye:
     """Remembers a little between looks: the registers of the last hours, for the bars."""
 
-    def __init__(self, deployment: Deployment, db: Database, story: Story) -> None:
-        self._deployment, self._db, self._story = deployment, db, story
+    def __init__(self, deployment: Deployment, db: Database, story: Story, chapters: Callable[[], tuple[Line, ...]]) -> None:
+        self._deployment, self._db, self._story, self._chapters = deployment, db, story, chapters
         self._use: dict[str, deque[int]] = defaultdict(lambda: deque(maxlen=_HOURS))
         self._registers: dict[str, tuple[int, int]] = {}
 
@@ -63,6 +65,7 @@ class Eye:
             happenings=tuple(_happening(row) for row in happened),
             addresses=addresses(self._deployment),
             transport=self._deployment.transport,
+            chapters=self._chapters(),
         )
 
     def _meter(self, row: dict[str, Any], homes: dict[str, Any]) -> MeterLine:

@@ -39,12 +39,12 @@ def answers(port: int) -> bool:
     return False
 
 
-def wait_for(condition: Callable[[], object], within_s: float, about: str) -> None:
-    """Poll until true; DemoFailed names what did not happen."""
+def wait_for(condition: Callable[[], object], within_s: float, about: str | Callable[[], str]) -> None:
+    """Poll until true; DemoFailed names what did not happen, `about` as it is by then."""
     deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
-            raise DemoFailed(f"{about}: not within {within_s:.0f} s")
+            raise DemoFailed(f"{about if isinstance(about, str) else about()}: not within {within_s:.0f} s")
         _pause.wait(0.05)
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from demo import facts
-from demo.facts import SwitchAction
+from demo.shown import Shown
 from demo.story import Story
 from gridtally_cloud.store.db import Database
 from gridtally_edge.simulators.street import Street
@@ -33,8 +33,10 @@ class Report:
     cuts_while_offline: int
     restores: int
     ledger_mismatches: int
+    checkpoints: int
     bills: int
     wall_s: float
+    shown: Shown
     mismatches: tuple[str, ...] = ()
 
     @property
@@ -44,9 +46,10 @@ class Report:
             (self.intervals_stored < self.intervals_expected, f"{self.intervals_expected - self.intervals_stored} intervals lost"),
             (self.intervals_duplicated > 0, f"{self.intervals_duplicated} intervals stored twice"),
             (self.intervals_conflicting > 0, f"{self.intervals_conflicting} days with contradicting intervals"),
+            (self.checkpoints == 0, "no checkpoint of a journal was countersigned"),
             (self.ledger_mismatches > 0, f"{self.ledger_mismatches} ledger mismatches: {'; '.join(self.mismatches[:3])}"),
         )
-        return [text for failed, text in tests if failed]
+        return [text for failed, text in tests if failed] + self.shown.missing
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
@@ -57,12 +60,14 @@ def span_of(start_ms: int, end_ms: int) -> tuple[int, int]:
     return -(-(start_ms + 2 * QUARTER_MS) // QUARTER_MS) * QUARTER_MS, end_ms // QUARTER_MS * QUARTER_MS
 
 
-def make(db: Database, money_db: Path, street: Street, story: Story, end_ms: int, broker: str, bills: int, wall_s: float) -> Report:
+def make(db: Database, money_db: Path, street: Street, story: Story, end_ms: int, broker: str, bills: int, wall_s: float,
+         shown: Shown) -> Report:  # fmt: skip
     from_ms, to_ms = span_of(story.start_ms, end_ms)
     mismatches = facts.ledger_mismatches(db, money_db)
     with db.read() as conn:
         counts = facts.counts(conn, from_ms, to_ms)
         actions = facts.switch_actions(conn)
+        checkpoints = facts.checkpoints(conn)
     cuts = [a for a in actions if not a.close]
     return Report(
         meters=len(street.meters),
@@ -75,17 +80,20 @@ def make(db: Database, money_db: Path, street: Street, story: Story, end_ms: int
         intervals_conflicting=sum(c.conflicts for c in counts),
         uplink_outages=len(story.outages),
         cuts=len(cuts),
-        cuts_while_offline=sum(_offline(a, story) for a in cuts),
+        cuts_while_offline=sum(story.is_offline(a.at_ms) for a in cuts),
         restores=sum(a.close for a in actions),
         ledger_mismatches=len(mismatches),
+        checkpoints=checkpoints,
         bills=bills,
         wall_s=round(wall_s, 1),
+        shown=shown,
         mismatches=tuple(mismatches[:20]),
     )
 
 
-def _offline(action: SwitchAction, story: Story) -> bool:
-    return any(begin <= action.at_ms < end for begin, end in story.outages)
-
-
-_NAMES = {"dlms": "DLMS/COSEM over HDLC", "modbus": "Modbus RTU"}
+_NAMES = {
+    "dlms": "DLMS/COSEM over HDLC",
+    "modbus": "Modbus RTU",
+    "mesh": "DLMS/COSEM over UDP (mesh)",
+    "coordinator": "DLMS/COSEM behind a coordinator modem",
+}

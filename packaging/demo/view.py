@@ -12,6 +12,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from demo.narrator import Line
+
 _SWITCH_STYLE = {"closed": "green", "open": "bold red", "armed": "yellow", "not_fitted": "dim", "unknown": "dim"}
 _SPARK = " ▁▂▃▄▅▆▇█"
 
@@ -57,6 +59,7 @@ class Picture:
     happenings: tuple[Happening, ...]
     addresses: tuple[tuple[str, str], ...]
     transport: str
+    chapters: tuple[Line, ...] = ()
 
 
 def draw(picture: Picture) -> RenderableType:
@@ -65,7 +68,7 @@ def draw(picture: Picture) -> RenderableType:
     body.add_column(ratio=3)
     body.add_column(ratio=2)
     body.add_row(_street(picture), Group(_chain(picture), _happenings(picture)))
-    return Group(_header(picture), body, _footer(picture))
+    return Group(_header(picture), _story(picture), body, _footer(picture))
 
 
 def _header(picture: Picture) -> RenderableType:
@@ -80,6 +83,19 @@ def _header(picture: Picture) -> RenderableType:
     grid.add_column(justify="right")
     grid.add_row(title, when)
     return Panel(grid, box=box.ROUNDED, border_style="cyan")
+
+
+def _story(picture: Picture) -> RenderableType:
+    """The home's chapters: what has happened, and what a person should look for now."""
+    grid = Table.grid(padding=(0, 1))
+    for options in ({"width": 1}, {"style": "dim", "width": 5}, {"no_wrap": True}, {}):
+        grid.add_column(**options)  # type: ignore[arg-type]
+    coming = next((n for n, line in enumerate(picture.chapters) if not line.at), len(picture.chapters))
+    for n, line in enumerate(picture.chapters):
+        mark, style = ("●", "green") if line.at else (("▶", "bold yellow") if n == coming else ("○", "dim"))
+        title, text = ("bold", "") if line.at else (style, style)
+        grid.add_row(Text(mark, style), line.clock, Text(line.title, title), Text(line.text, text))
+    return Panel(grid, title="one home's day, step by step", title_align="left", box=box.ROUNDED)
 
 
 def _street(picture: Picture) -> RenderableType:

@@ -47,12 +47,13 @@ def _add_decode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = commands.add_parser(
         "decode",
         help="explain a frame, a meter's push or an envelope in plain words",
-        description="Explain octets: an HDLC frame, a DLMS push, a Modbus answer, a gridtally envelope.",
+        description="Explain octets: HDLC or wrapper frames and DLMS pushes, Modbus, IEC 62056-21 and P1 text, M-Bus by wire or "
+        "radio, a gridtally envelope.",
         epilog="example: gridtally decode e6e7000f40000000000101020309060100010700ff060000011802020f00161b",
     )
     parser.add_argument("hex", nargs="*", help="the octets as hexadecimal; blanks, colons and 0x are fine")
     parser.add_argument("--file", type=Path, help="a file with hexadecimal text or raw octets; - reads the input")
-    parser.add_argument("--key", metavar="HEX", help="DLMS encryption key of a ciphered message")
+    parser.add_argument("--key", metavar="HEX", help="encryption key of a ciphered message (DLMS, wireless M-Bus)")
     parser.add_argument("--auth-key", metavar="HEX", help="DLMS authentication key, to verify the message")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of words")
     parser.set_defaults(run=_decode)

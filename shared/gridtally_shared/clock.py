@@ -14,9 +14,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from gridtally_shared.records import dataclass
 
 MS_PER_HOUR = 3_600_000
 MS_PER_DAY = 86_400_000

@@ -9,8 +9,9 @@ import contextlib
 import http.client
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

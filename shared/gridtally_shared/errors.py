@@ -1,6 +1,7 @@
 """One small tree of errors: each class says whose fault it is, each message says what to do next.
 
-* `MeterFault`: a meter sent nonsense; the frame yields no value, the poll may be repeated.
+* `MeterFault`: a meter sent nonsense; the frame yields no value, the poll may be repeated. `SecurityFault` is one whose
+  protection failed.
 * `LinkDown`: a line, socket or broker is away; retry later.
 * `ContractError`: the other side of the MQTT contract sent something this version cannot read.
 * `RefusedCommand`: we said no, with a reason code that travels back to the sender.
@@ -35,10 +36,19 @@ class LinkDown(GridtallyError):
     exit_code = 4
 
 
+class MeterBusy(LinkDown):
+    """The meter itself says that somebody else is being served. Ask again later."""
+
+
 class MeterFault(GridtallyError):
     """A meter answered with bytes or values that cannot be true."""
 
     exit_code = 5
+
+
+class SecurityFault(MeterFault):
+    """What a meter sent is not protected as agreed, or it and we do not know the same secret: forged, replayed, or a wrong
+    key. A security event, beside the poll that failed."""
 
 
 class ContractError(GridtallyError):

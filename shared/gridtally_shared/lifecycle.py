@@ -37,7 +37,7 @@ NEXT: dict[CommandState, frozenset[CommandState]] = {
     S.QUARANTINED: frozenset({S.QUEUED, S.REFUSED, S.CANCELLED, S.EXPIRED}),
     S.QUEUED: frozenset({S.DELIVERED, S.EXECUTING, S.DISPLAYED, *TERMINAL}),
     S.DELIVERED: frozenset({S.EXECUTING, S.DISPLAYED, *TERMINAL}),
-    S.EXECUTING: frozenset({S.DONE, S.FAILED, S.REFUSED, S.EXPIRED}),
+    S.EXECUTING: frozenset({S.DONE, S.FAILED, S.REFUSED, S.EXPIRED, S.CANCELLED}),
     S.DISPLAYED: frozenset({S.READ, S.ANSWERED, S.DONE, S.EXPIRED, S.CANCELLED}),
     S.READ: frozenset({S.ANSWERED, S.DONE, S.EXPIRED, S.CANCELLED}),
     S.ANSWERED: frozenset({S.DONE, S.FAILED}),
@@ -63,6 +63,7 @@ class Reason(StrEnum):
     WRONG_SERIAL = "wrong_serial"
     NO_ANSWER = "no_answer"
     METER_FAULT = "meter_fault"
+    METER_BUSY = "meter_busy"
     SWITCH_STUCK = "switch_stuck"
     RATE_LIMIT = "rate_limit"
     HELD = "held"
@@ -72,6 +73,15 @@ class Reason(StrEnum):
     CANCELLED = "cancelled"
     LOAD_SIDE_LIVE = "load_side_live"
     NO_RECEIPT = "no_receipt"
+    UNANSWERED = "unanswered"
+    NOT_READ_BACK = "not_read_back"
+    WRONG_FORM = "wrong_form"
+    SUPERSEDED = "superseded"
+    OVERLAP = "overlap"
+    RESCHEDULED = "rescheduled"
+    ENDED_EARLY = "ended_early"
+    TOKEN_REFUSED = "token_refused"
+    NO_FLOW_LIMIT = "no_flow_limit"
 
 
 class SafetyClass(IntEnum):
@@ -93,8 +103,24 @@ COMMAND_RULES: dict[CommandType, tuple[SafetyClass, int, int]] = {
     CommandType.READ_INTERVALS: (SafetyClass.ROUTINE, 40, 7 * 24 * HOUR_MS),
     CommandType.READ_EVENTS: (SafetyClass.ROUTINE, 40, 7 * 24 * HOUR_MS),
     CommandType.READ_SWITCH: (SafetyClass.ROUTINE, 20, 24 * HOUR_MS),
+    CommandType.SET_CLOCK: (SafetyClass.ROUTINE, 30, 24 * HOUR_MS),
+    CommandType.READ_DAILY: (SafetyClass.ROUTINE, 40, 7 * 24 * HOUR_MS),
+    CommandType.READ_BILLING: (SafetyClass.ROUTINE, 40, 7 * 24 * HOUR_MS),
+    CommandType.READ_NAME_PLATE: (SafetyClass.ROUTINE, 40, 7 * 24 * HOUR_MS),
+    CommandType.READ_SETTINGS: (SafetyClass.ROUTINE, 40, 7 * 24 * HOUR_MS),
+    CommandType.WRITE_SETTINGS: (SafetyClass.ROUTINE, 30, 7 * 24 * HOUR_MS),
+    CommandType.RESET: (SafetyClass.ROUTINE, 30, 24 * HOUR_MS),
+    CommandType.RUN_DIAGNOSTICS: (SafetyClass.ROUTINE, 30, 24 * HOUR_MS),
     CommandType.MESSAGE: (SafetyClass.ROUTINE, 50, 7 * 24 * HOUR_MS),
+    CommandType.CANCEL: (SafetyClass.RESTORE, 4, 7 * 24 * HOUR_MS),
+    CommandType.TEST_SUPPLY: (SafetyClass.ROUTINE, 8, 2 * MINUTE_MS),
+    CommandType.TOKEN: (SafetyClass.ROUTINE, 15, 72 * HOUR_MS),
+    CommandType.LIMIT: (SafetyClass.ROUTINE, 10, 24 * HOUR_MS),
+    CommandType.SCHEDULE: (SafetyClass.RESTORE, 25, 400 * 24 * HOUR_MS),
 }
+
+SENT_AHEAD_MS = 24 * HOUR_MS
+"""What is to happen later is at the edge this long before its time, or at once when its time is nearer (C3-NFR8)."""
 
 RESEND_AFTER_MS = 45_000
 """A switch command without a receipt is sent again after this time (C3-NFR10)."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from gridtally_shared.records import dataclass
 
 _TEXT = re.compile(r"^(?:(\d+)-(\d+):)?(\d+)\.(\d+)\.(\d+)(?:[.*](\d+))?$|^(\d+)\.(\d+)\.(\d+)\.(\d+)\.(\d+)\.(\d+)$")
 

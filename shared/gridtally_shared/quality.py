@@ -18,3 +18,6 @@ class Quality(IntFlag):
     PARTIAL = 256
     POWER_FAIL = 512
     REVISED = 1024
+    UNTRUSTWORTHY = 2048
+    VERIFIED = 4096
+    EDITED = 8192

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gridtally_shared import cbor
 from gridtally_shared.errors import ContractError
+from gridtally_shared.records import dataclass
 
 ALG, KID, CONTENT_TYPE = 1, 4, 3
 EDDSA = -8
@@ -55,7 +54,7 @@ class KeySigner:
 
 
 def public_bytes(private: Ed25519PrivateKey) -> bytes:
-    return private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return private.public_key().public_bytes_raw()
 
 
 def key_id_of(public: bytes) -> bytes:

@@ -41,7 +41,7 @@ PURE = [
     "shared/gridtally_shared/contract",
     "cloud/gridtally_cloud/vee/rules.py",
     "cloud/gridtally_cloud/billing/model.py",
-    "edge/gridtally_edge/prepay/decide.py",
+    "shared/gridtally_shared/prepay",
     "edge/gridtally_edge/polling/plan.py",
 ]
 IMPURE = {"socket", "threading", "time", "os", "select", "subprocess", "sqlite3", "asyncio", "requests", "random"}

@@ -240,15 +240,17 @@ def test_staff_disconnects_with_the_password_and_sees_the_end(served: Served, vi
     page = visit("otto")
     page.goto("/staff/meters/2")
     page.locator("summary", has_text="Disconnect").click()
-    page.get_by_label("Reason").fill("moved out")
+    form = page.locator("form", has=page.locator("button[value=switch_open]"))
+    reason, password = form.get_by_label("Reason"), form.get_by_label("Your password")
+    reason.fill("moved out")
     page.get_by_role("button", name="Disconnect now").click()
-    page.get_by_label("Your password").fill("wrong wrong wrong")
+    password.fill("wrong wrong wrong")
     page.get_by_role("button", name="Disconnect now").click()
     page.locator(".error-summary").wait_for()
     assert "Nothing was sent." in page.locator(".error-summary").inner_text()
-    assert page.get_by_label("Reason").input_value() == "moved out", "what was typed is kept, the password is not"
+    assert reason.input_value() == "moved out", "what was typed is kept, the password is not"
     keep(page, "disconnect-refused-desk")
-    page.get_by_label("Your password").fill(PASSWORD)
+    password.fill(PASSWORD)
     page.get_by_role("button", name="Disconnect now").click()
     page.wait_for_url("**/staff/commands/*")
     assert page.locator(".steps li.now").count() == 1

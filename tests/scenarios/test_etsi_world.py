@@ -18,9 +18,9 @@ from sqlalchemy import select
 
 from demo import street as acacia
 from gridtally_cloud.provisioning.tables import inventory
+from gridtally_cloud.store.days import utc_text
 from gridtally_cloud.store.tables import dcu
 from gridtally_cloud.web.tokens import SCOPES, create_token
-from gridtally_cloud.web.usage import utc_text
 from gridtally_shared.clock import SystemClock
 from gridtally_shared.contract.codec import decode
 from gridtally_shared.contract.messages import CommandType, Readings
@@ -28,6 +28,7 @@ from gridtally_shared.lifecycle import CommandState
 from gridtally_shared.money import NANO, display, nano
 from gridtally_shared.quantities import ENERGY_IMPORT
 from support.visitor import Visitor
+from support.waiting import wait_until
 from support.world import Home, World
 
 pytestmark = pytest.mark.slow
@@ -55,6 +56,9 @@ def home(world: World) -> Home:
 def display_page(world: World, home: Home) -> Visitor:
     """The display device in the home, which talks to the concentrator directly."""
     visitor = Visitor(world.deployment.display_url)
+    wait_until(lambda: bool(world.edge("money.db", f"SELECT 1 FROM account WHERE account_no = {home.account_no}")), 60,
+               "the account with its PIN on the box")  # fmt: skip
+    wait_until(lambda: world.balance_nano(home) is not None, 60, "the account's first journal in the mirror")
     status, _ = visitor.post("open", {"account": str(home.account_no), "pin": world.deployment.pin}, form="")
     assert status == 200
     return visitor

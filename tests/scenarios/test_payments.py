@@ -167,8 +167,8 @@ def test_the_credit_is_used_up_by_energy_and_the_books_agree(town: Payday) -> No
         town.wait(HOUR_MS)
         town.read(0, OPENED_WH + hour * 333)
     town.carry_up()
-    # 29 x 333 Wh at 7 per kWh and one day at 2.50, each plus 5 % tax
-    assert town.balance().balance_nano == nano("200") - nano("70.978950") - nano("2.625")
+    # opened at local midnight: 29 x 333 Wh at 7 per kWh and the two days that began at 2.50, each plus 5 % tax
+    assert town.balance().balance_nano == nano("200") - nano("70.978950") - nano("5.25")
     assert mismatches(town) == []
 
 
@@ -194,12 +194,12 @@ def test_a_refund_of_money_already_used_becomes_a_debt(town: Payday) -> None:
     assert paid is not None
     town.carry_down()
     town.wait(HOUR_MS)
-    town.read(0, OPENED_WH + 10_000)  # 73.50 with tax
+    town.read(0, OPENED_WH + 10_000)  # 73.50 with tax, and 2.625 for the day
     with town.db.write() as conn:
         prepay.refund_payment(conn, town.payments, paid.payment_no, nano("100"), town.now_ms, "desk")
     town.round()
     view = town.balance()
-    assert (view.balance_nano, view.debt_nano) == (0, nano("73.50"))
+    assert (view.balance_nano, view.debt_nano) == (0, nano("76.125"))
     assert mismatches(town) == []
 
 

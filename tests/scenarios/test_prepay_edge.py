@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from gridtally_edge.display.account import view_account
+from gridtally_edge.display.account import AccountView, view_account
 from gridtally_edge.display.page import balance_page
 from gridtally_edge.display.texts import Words
 from gridtally_edge.drivers.is15959 import DlmsPort, Is15959Settings
 from gridtally_edge.drivers.model import SwitchState
+from gridtally_edge.polling.showing import show_conversation
 from gridtally_edge.prepay import events as p
-from gridtally_edge.prepay.decide import CUT_TESTS
 from gridtally_edge.prepay.holds import zone_of
 from gridtally_edge.prepay.switching import outcome_of_error, switch_conversation
 from gridtally_edge.protocols.conversation import Conversation
@@ -38,6 +38,7 @@ from gridtally_shared.errors import LinkDown
 from gridtally_shared.events import BY_CODE
 from gridtally_shared.ledger.entries import Kind
 from gridtally_shared.money import nano
+from gridtally_shared.prepay.cut_tests import CUT_TESTS
 from gridtally_shared.quantities import BY_NAME
 from support.prepay_bench import START_MS, Bench, serial_of
 from support.waiting import wait_until
@@ -96,7 +97,7 @@ class Home:
                 self.bench.tell(p.SwitchFinished(effect.action_id, self.switch(effect)))
             elif isinstance(effect, p.ShowOnMeter):
                 with contextlib.suppress(LinkDown):
-                    self.say(self._show(effect))
+                    self.say(show_conversation(self.port, self.bench.core.face(effect, None)))
 
     def switch(self, order: p.RunSwitch) -> p.SwitchOutcome:
         try:
@@ -104,11 +105,6 @@ class Home:
         except LinkDown as error:
             return outcome_of_error(order, error, self.clock.now_ms())
         return outcome
-
-    def _show(self, show: p.ShowOnMeter) -> Conversation[None]:
-        yield from self.port.open()
-        yield from self.port.write_balance(show.amount_nano, show.at_ms)
-        yield from self.port.close()
 
     def pay(self, amount: str) -> None:
         self.bench.now_ms = self.clock.now_ms()
@@ -128,10 +124,16 @@ class Home:
     def is_dark(self) -> bool:
         return self.house.switch() is SwitchState.OPEN
 
-    def page(self, language: str = "en") -> str:
+    def view(self) -> AccountView:
         view = view_account(self.bench.db, 101, self.clock.now_ms())
         assert view is not None
-        return balance_page(Words(language, "INR", zone_of("Asia/Kolkata")), view).replace("\xa0", " ")
+        return view
+
+    def page(self, language: str = "en") -> str:
+        return balance_page(Words(language, "INR", zone_of("Asia/Kolkata")), self.view()).replace("\xa0", " ")
+
+    def moment(self) -> str:
+        return Words("en", "INR", zone_of("Asia/Kolkata")).moment(self.clock.now_ms())
 
     def codes(self) -> list[str]:
         return [row[0] for row in self.bench.db.execute("SELECT code FROM message ORDER BY message_no")]
@@ -244,3 +246,20 @@ def test_a_meter_that_falls_silent_is_not_cut_and_restored_when_it_answers_again
     wait_until(lit_after_another_quarter, 30)
     kinds = [BY_CODE[e.code].name for e in home.bench.outbox(EntryKind.EVENT)]
     assert "switch_unordered" not in kinds
+
+
+@pytest.mark.covers("C3-A1.3")
+def test_near_its_end_meter_face_and_page_are_renewed_with_each_reading(home: Home) -> None:
+    """Through the real driver: the meter's own objects hold the balance of the page and the moment of the reading, each time."""
+    home.pay("60")
+    home.live(lambda: home.view().time_left is not None and home.view().time_left.cautious_ms is not None)
+    shown = []
+    for _ in range(4):
+        home.clock.advance(QUARTER_MS)
+        home.sweep()
+        view = home.view()
+        assert view.as_of_ms == home.clock.now_ms()
+        assert home.house.shown_balance() == (view.balance_nano // 10**7, view.as_of_ms)
+        assert f"As of {home.moment()}, entry {view.seq} of your account." in home.page()
+        shown.append((view.seq, view.as_of_ms))
+    assert len(set(shown)) == 4

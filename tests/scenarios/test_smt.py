@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import select, update
 
 from gridtally_cloud.ingest import poison
+from gridtally_cloud.store.days import utc_text
 from gridtally_cloud.store.tables import meter, reading
-from gridtally_cloud.web.usage import utc_text
 from gridtally_shared.contract import messages as m
 from gridtally_shared.contract.channels import BY_LANE
 from gridtally_shared.contract.codec import encode

@@ -20,7 +20,7 @@ from werkzeug.test import TestResponse
 from gridtally_cloud.app import create_app
 from gridtally_cloud.assets import config_publisher
 from gridtally_cloud.commands import receipts
-from gridtally_cloud.customers.seed import Plan, SeededHome, seed_street
+from gridtally_cloud.customers.seed import Plan, SeededHome, SeedUser, seed_street
 from gridtally_cloud.customers.street_file import StreetMeter
 from gridtally_cloud.ingest.service import Ingest
 from gridtally_cloud.prepay.settings import Payments
@@ -34,7 +34,7 @@ from gridtally_cloud.web.tokens import SCOPES, create_token
 from gridtally_edge.prepay.events import ClockObserved, ClockSource
 from gridtally_edge.sync.mqtt import Arrived, LinkLost, LinkUp
 from gridtally_shared.clock import SystemClock
-from gridtally_shared.contract.channels import BY_NAME
+from gridtally_shared.contract.channels import BY_NAME, parse_topic
 from gridtally_shared.contract.codec import encode
 from gridtally_shared.money import NANO
 from gridtally_shared.signing import KeySigner
@@ -59,7 +59,9 @@ class Chain:
     lose: set[str] = field(default_factory=set)
     sent_up: list[tuple[str, bytes]] = field(default_factory=list)
     sent_down: list[tuple[str, bytes]] = field(default_factory=list)
+    others: list[LittleStreet] = field(default_factory=list)
     _taken: int = 0
+    _taken_of: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.ingest = Ingest(self.db, SIGNER)
@@ -69,7 +71,8 @@ class Chain:
 
     def connect(self) -> None:
         self.connected = True
-        self.street.handle(LinkUp())
+        for street in (self.street, *self.others):
+            street.handle(LinkUp())
         self.carry()
 
     def cut(self) -> None:
@@ -78,7 +81,7 @@ class Chain:
 
     def carry(self) -> None:
         """Until nobody has anything to say any more."""
-        while self._carry_up() or self._jobs():
+        while self._carry_up() or self._carry_others() or self._jobs():
             continue
 
     def again(self, channel: str) -> None:
@@ -96,6 +99,18 @@ class Chain:
                     self.street.handle(Arrived(answer.topic, answer.payload))
         return len(fresh)
 
+    def _carry_others(self) -> int:
+        """What further concentrators say; `lose` and `sent_up` do not know them."""
+        carried = 0
+        for street in self.others if self.connected else ():
+            fresh = street.published[self._taken_of.get(street.dcu, 0) :]
+            self._taken_of[street.dcu] = len(street.published)
+            carried += len(fresh)
+            for name, message in fresh:
+                for answer in self.ingest.handle(BY_NAME[name].topic(street.dcu), encode(message), self.now_ms):
+                    street.handle(Arrived(answer.topic, answer.payload))
+        return carried
+
     def _jobs(self) -> int:
         config_publisher.publish_changes(self.db, SIGNER, self.now_ms)
         with self.db.write() as conn:
@@ -107,18 +122,20 @@ class Chain:
     def _publish(self, topic: str, payload: bytes) -> bool:
         if self.connected:
             self.sent_down.append((topic, payload))
-            self.street.handle(Arrived(topic, payload))
+            named = parse_topic(topic)[1]
+            next((x for x in self.others if x.dcu == named), self.street).handle(Arrived(topic, payload))
         return self.connected
 
     # ---- time ----
 
     @property
     def now_ms(self) -> int:
-        return self.street.clock.now_ms()
+        """The MDM's clock, which is right."""
+        return self.street.true_clock.now_ms()
 
     def wait(self, ms: int) -> None:
         self.street.wind(ms)
-        self.street.handle(ClockObserved(ClockSource.VIRTUAL, self.now_ms, self.now_ms))
+        self.street.handle(ClockObserved(ClockSource.VIRTUAL, self.now_ms, self.street.clock.now_ms()))
         self.street.beat()
         self.carry()
 
@@ -159,16 +176,20 @@ class _ChainClock:
     street: LittleStreet
 
     def now_ms(self) -> int:
-        return self.street.clock.now_ms()
+        return self.street.true_clock.now_ms()
 
     def factor(self) -> float:
         return 1.0
 
 
 @contextlib.contextmanager
-def chain(folder: Path, dlms: int = 1, modbus: int = 0, postpaid: int = 0, connected: bool = True) -> Iterator[Chain]:
-    """`dlms` homes with a switch, then `modbus` ones without; the last `postpaid` of them all are no prepaid accounts."""
-    with little_street(folder, dlms, modbus, SIGNER) as street:
+def chain(
+    folder: Path, dlms: int = 1, modbus: int = 0, postpaid: int = 0, connected: bool = True, users: tuple[SeedUser, ...] = (),
+    **more: Any,
+) -> Iterator[Chain]:
+    """`dlms` homes with a switch, then `modbus` ones without; the last `postpaid` of them all are no prepaid accounts.
+    `users` may sign in to the pages. `more` is for the street; one whose own clock is off has only the cloud's time."""
+    with little_street(folder, dlms, modbus, SIGNER, **more) as street:
         db = Database(folder / "mdm.db")
         meta.prepare(db)
         payments = Payments(SIGNER, GATEWAY)
@@ -176,7 +197,8 @@ def chain(folder: Path, dlms: int = 1, modbus: int = 0, postpaid: int = 0, conne
             StreetMeter(house.serial, key, "is15959" if key.startswith("dlms") else "eastron-sdm230", key.startswith("dlms"))
             for key, house in street.houses.items()
         )
-        plan = Plan(DCU, postpaid=postpaid, cut_serials=frozenset(x.serial for x in meters), opening_credit_nano=100 * NANO)
+        plan = Plan(DCU, postpaid=postpaid, cut_serials=frozenset(x.serial for x in meters), opening_credit_nano=100 * NANO,
+                    users=users)  # fmt: skip
         homes = seed_street(db, payments, meters, plan, START_MS)
         with db.write() as conn:
             conn.execute(update(dcu).values(state="active"))
@@ -184,7 +206,8 @@ def chain(folder: Path, dlms: int = 1, modbus: int = 0, postpaid: int = 0, conne
         app = create_app(WebSettings(b"a secret key of the chain, 32 by", False, "Asia/Kolkata"), db, _ChainClock(street), payments)
         made = Chain(street, db, homes, app, token, payments)
         try:
-            street.handle(ClockObserved(ClockSource.VIRTUAL, street.clock.now_ms(), street.clock.now_ms()))
+            if not more.get("own_skew_ms"):
+                street.say_time()
             if connected:
                 made.connect()
                 made.next_quarter()

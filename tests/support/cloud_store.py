@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from sqlalchemy import insert
 
 from gridtally_cloud.customers.tables import account, customer, tariff_version
-from gridtally_cloud.store import meta
 from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.tables import dcu, meter, usage_point
+from support.stores import empty_store as empty_store
+from support.stores import fresh_store
 
 DCU = "dcu-test-1"
 START_MS = 1_770_000_000_000 // 86_400_000 * 86_400_000
@@ -29,20 +28,9 @@ class Street:
     accounts: tuple[int, ...]
 
 
-@cache
-def _empty_store() -> bytes:
-    """A prepared store, made once a run: migrations take longer than most tests."""
-    with tempfile.TemporaryDirectory() as folder:
-        db = Database(Path(folder) / "mdm.db")
-        meta.prepare(db)
-        db.close()
-        return (Path(folder) / "mdm.db").read_bytes()
-
-
 def new_street(folder: Path, meters: int = 3, zone: str = "UTC", installed_ms: int = START_MS - 86_400_000) -> Street:
     """Meters 1..n on one DCU, each with a usage point and a prepaid account of the same number."""
-    (folder / "mdm.db").write_bytes(_empty_store())
-    db = Database(folder / "mdm.db")
+    db = fresh_store(folder)
     numbers = tuple(range(1, meters + 1))
     with db.write() as conn:
         conn.execute(insert(dcu).values(dcu=DCU, serial="S-1", state="enrolled", created_ms=installed_ms))

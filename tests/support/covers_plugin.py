@@ -23,6 +23,12 @@ def register_ids() -> frozenset[str]:
         return frozenset(row["id"] for row in csv.DictReader(rows))
 
 
+def _name_of(item: pytest.Item) -> str:
+    """Without the group that a distributed run hangs on."""
+    group = item.get_closest_marker("xdist_group")
+    return item.nodeid.removesuffix(f"@{group.args[0]}") if group else item.nodeid
+
+
 def marked(item: pytest.Item, name: str) -> list[str]:
     return sorted({str(i) for mark in item.iter_markers(name) for i in mark.args})
 
@@ -42,6 +48,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     target = os.environ.get("GRIDTALLY_COVERAGE")
     covers, parts = marked(item, "covers"), marked(item, "covers_part")
     if target and report.when == "call" and (covers or parts):
-        row = {"test": item.nodeid, "outcome": report.outcome, "covers": covers, "parts": parts}
+        row = {"test": _name_of(item), "outcome": report.outcome, "covers": covers, "parts": parts}
         with Path(target).open("a", encoding="utf-8") as log:
             log.write(json.dumps(row) + "\n")

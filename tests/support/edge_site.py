@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from gridtally_edge.registry import MeterEntry, Registry
-from gridtally_edge.simulators.street import DRIVERS, Street, default_street
+from gridtally_edge.simulators.control import tell
+from gridtally_edge.simulators.street import DRIVERS, Street, StreetLine, StreetProtocol, default_street
 from gridtally_shared.clock import SharedClock
 from gridtally_shared.contract.messages import DcuConfig, MeterConfig
 from support.required import ROOT
@@ -24,6 +26,7 @@ from support.waiting import wait_until
 START_MS = 1_790_000_000_000
 DCU = "dcu-test"
 PACKAGES = ("shared", "native", "edge")
+MESH = StreetProtocol.MESH
 
 
 def dcu_command(*words: str) -> list[str]:
@@ -47,6 +50,15 @@ class EdgeSite:
     clock: SharedClock
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     agent: subprocess.Popen[bytes] | None = None
+    push_port: int = 0
+
+    def line_is_there(self, line: StreetLine) -> bool:
+        folder = self.folder / "street"
+        return (folder / "state" / f"{line.name}.ports.json" if line.protocol is MESH else folder / line.name).exists()
+
+    def tell_street(self, command: str) -> str:
+        """A command to the running street (simulators/control.py)."""
+        return tell(self.folder / "street" / "control.sock", command)
 
     @property
     def data(self) -> Path:
@@ -98,25 +110,49 @@ class EdgeSite:
 
 @contextlib.contextmanager
 def edge_site(
-    folder: Path, broker_port: int, command_key: bytes, dlms: int = 2, modbus: int = 2, factor: float = 300.0
-) -> Iterator[EdgeSite]:
+    folder: Path, broker_port: int, command_key: bytes, dlms: int = 2, modbus: int = 2, factor: float = 300.0,
+    mesh: int = 0,
+) -> Iterator[EdgeSite]:  # fmt: skip
     """A street that runs and an agent ready to be started."""
-    site = EdgeSite(folder, default_street(dlms, modbus), SharedClock.create(folder / "clock.json", START_MS, factor))
+    site = EdgeSite(folder, default_street(dlms, modbus, mesh=mesh), SharedClock.create(folder / "clock.json", START_MS, factor))
     lines = folder / "street"
-    words = ("--dlms", str(dlms), "--modbus", str(modbus), "--virtual-clock", str(folder / "clock.json"))
+    words = ("--dlms", str(dlms), "--modbus", str(modbus), "--mesh", str(mesh), "--virtual-clock", str(folder / "clock.json"))
     command = dcu_command("simulate", "--directory", str(lines), *words)
     site.processes.append(subprocess.Popen(command, env=dcu_environment(), stdout=subprocess.DEVNULL))
     try:
-        wait_until(lambda: all((lines / line.name).exists() for line in site.street.lines), 20, "the street's lines")
+        wait_until(lambda: all(site.line_is_there(line) for line in site.street.lines), 20, "the street's lines")
         _write_config(site, broker_port, command_key)
         yield site
     finally:
         site.close()
 
 
+def loopback() -> str:
+    """IPv6 where there is one, as the simulated mesh takes it."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as trial:
+        trial.bind(("::1", 0))
+        return "::1"
+    return "127.0.0.1"
+
+
+def free_port() -> int:
+    """A UDP and TCP port of the loopback that nobody has at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _line_table(site: EdgeSite, line: StreetLine) -> str:
+    if line.protocol is not MESH:
+        return f'[[line]]\nname = "{line.name}"\ndevice = "street/{line.name}"\n'
+    site.push_port = free_port()
+    return f'[[line]]\nname = "{line.name}"\ndevice = "udp://"\npush_port = {site.push_port}\npush_host = "{loopback()}"\n'
+
+
 def _write_config(site: EdgeSite, broker_port: int, command_key: bytes) -> None:
     (site.folder / "command-key.pub").write_bytes(command_key)
-    lines = "".join(f'[[line]]\nname = "{line.name}"\ndevice = "street/{line.name}"\n' for line in site.street.lines)
+    lines = "".join(_line_table(site, line) for line in site.street.lines)
     head = f'dcu = "{DCU}"\nvirtual_clock_file = "clock.json"\n[broker]\nport = {broker_port}\n'
     site.config_file.write_text(head + lines)
     site.data.mkdir()
@@ -125,4 +161,8 @@ def _write_config(site: EdgeSite, broker_port: int, command_key: bytes) -> None:
         protocol = site.street.line(meter.line).protocol.value
         dlms = {"physical_address": meter.address, "password": meter.password}
         settings = dlms if protocol == "dlms" else {"unit": meter.address}
-        registry.add_meter(MeterEntry(meter.line, DRIVERS[protocol], settings))
+        if protocol == MESH.value:
+            ports = json.loads((site.folder / "street" / "state" / f"{meter.line}.ports.json").read_text())
+            settings = {"password": meter.password, "host": loopback(), "port": ports[meter.serial], "transport": "wrapper-udp"}
+        driver = "is15959-wrapper" if protocol == MESH.value else DRIVERS[protocol]
+        registry.add_meter(MeterEntry(meter.line, driver, settings))

@@ -6,7 +6,10 @@ instruments and configuration to the edge, `carry_up` the edge's journal to the 
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from sqlalchemy import Connection, select, update
@@ -32,9 +35,12 @@ from gridtally_edge.prepay.core import Identity, PrepayCore
 from gridtally_edge.prepay.store import MONEY_STORE
 from gridtally_shared.contract.codec import decode
 from gridtally_shared.contract.messages import DcuConfig, JournalRange, Readings, Value
+from gridtally_shared.lifecycle import Reason
 from gridtally_shared.money import nano
 from gridtally_shared.quantities import ENERGY_IMPORT
 from gridtally_shared.signing import KeySigner, verify1
+from support.cloud_store import empty_store
+from support.prepay_bench import mode_questions
 
 DCU = "dcu-pay"
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
@@ -45,22 +51,33 @@ METERS = tuple(StreetMeter(f"1000000{n}", "dlms-1", "is15959", True) for n in ra
 OPENED_WH = 5_000_000
 
 
+@cache
+def _money_store() -> Path:
+    """The edge's store before anything is in it, made once and copied for each test."""
+    path = Path(tempfile.mkdtemp(prefix="gridtally-payday-")) / "money.db"
+    migrate(path, MONEY_STORE)
+    return path
+
+
 @dataclass
 class Payday:
     """Homes 0 and 1 are prepaid, home 2 is postpaid. Time starts at a local midnight on the first of a month."""
 
     folder: Path
     plan: Plan = field(default_factory=lambda: Plan(DCU, postpaid=1))
+    takes_mode: str = Reason.UNSUPPORTED
 
     def __post_init__(self) -> None:
         self.now_ms = START_MS
+        if not (self.folder / "mdm.db").exists():
+            (self.folder / "mdm.db").write_bytes(empty_store())
+        shutil.copy(_money_store(), self.folder / "money.db")
         self.db = Database(self.folder / "mdm.db")
         meta.prepare(self.db)
         self.payments = Payments(SIGNER, GATEWAY)
         self.homes: tuple[SeededHome, ...] = seed_street(self.db, self.payments, METERS, self.plan, self.now_ms)
         with self.db.write() as conn:
             conn.execute(update(dcu).values(state="active"))
-        migrate(self.folder / "money.db", MONEY_STORE)
         self.money = open_store(self.folder / "money.db", MONEY_STORE)
         self.edge = PrepayCore(self.money, Identity(DCU, {SIGNER.key_id: SIGNER.public}, bytes(16)))
         self.edge.start(self.now_ms)
@@ -83,7 +100,10 @@ class Payday:
     # ---- the edge ----
 
     def tell(self, event: p.PrepayEvent) -> None:
-        self.edge.handle(event, self.now_ms)
+        """Meters answer to another payment mode with `takes_mode`: '' for done."""
+        for asked in mode_questions(self.edge.handle(event, self.now_ms)):
+            no = bool(self.takes_mode)
+            self.edge.handle(p.ReadFinished(asked.cmd_id, not no, self.now_ms, reason=self.takes_mode, refused=no), self.now_ms)
 
     def configure(self) -> None:
         """The configuration the cloud would send now, verified as the agent does."""

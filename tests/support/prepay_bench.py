@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -18,14 +19,17 @@ from gridtally_edge.prepay.core import Identity, PrepayCore
 from gridtally_edge.prepay.store import MONEY_STORE
 from gridtally_shared.contract import messages as m
 from gridtally_shared.contract.codec import decode, encode
+from gridtally_shared.contract.prepay_messages import CalendarDocument, PolicyDocument
 from gridtally_shared.ledger.entries import Kind, LedgerEntry
 from gridtally_shared.ledger.evidence import DecisionEvidence, evidence_of
 from gridtally_shared.ledger.replay import LedgerState, Problem, replay
-from gridtally_shared.lifecycle import COMMAND_RULES
+from gridtally_shared.lifecycle import COMMAND_RULES, Reason
+from gridtally_shared.meter_settings import SettingKind
 from gridtally_shared.money import nano
 from gridtally_shared.signing import KeySigner, sign1
 
 START_MS = 1_772_430_000_000  # 2026-03-02 05:40 UTC, 11:10 in Kolkata
+KEYPAD_KEY = b"k" * 16
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 SIGNER = KeySigner.from_seed(b"c" * 32)
 FLAT = {"kind": "flat", "currency": "INR", "energy_per_kwh": "8.00", "fixed_per_day": "0", "tax_percent": "5"}
@@ -45,23 +49,32 @@ def serial_of(meter_no: int) -> str:
 def account_of(meter_no: int, **policy: Any) -> m.AccountConfig:
     """A prepaid account that may be cut at once, unless `policy` says otherwise."""
     base = m.AccountConfig(100 + meter_no, 1, meter_no, "INR", "Asia/Kolkata", "home", nano("10"), "disconnect", "allowed")
-    return replace(base, **policy)
+    return replace(base, **{"keypad_key": KEYPAD_KEY} | policy)
 
 
 def tariff(from_ms: int = 0, version: int = 1, **changes: str) -> m.TariffDocument:
     return m.TariffDocument("home", version, from_ms, json.dumps(FLAT | changes))
 
 
+def mode_questions(effects: Iterable[p.PrepayEffect]) -> list[p.RunTask]:
+    """What meters are asked before a change of the way of paying."""
+    tasks = (e for e in effects if isinstance(e, p.RunTask) and e.type is m.CommandType.WRITE_SETTINGS)
+    return [t for t in tasks if t.settings[0].kind == SettingKind.PAYMENT_MODE]
+
+
 @dataclass
 class Bench:
     """Meter 1 .. `meters`, account 101 .. behind them. Starts trusted, online, configured and opened at 1,000,000 Wh,
-    with nothing paid."""
+    with nothing paid. `takes_mode` is what the meters answer to another payment mode: '' for done, None for nothing."""
 
     folder: Path
     meters: int = 1
     policy: dict[str, Any] = field(default_factory=dict)
     tariffs: tuple[m.TariffDocument, ...] = (tariff(),)
     ready: bool = True
+    documents: tuple[PolicyDocument, ...] = ()
+    calendars: tuple[CalendarDocument, ...] = ()
+    takes_mode: str | None = Reason.UNSUPPORTED
 
     def __post_init__(self) -> None:
         self.path = self.folder / "money.db"
@@ -101,6 +114,10 @@ class Bench:
     def tell(self, event: p.PrepayEvent) -> tuple[p.PrepayEffect, ...]:
         effects = self.core.handle(event, self.now_ms)
         self.effects.extend(effects)
+        if self.takes_mode is not None:
+            for asked in mode_questions(effects):
+                no = bool(self.takes_mode)
+                self.tell(p.ReadFinished(asked.cmd_id, not no, self.now_ms, reason=self.takes_mode, refused=no))
         return effects
 
     def wait(self, ms: int) -> None:
@@ -125,6 +142,7 @@ class Bench:
         self.tell(p.ConfigAccepted(m.DcuConfig(
             self.version, "dcu-1", self.now_ms, tuple(m.MeterConfig(n, serial_of(n), 100 + n) for n in numbers),
             tuple(account_of(n, **self.policy) for n in numbers), self.tariffs, share_permille, self.now_ms + lease_ms,
+            self.documents, self.calendars,
         )))  # fmt: skip
 
     def read(self, meter_no: int, wh: int | None, switch: SwitchState = SwitchState.CLOSED, **more: Any) -> None:

@@ -1,6 +1,6 @@
 """Parts of the machine a test needs. Missing ones skip with the reason, or fail where GRIDTALLY_REQUIRE names them.
 
-GRIDTALLY_REQUIRE is a comma-separated list of: data, mosquitto, chromium, native.
+GRIDTALLY_REQUIRE is a comma-separated list of: data, mosquitto, chromium, native, postgresql.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ def demanded(part: str) -> bool:
 
 
 def missing(part: str, reason: str) -> None:
-    """Skip the test, or fail it where the part is demanded."""
+    """Skip the test, or the module that asks while it is loaded; or fail it where the part is demanded."""
     if demanded(part):
         pytest.fail(f"GRIDTALLY_REQUIRE demands {part}: {reason}", pytrace=False)
-    pytest.skip(reason)
+    pytest.skip(reason, allow_module_level=True)
 
 
 def data_path(relative: str = "") -> Path:

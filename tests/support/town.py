@@ -29,10 +29,12 @@ from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.tables import dcu, journal_entry
 from gridtally_cloud.web.site import WebSettings
 from gridtally_cloud.web.tokens import SCOPES, create_token
-from gridtally_edge.display.account import AccountView, view_account
+from gridtally_edge.display.account import AccountView
+from gridtally_edge.display.door import Door
 from gridtally_edge.display.page import balance_page
 from gridtally_edge.display.texts import Words
 from gridtally_edge.drivers.model import SwitchState
+from gridtally_edge.polling.plans import DEFAULT_PLAN, PollPlan
 from gridtally_edge.prepay.book import entries_of
 from gridtally_edge.prepay.holds import zone_of
 from gridtally_edge.simulators.house import HouseMeter
@@ -153,7 +155,7 @@ class Town(Chain):
 
     def display(self, place: int = 0) -> AccountView:
         """What the page on the spot is made from."""
-        view = view_account(self.money, self.account_no(place), self.now_ms)
+        view = Door(self.street.folder / "money.db").view(self.money, self.account_no(place), self.now_ms)
         assert view is not None
         return view
 
@@ -209,10 +211,12 @@ class Town(Chain):
 
 
 @contextlib.contextmanager
-def town(folder: Path, dlms: int = 1, modbus: int = 0, opening: str = "0", low: str = "2", pv_w: int = 0) -> Iterator[Town]:
+def town(
+    folder: Path, dlms: int = 1, modbus: int = 0, opening: str = "0", low: str = "2", pv_w: int = 0, plan: PollPlan = DEFAULT_PLAN
+) -> Iterator[Town]:
     """Homes with a switch may be cut, also offline. Nobody has connected yet."""
     (folder / "edge").mkdir()
-    with little_street(folder / "edge", dlms, modbus, SIGNER, pv_w) as street:
+    with little_street(folder / "edge", dlms, modbus, SIGNER, pv_w, plan=plan) as street:
         meters = tuple(
             StreetMeter(house.serial, kind, DRIVERS[kind], kind == "dlms")
             for kind, house in ((key.partition("/")[0], house) for key, house in street.houses.items())
@@ -220,11 +224,11 @@ def town(folder: Path, dlms: int = 1, modbus: int = 0, opening: str = "0", low: 
         db = Database(folder / "mdm.db")
         meta.prepare(db)
         payments, now_ms = Payments(SIGNER, GATEWAY), street.clock.now_ms()
-        plan = Plan(
+        installation = Plan(
             DCU, postpaid=0, cut_serials=frozenset(x.serial for x in meters if x.has_switch), opening_credit_nano=nano(opening),
             low_balance_nano=nano(low), users=_people(meters[0].serial),
         )  # fmt: skip
-        homes = seed_street(db, payments, meters, plan, now_ms)
+        homes = seed_street(db, payments, meters, installation, now_ms)
         with db.write() as conn:
             conn.execute(update(dcu).values(state="active"))
             token = create_token(conn, "town", SCOPES, SystemClock().now_ms(), "test")

@@ -26,7 +26,7 @@ def twin(deployment: Deployment, serial: str, at_ms: int) -> HouseMeter:
     number, place = next((n, m) for n, m in enumerate(street.meters, start=1) if m.serial == serial)
     settings = HouseSettings(
         serial, place.seed or street.seed * 1_000 + number, place.size_percent, place.pv_w, street.utc_offset_min,
-        place.skew_ms, place.contactor,
+        place.skew_ms, contactor=place.contactor,
     )  # fmt: skip
     until = [o for o in operations(deployment, serial) if o.at_ms <= at_ms and o.act is not Act.BALANCE]
     with tempfile.TemporaryDirectory() as folder:

@@ -23,11 +23,13 @@ from gridtally_cloud.store import meta
 from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.tables import account_mirror
 from gridtally_cloud.web.site import WebSettings
+from gridtally_edge.prepay import events as p
 from gridtally_edge.prepay.book import entries_of
 from gridtally_native import encode_block
 from gridtally_shared.contract import channels
 from gridtally_shared.contract import messages as m
-from gridtally_shared.contract.codec import encode
+from gridtally_shared.contract.codec import decode, encode
+from gridtally_shared.contract.prepay_messages import TimeLeftTold
 from gridtally_shared.money import NANO
 from gridtally_shared.quality import Quality
 from gridtally_shared.quantities import BY_NAME, INTERVAL_IMPORT
@@ -97,6 +99,9 @@ class WebStreet:
         self.ingest = Ingest(self.pay.db, SIGNER)
         self.register = [OPENED_WH] * len(METERS)
         self.hello()
+        self.pay.tell(p.LinkChanged(True))
+        self.pay.tell(p.WelcomeSeen(self.now_ms))
+        self.carried = 0
         for place in range(len(METERS)):
             self.pay.read(place, self.register[place])
         self.send_journal()
@@ -128,6 +133,13 @@ class WebStreet:
         entry = m.Entry(self.seq[lane], kind, encode(body))
         stream = bytes([lane]) * 16
         return self.handle(channels.BY_LANE[lane].name, m.Batch(stream, lane, (entry,), self.now_ms))
+
+    def send_time_left(self) -> None:
+        """What the edge says of how long balances last."""
+        for entry in self.pay.edge.outbox.pending(m.Lane.URGENT, self.carried, 1 << 24):
+            self.carried = entry.seq
+            if entry.kind == m.EntryKind.TIME_LEFT:
+                self.send(m.Lane.URGENT, m.EntryKind.TIME_LEFT, decode(TimeLeftTold, entry.body))
 
     def send_journal(self) -> int:
         """The entries the mirror lacks, of all accounts; number sent."""
@@ -181,3 +193,4 @@ class WebStreet:
             self.send_intervals(place, start_ms, quarters, *gaps)
             self.send_status(place)
         self.send_journal()
+        self.send_time_left()

@@ -20,6 +20,7 @@ from sqlalchemy import select
 
 from demo import facts
 from demo.deployment import Deployment, Plan
+from demo.street import prepaid_serials
 from gridtally_cloud.commands import service as commands
 from gridtally_cloud.commands import states
 from gridtally_cloud.commands.model import CommandRequest, CommandView
@@ -58,7 +59,7 @@ class World:
         self.homes = self._homes()
 
     def _homes(self) -> tuple[Home, ...]:
-        switched = {m.serial for m in self.deployment.street.meters if m.line.startswith("dlms")}
+        switched = set(prepaid_serials(self.deployment.street))
         with self.db.read() as conn:
             numbers = {r.serial: r.meter_no for r in conn.execute(select(meter.c.serial, meter.c.meter_no))}
             rows = facts.accounts(conn)

@@ -1,22 +1,69 @@
 """The part of a DCU's configuration that is about money: its prepaid accounts and the tariffs they need.
 
-* Only prepaid accounts travel: an edge holds no money of a postpaid one.
+* Prepaid accounts travel, and those that were prepaid or are about to be: an edge charges nothing to a postpaid one.
 * Of each tariff in use travel the version in force, the one before it (a late reading needs the price of its time) and
   all that are still to come.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Connection
+from dataclasses import replace
+from typing import Any
 
+from sqlalchemy import Connection, select
+
+from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.accounts import accounts_of_dcu
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.customers.tariffs import versions_of
+from gridtally_cloud.prepay.charging import charging_of
+from gridtally_cloud.prepay.handover_tables import account_swap, managed_ones
+from gridtally_cloud.prepay.managed_tables import managed_supply
+from gridtally_cloud.prepay.tables import instrument
+from gridtally_cloud.prepay.wallet import ledger_state
+from gridtally_cloud.store.base import SHARD
 from gridtally_shared.contract.messages import AccountConfig, TariffDocument
+from gridtally_shared.contract.prepay_messages import CarriedCharge
+from gridtally_shared.tariff.carried import carried
 
 
 def prepaid_accounts(conn: Connection, dcu: str) -> tuple[Account, ...]:
-    return tuple(account for account in accounts_of_dcu(conn, dcu) if account.is_prepaid)
+    """The accounts a DCU keeps a journal of; one that is managed from here is none (its meter is read, its orders come as commands)."""
+    i, here = instrument.c, managed_ones(conn)
+    rows = conn.execute(select(i.account_no, i.epoch).where(i.shard == SHARD, i.dcu == dcu).distinct())
+    known = {(row.account_no, row.epoch) for row in rows}
+    kept = (a for a in accounts_of_dcu(conn, dcu) if a.account_no not in here)
+    return tuple(a for a in kept if a.is_prepaid or (a.account_no, a.account_epoch) in known)
+
+
+def with_swaps(conn: Connection, configs: tuple[AccountConfig, ...]) -> tuple[AccountConfig, ...]:
+    """The registers of the last swap behind each account; at a new concentrator also how far the open cycle was charged."""
+    rows = {row.account_no: row for row in conn.execute(select(account_swap))} if configs else {}
+    return tuple(_swapped(conn, config, rows.get(config.account_no)) for config in configs)
+
+
+def _swapped(conn: Connection, config: AccountConfig, row: Any) -> AccountConfig:
+    if row is None:
+        return config
+    swapped = replace(config, closing_wh=row.closing_wh, opening_wh=row.opening_wh, swapped_ms=row.swapped_ms)
+    return replace(swapped, carried=_carried(conn, config), standing=_standing(conn, config)) if row.kind == "edge" else swapped
+
+
+def _standing(conn: Connection, config: AccountConfig) -> str:
+    """Where the engine left the supply, if the epoch before was run from here; nothing once the new one has begun."""
+    t = managed_supply.c
+    before = (t.account_no == config.account_no, t.epoch == config.account_epoch - 1)
+    found = conn.execute(select(t.standing).where(*before)).scalar_one_or_none()
+    return found if found and ledger_state(conn, config.account_no, config.account_epoch) is None else ""
+
+
+def _carried(conn: Connection, config: AccountConfig) -> tuple[CarriedCharge, ...]:
+    """What the epoch before had charged of its open cycle; nothing once the new one has begun."""
+    if ledger_state(conn, config.account_no, config.account_epoch) is not None:
+        return ()
+    before = replace(account_of(conn, config.account_no), account_epoch=config.account_epoch - 1)
+    found = charging_of(conn, before)
+    return (carried(found.plan, found.running),) if found else ()
 
 
 def account_config(account: Account) -> AccountConfig:
@@ -24,7 +71,7 @@ def account_config(account: Account) -> AccountConfig:
     return AccountConfig(
         account.account_no, account.account_epoch, account.meter_no, account.currency, account.zone, account.tariff_id,
         p.low_balance_nano, p.zero_action, p.offline_cut, p.offline_grace_h, p.protected_hours, p.holds, p.restore_min_nano,
-        p.arm_only, account.label, account.pin_hash, account.language, p.notice_lead_s,
+        p.arm_only, account.label, account.pin_hash, account.language, p.notice_lead_s, mode=int(not account.is_prepaid),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The signed configuration of each DCU, made from the tables: meters, accounts, tariffs.
+"""The signed configuration of each DCU, made from the tables: meters, accounts, tariffs, policies.
 
 * A new version is made whenever the content differs from the last one; the same content never makes one.
 * It is put on the way down in the same transaction. A hello that names an older version wakes it.
@@ -8,12 +8,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from gridtally_cloud.assets.account_config import account_config, prepaid_accounts, tariff_documents
+from gridtally_cloud.assets.account_config import account_config, prepaid_accounts, tariff_documents, with_swaps
+from gridtally_cloud.prepay import calendars, keypad, policies, shared_wallets, terms
 from gridtally_cloud.store import outbox
 from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.tables import config_version, dcu, meter
@@ -40,6 +41,7 @@ def publish_changes(db: Database, signer: Signer, now_ms: int) -> tuple[str, ...
 def publish(conn: Connection, signer: Signer, name: str, now_ms: int) -> int:
     """A new version if the content differs from the last one. Its number, or 0."""
     version, digest = _last(conn, name)
+    keypad.make_keys(conn, prepaid_accounts(conn, name), now_ms)
     content = build(conn, name, now_ms)
     if digest_of(content) == digest:
         return 0
@@ -74,13 +76,25 @@ def build(conn: Connection, name: str, now_ms: int) -> DcuConfig:
     """What the tables say now, with version and time of issue 0."""
     share = conn.execute(select(dcu.c.cut_share_per_hour_permille).where(dcu.c.dcu == name)).scalar_one()
     accounts = prepaid_accounts(conn, name)
+    keys = keypad.keys_of(conn, accounts, now_ms)
     by_meter = {account.meter_no: account.account_no for account in accounts}
     meters = tuple(
         MeterConfig(m.meter_no, m.serial, by_meter.get(m.meter_no, 0), m.interval_s, m.commodity) for m in _meters(conn, name)
     )
     lease_ms = (now_ms // MS_PER_DAY + CUT_LEASE_DAYS) * MS_PER_DAY
     tariffs = tariff_documents(conn, {account.tariff_id for account in accounts}, now_ms)
-    return DcuConfig(0, name, 0, meters, tuple(map(account_config, accounts)), tariffs, share, lease_ms)
+    wallets = shared_wallets.wallets_of(conn, accounts)
+    follows, goes_by, said = policies.followed(conn), calendars.gone_by(conn), terms.terms_of(conn)
+    configs = tuple(
+        replace(
+            account_config(a), keypad_key=keys.get(a.account_no, b""), wallet_no=wallets.get(a.account_no, 0),
+            policy_id=follows.get(a.account_no, ""), calendar_id=goes_by.get(a.account_no, ""),
+            **asdict(said.get(a.account_no, terms.SupplyTerms())),
+        ) for a in accounts
+    )  # fmt: skip
+    rules = policies.travelling(conn, {a.policy_id for a in configs}, now_ms)
+    days = calendars.travelling(conn, {a.calendar_id for a in configs}, now_ms)
+    return DcuConfig(0, name, 0, meters, with_swaps(conn, configs), tariffs, share, lease_ms, rules, days)
 
 
 def _meters(conn: Connection, name: str) -> list[Any]:

@@ -18,6 +18,11 @@ class BillReason(StrEnum):
     REGISTER_WENT_BACK = "register_went_back"
     NOT_OPEN_YET = "account_not_open"
     INTERVALS_MISSING = "intervals_missing"
+    INTERVALS_NEEDED = "intervals_needed"
+    CANCELLED = "bill_cancelled"
+    NOT_A_BILL = "not_a_bill"
+    NOTHING_CHANGED = "nothing_changed"
+    NOTHING_RESTATED = "nothing_restated"
 
 
 @dataclass(frozen=True, slots=True)

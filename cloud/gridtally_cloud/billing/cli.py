@@ -1,9 +1,10 @@
-"""`gridtally-mdm bill ACCOUNT`: issue a statement or bill and write it as PDF."""
+"""`gridtally-mdm bill ACCOUNT`: issue a statement or bill and write it as PDF. With `--tariff FILE`: rate a file of intervals."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,21 +12,22 @@ from gridtally_cloud.billing import service
 from gridtally_cloud.billing.model import BillView
 from gridtally_cloud.billing.page import bill_page
 from gridtally_cloud.billing.periods import day_start, last_month, month
+from gridtally_cloud.billing.rating import add_options, print_rated
 from gridtally_cloud.billing.texts import TEXTS
 from gridtally_cloud.customers.accounts import account as account_of
-from gridtally_cloud.customers.desk import Desk, OpenDesk, with_desk
+from gridtally_cloud.customers.desk import ACTOR, Desk, OpenDesk, with_desk
 from gridtally_shared.errors import ConfigError
-
-ACTOR = "command line"
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], open_desk: OpenDesk) -> None:
     """Add `bill` to the commands of gridtally-mdm."""
     parser = commands.add_parser(
-        "bill", help="issue a statement or bill", epilog="example: gridtally-mdm bill 7 --month 2026-11 --pdf bill.pdf",
-        description="Issue the statement (prepaid) or bill (postpaid) of an account. The same period again shows the same bill.",
+        "bill", help="issue a statement or bill", epilog="example: gridtally-mdm bill 7 --month 2026-11 --pdf bill.pdf; "
+        "gridtally-mdm bill --tariff home.json --intervals load.csv --from 2026-01-01 --to 2027-01-01 --json",
+        description="Issue the statement (prepaid) or bill (postpaid) of an account. The same period again shows the same bill. "
+        "With --tariff and --intervals: show what a tariff makes of a file of intervals; nothing is issued.",
     )  # fmt: skip
-    parser.add_argument("account", type=int)
+    parser.add_argument("account", type=int, nargs="?", help="number of the account; not with --tariff")
     parser.add_argument("--month", help="such as 2026-11 (the last month that is over)")
     parser.add_argument("--from", dest="first", help="first day, such as 2026-11-01; with --to")
     parser.add_argument("--to", dest="until", help="the day after the last day, such as 2026-12-01")
@@ -33,7 +35,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], op
     parser.add_argument("--language", choices=sorted(TEXTS), default="", help="language of the bill (the account's)")
     parser.add_argument("--check", action="store_true", help="only say what stands against it; issue nothing")
     parser.add_argument("--json", action="store_true", help="the whole bill as JSON")
-    parser.set_defaults(run=with_desk(open_desk, _bill))
+    add_options(parser)
+    issue = with_desk(open_desk, _bill)
+    parser.set_defaults(run=lambda options: _run(options, issue))
+
+
+def _run(options: argparse.Namespace, issue: Callable[[argparse.Namespace], int]) -> int:
+    if (options.account is None) != (options.tariff is not None):
+        raise ConfigError("account", options.account, "name an account, or --tariff and --intervals, and not both")
+    return issue(options) if options.tariff is None else print_rated(options)
 
 
 def _bill(desk: Desk, options: argparse.Namespace) -> int:

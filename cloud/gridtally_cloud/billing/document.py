@@ -6,7 +6,19 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from gridtally_cloud.billing.model import Bill, BillKind, DataQuality, DayUse, Line, LineKind, Party, Reading
+from gridtally_cloud.billing.model import (
+    Bill,
+    BillKind,
+    Correction,
+    DataQuality,
+    DayMoved,
+    DayUse,
+    Line,
+    LineKind,
+    Moved,
+    Party,
+    Reading,
+)
 
 
 def to_json(bill: Bill) -> str:
@@ -22,9 +34,22 @@ def from_json(document: str) -> Bill:
         "lines": tuple(_line(line) for line in raw["lines"]),
         "days": tuple(DayUse(**day) for day in raw["days"]),
         "quality": DataQuality(**raw["quality"]),
+        **{name: _reading(raw.get(name)) for name in ("first", "last")},
+        "corrects": _correction(raw.get("corrects")),
     })  # fmt: skip
 
 
+def _reading(raw: dict[str, Any] | None) -> Reading | None:
+    return Reading(**raw) if raw else None
+
+
+def _correction(raw: dict[str, Any] | None) -> Correction | None:
+    if not raw:
+        return None
+    lines = tuple(Moved(**{**line, "kind": LineKind(line["kind"])}) for line in raw["lines"])
+    return Correction(**{**raw, "lines": lines, "days": tuple(DayMoved(**day) for day in raw["days"])})
+
+
 def _line(raw: dict[str, Any]) -> Line:
-    ends = {name: Reading(**raw[name]) if raw[name] else None for name in ("first", "last")}
+    ends = {name: _reading(raw[name]) for name in ("first", "last")}
     return Line(**{**raw, **ends, "kind": LineKind(raw["kind"])})

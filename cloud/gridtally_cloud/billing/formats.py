@@ -67,9 +67,9 @@ def _with_symbol(text: str, currency: str, language: str) -> str:
     return f"{sign}{symbol}\N{NO-BREAK SPACE}{digits}" if FORMATS[language].symbol_first else f"{text}\N{NO-BREAK SPACE}{symbol}"
 
 
-def energy(wh: int, language: str) -> str:
-    """Watt-hours as kWh with three decimals: exact."""
-    return f"{number(wh, 3, 3, language)}\N{NO-BREAK SPACE}kWh"
+def energy(wh: int, language: str, unit: str = "kWh") -> str:
+    """Watt-hours as kWh (VAh as kVAh) with three decimals: exact."""
+    return f"{number(wh, 3, 3, language)}\N{NO-BREAK SPACE}{unit}"
 
 
 def percent(ppm: int, language: str) -> str:

@@ -24,18 +24,26 @@ class LineKind(StrEnum):
     TAX_ENERGY = "tax_energy"
     TAX_FIXED = "tax_fixed"
     CORRECTION = "correction"
+    CORRECTION_DEBT = "correction_debt"
+    EMERGENCY = "emergency"
+    CONVERSION = "conversion"
     ARREARS = "arrears"
+    CANCELLED = "cancelled"
     PAYMENT = "payment"
     ROUNDING = "rounding"
+    OTHER = "other"
 
 
-CHARGE_KINDS = frozenset({LineKind.ENERGY, LineKind.FIXED, LineKind.TAX_ENERGY, LineKind.TAX_FIXED})
+MONEY_KINDS = frozenset({LineKind.TOP_UP, LineKind.REFUND, LineKind.PAYMENT, LineKind.CONVERSION})
+CHARGE_KINDS = frozenset({LineKind.ENERGY, LineKind.FIXED, LineKind.TAX_ENERGY, LineKind.TAX_FIXED, LineKind.OTHER})
 
 
 class BillState(StrEnum):
     ISSUED = "issued"
     PART_PAID = "part_paid"
     PAID = "paid"
+    CARRIED = "carried"
+    CANCELLED = "cancelled"
     SETTLED = "settled"
 
 
@@ -50,18 +58,22 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class DataQuality:
-    """How many intervals of the period were measured, estimated, or are missing."""
+    """How many intervals of the period were measured, estimated, or are missing. Of the first two: `edited` were set by a person,
+    `untrusted` are marked untrustworthy."""
 
     measured: int = 0
     estimated: int = 0
     missing: int = 0
+    edited: int = 0
+    untrusted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
     """`quantity` x `price_nano` = `amount_nano`, exactly, where a price is given: Wh x nano per Wh, days x nano per day,
-    or a base in nano x `rate_ppm`. The sign is that of the account: money in is positive, charges are negative on a
-    statement and positive on a bill."""
+    or a base in nano x `rate_ppm`. `form`, `rate` and `per` are those of a tariff's line that is none of these; `quantity` is then
+    what is counted in `unit`, 0 where the price is only a part of the amount. The sign is that of the account: money in is positive,
+    charges are negative on a statement and positive on a bill."""
 
     kind: LineKind
     amount_nano: int
@@ -75,6 +87,9 @@ class Line:
     first: Reading | None = None
     last: Reading | None = None
     reference: str = ""
+    form: str = ""
+    rate: int = 0
+    per: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +98,37 @@ class DayUse:
 
     day: str
     used_wh: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What one kind of charge was on the cancelled bill and is now."""
+
+    kind: LineKind
+    reference: str
+    was_nano: int
+    now_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class DayMoved:
+    """The use of a day on the cancelled bill and now."""
+
+    day: str
+    was_wh: int | None
+    now_wh: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """Why a bill stands in the place of another one, and what is different."""
+
+    bill_no: str
+    note: str
+    was_nano: int
+    now_nano: int
+    lines: tuple[Moved, ...]
+    days: tuple[DayMoved, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +147,8 @@ class Party:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """`opening_nano` and `closing_nano` are the balance of a prepaid account, or what was and is owed on a bill."""
+    """`opening_nano` and `closing_nano` are the balance of a prepaid account, or what was and is owed on a bill. `first` and `last`: the
+    register at both ends of a bill. `corrects`: the bill it stands in the place of."""
 
     kind: BillKind
     party: Party
@@ -117,6 +164,9 @@ class Bill:
     journal_to_seq: int = 0
     opening_shown_nano: int = 0
     closing_shown_nano: int = 0
+    first: Reading | None = None
+    last: Reading | None = None
+    corrects: Correction | None = None
 
     @property
     def charged_nano(self) -> int:
@@ -126,7 +176,7 @@ class Bill:
 
 @dataclass(frozen=True, slots=True)
 class BillView:
-    """An issued bill. `due_nano` is what is still to be paid of it now (0 for a statement)."""
+    """An issued bill. `due_nano` is what is still to be paid of it now (0 for a statement). `cancelled_by`: the bill in its place."""
 
     bill_no: str
     issued_at_ms: int
@@ -134,6 +184,7 @@ class BillView:
     state: BillState
     due_nano: int
     bill: Bill
+    cancelled_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

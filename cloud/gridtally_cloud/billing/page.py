@@ -5,13 +5,27 @@ Every line says how its amount comes about: quantity x price, the readings at bo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gridtally_cloud.billing import formats as f
-from gridtally_cloud.billing.model import CHARGE_KINDS, Bill, BillKind, BillState, BillView, Line, LineKind, Reading
+from gridtally_cloud.billing.model import (
+    CHARGE_KINDS,
+    MONEY_KINDS,
+    Bill,
+    BillKind,
+    BillState,
+    BillView,
+    Correction,
+    Line,
+    LineKind,
+    Reading,
+)
 from gridtally_cloud.billing.rounding import to_coin
 from gridtally_cloud.billing.texts import TEXTS, text
+from gridtally_shared.messages.charge_words import PER_THOUSAND, counted, how, item_name
+
+MOST_DAYS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +105,32 @@ class _Writer:
 
     def page(self) -> BillPage:
         first, total = ("opening", "closing") if self.is_statement else ("before", "due")
+        title = "corrected" if self.bill.corrects else self.bill.kind.value
+        opens_ms = self.view.issued_at_ms if self.bill.corrects else self.bill.from_ms
         return BillPage(
-            self.language, self.t(f"title.{self.bill.kind.value}"), self.view.bill_no, self.heading(), self.boxes(),
+            self.language, self.t(f"title.{title}"), self.view.bill_no, self.heading(), self.boxes(),
             self.t("chart.title"), self.chart_alt(), self.bars(),
             (self.t("col.what"), self.t("col.how"), self.t("col.amount")),
-            Row(self.t(f"total.{first}"), (self.moment(self.bill.from_ms),), self.money(self.bill.opening_shown_nano)),
+            Row(self.t(f"total.{first}"), (self.moment(opens_ms),), self.money(self.bill.opening_shown_nano)),
             tuple(self.row(line) for line in self.bill.lines),
             Row(self.t(f"total.{total}"), (), self.money(self.bill.closing_shown_nano)), self.notes(),
         )  # fmt: skip
 
     def row(self, line: Line) -> Row:
-        return Row(self.t(f"line.{line.kind.value}"), self.how(line), self.money(line.shown_nano))
+        return Row(self.what(line), self.how(line), self.money(line.shown_nano))
+
+    def what(self, line: Line) -> str:
+        """An item of the tariff goes by its name there, with period and step."""
+        if line.kind is LineKind.CANCELLED:
+            return self.t("line.cancelled", number=line.reference)
+        return self.named(line.kind, line.reference)
+
+    def named(self, kind: LineKind, reference: str) -> str:
+        if kind not in CHARGE_KINDS or not reference:
+            return self.t(f"line.{kind.value}")
+        code, *rest = reference.split(" ")
+        slab = int(rest.pop()) if rest and rest[-1].isdigit() else 0
+        return item_name(code, " ".join(rest), slab, self.language)
 
     def heading(self) -> tuple[tuple[str, str], ...]:
         p = self.bill.party
@@ -113,7 +142,7 @@ class _Writer:
 
     def boxes(self) -> tuple[Box, ...]:
         b = self.bill
-        money_in = sum(line.shown_nano for line in b.lines if line.kind in (LineKind.TOP_UP, LineKind.REFUND, LineKind.PAYMENT))
+        money_in = sum(line.shown_nano for line in b.lines if line.kind in MONEY_KINDS)
         charges = sum(line.shown_nano for line in b.lines if line.kind in CHARGE_KINDS)
         days = max(1, len(b.days))
         used = Box(self.t("box.used"), f.energy(b.used_wh, self.language),
@@ -127,9 +156,13 @@ class _Writer:
         due_by = self.t("box.due_by", day=self.day(self.view.due_at_ms)) if self.view.due_at_ms else ""
         return (
             Box(self.t("box.before"), self.money(b.opening_shown_nano)), Box(self.t("box.payments"), self.money(money_in)),
-            Box(self.t("box.new"), self.money(charges)),
+            Box(self.t("box.new"), self.money(charges), self.taken_back()),
             Box(self.t("box.due"), self.money(b.closing_shown_nano), due_by, strong=True), used,
         )  # fmt: skip
+
+    def taken_back(self) -> str:
+        why = self.bill.corrects
+        return self.t("box.taken_back", amount=self.money(why.was_nano), number=why.bill_no) if why else ""
 
     def bars(self) -> tuple[Bar, ...]:
         highest = max((d.used_wh or 0 for d in self.bill.days), default=0) or 1
@@ -139,7 +172,7 @@ class _Writer:
         )
 
     def _tip(self, day: str, used_wh: int | None) -> str:
-        return f"{day}: {self.t('chart.missing') if used_wh is None else f.energy(used_wh, self.language)}"
+        return f"{day}: {self.use(used_wh)}"
 
     def chart_alt(self) -> str:
         known = [d for d in self.bill.days if d.used_wh is not None]
@@ -156,7 +189,8 @@ class _Writer:
         per_kwh = f.price(line.price_nano * 1000, self.bill.party.currency, self.language)
         priced = self.t("how.energy", quantity=quantity, price=per_kwh) if line.price_nano else self.t(
             "how.energy_plain", quantity=quantity)  # fmt: skip
-        return (priced, self.readings(line.first, line.last)) if line.first and line.last else (priced,)
+        read = (self.readings(line.first, line.last),) if line.first and line.last else ()
+        return (priced, *read)
 
     def readings(self, first: Reading, last: Reading) -> str:
         return self.t("how.readings", first=self.reading(first), first_at=self.moment(first.at_ms), last=self.reading(last),
@@ -169,7 +203,7 @@ class _Writer:
     def how_fixed(self, line: Line) -> tuple[str, ...]:
         days = str(line.quantity)
         if not line.price_nano:
-            return (self.t("how.fixed_plain", days=days),)
+            return (self.t("how.fixed_plain", days=days), *self.priced(line))
         return (self.t("how.fixed", days=days, price=f.price(line.price_nano, self.bill.party.currency, self.language)),)
 
     def how_tax(self, line: Line) -> tuple[str, ...]:
@@ -181,21 +215,87 @@ class _Writer:
         at = self.moment(line.from_ms)
         return (self.t("how.money", at=at, reference=line.reference) if line.reference else self.t("how.money_plain", at=at),)
 
+    def how_cancelled(self, line: Line) -> tuple[str, ...]:
+        why = self.bill.corrects
+        return tuple(self.differences(why)) if why else ()
+
+    def differences(self, why: Correction) -> Iterator[str]:
+        """Charges and days that are other ones than on the cancelled bill."""
+        yield self.t("how.cancelled", was=self.money(why.was_nano), now=self.money(why.now_nano))
+        for moved in why.lines:
+            yield self.t("how.was_now", what=self.named(moved.kind, moved.reference), was=self.money(moved.was_nano),
+                         now=self.money(moved.now_nano))  # fmt: skip
+        for day in why.days[:MOST_DAYS]:
+            yield self.t("how.was_now", what=day.day, was=self.use(day.was_wh), now=self.use(day.now_wh))
+        if len(why.days) > MOST_DAYS:
+            yield self.t("how.more_days", count=str(len(why.days) - MOST_DAYS))
+        if why.note:
+            yield self.t("how.why", note=why.note)
+
+    def use(self, used_wh: int | None) -> str:
+        return self.t("chart.missing") if used_wh is None else f.energy(used_wh, self.language)
+
+    def how_debt(self, line: Line) -> tuple[str, ...]:
+        return (self.t("how.debt", amount=self.money(line.quantity), at=self.moment(line.from_ms)),)
+
+    def how_lent(self, line: Line) -> tuple[str, ...]:
+        return (self.t("how.lent"),)
+
+    def how_other(self, line: Line) -> tuple[str, ...]:
+        return self.priced(line, self.counted(line))
+
+    def priced(self, line: Line, quantity: str = "") -> tuple[str, ...]:
+        """Quantity and price of an item that is no plain energy, day or tax; nothing on bills from before they were kept."""
+        if not line.form:
+            return ()
+        rate = f.percent(line.rate, self.language) if line.per == "%" else f.price(
+            line.rate * (1000 if line.per in PER_THOUSAND else 1), self.bill.party.currency, self.language)  # fmt: skip
+        return (how(line.form, self.language, quantity, rate.removesuffix("%").rstrip(), line.per),)
+
+    def counted(self, line: Line) -> str:
+        if not line.quantity:
+            return ""
+        if line.unit == "money":
+            return self.money(line.quantity)
+        if line.unit in ("Wh", "VAh"):
+            return f.energy(line.quantity, self.language, f"k{line.unit}")
+        return counted(line.quantity, line.unit, self.language)
+
     def how_rounding(self, line: Line) -> tuple[str, ...]:
         return (self.t("how.rounding"),)
 
     def notes(self) -> tuple[str, ...]:
         b, q = self.bill, self.bill.quality
-        notes = [self.t("note.quality", measured=str(q.measured), estimated=str(q.estimated), missing=str(q.missing))]
-        if self.is_statement:
+        notes = [self.t("note.quality", measured=str(q.measured), estimated=str(q.estimated), missing=str(q.missing)), *self.doubts()]
+        if self.view.state is BillState.CANCELLED:
+            notes.append(self.t("note.cancelled", number=self.view.cancelled_by))
+        elif self.is_statement:
             if b.journal_from_seq:
                 notes.append(self.t("note.journal", first=str(b.journal_from_seq), last=str(b.journal_to_seq)))
             notes.append(self.t("note.exact", exact=f.price(b.closing_nano, b.party.currency, self.language)))
         elif self.view.state is BillState.PAID:
             notes.append(self.t("note.paid"))
+        elif self.view.state is BillState.CARRIED:
+            notes.append(self.t("note.carried"))
         elif self.view.state is BillState.PART_PAID:
             notes.append(self.t("note.part", due=self.money(self.view.due_nano)))
         return (*notes, self.t("note.rounding"))
+
+    def doubts(self) -> Iterator[str]:
+        """What a consumer should know of the data before paying."""
+        b, q = self.bill, self.bill.quality
+        counted = (("note.edited", q.edited), ("note.untrusted", q.untrusted))
+        yield from (self.t(name, count=str(count)) for name, count in counted if count)
+        if b.first and b.last:
+            if not any(line.first for line in b.lines):
+                yield self.readings(b.first, b.last)
+            moved_wh = b.last.register_wh - b.first.register_wh
+            if moved_wh != b.used_wh:
+                yield self.t("note.register", moved=f.energy(moved_wh, self.language), used=f.energy(b.used_wh, self.language))
+            if b.last.estimated:
+                yield self.t("note.estimated")
+        if b.corrects:
+            yield self.t("note.replaces", number=b.corrects.bill_no)
 
 
 _HOW: dict[LineKind, Callable[[_Writer, Line], tuple[str, ...]]] = {
@@ -203,10 +303,15 @@ _HOW: dict[LineKind, Callable[[_Writer, Line], tuple[str, ...]]] = {
     LineKind.REFUND: _Writer.how_money,
     LineKind.PAYMENT: _Writer.how_money,
     LineKind.CORRECTION: _Writer.how_money,
+    LineKind.CORRECTION_DEBT: _Writer.how_debt,
+    LineKind.EMERGENCY: _Writer.how_lent,
+    LineKind.CONVERSION: _Writer.how_money,
     LineKind.ARREARS: _Writer.how_money,
+    LineKind.CANCELLED: _Writer.how_cancelled,
     LineKind.ENERGY: _Writer.how_energy,
     LineKind.FIXED: _Writer.how_fixed,
     LineKind.TAX_ENERGY: _Writer.how_tax,
     LineKind.TAX_FIXED: _Writer.how_tax,
     LineKind.ROUNDING: _Writer.how_rounding,
+    LineKind.OTHER: _Writer.how_other,
 }

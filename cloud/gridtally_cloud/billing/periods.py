@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
-from gridtally_cloud.store.days import EPOCH, day_of, midnight_ms, zone_of
+from gridtally_cloud.store.days import EPOCH, midnight_ms, zone_of
 
 
 def local(at_ms: int, zone: str) -> datetime:
@@ -25,11 +25,6 @@ def last_month(at_ms: int, zone: str) -> tuple[int, int]:
 def day_start(text: str, zone: str) -> int:
     """The instant a local day written as '2026-11-21' begins. Raises ValueError."""
     return _start_ms(date.fromisoformat(text), zone)
-
-
-def days_between(from_ms: int, to_ms: int, zone: str) -> int:
-    """Local midnights after the day of `from_ms` up to the day of `to_ms`: the days a fixed charge counts."""
-    return day_of(to_ms, zone) - day_of(from_ms, zone)
 
 
 def _month_of(day: date, zone: str) -> tuple[int, int]:

@@ -13,13 +13,15 @@ from sqlalchemy import Connection, case, func, insert, select
 from gridtally_cloud.billing.tables import bill, receivable
 from gridtally_cloud.customers.model import Account
 
-RECEIVABLE, REVENUE, CASH = "receivable", "revenue", "cash"
+RECEIVABLE, REVENUE, CASH, PREPAID = "receivable", "revenue", "cash", "prepaid"
 
 MOVES: dict[str, tuple[str, str]] = {
     # kind: (debit, credit)
     "bill": (RECEIVABLE, REVENUE),
+    "cancel": (REVENUE, RECEIVABLE),
     "payment": (CASH, RECEIVABLE),
     "refund": (RECEIVABLE, CASH),
+    "conversion": (RECEIVABLE, PREPAID),
 }
 
 
@@ -37,12 +39,27 @@ def post_bill(conn: Connection, account: Account, amount_nano: int, bill_no: str
     _post(conn, account, "bill", amount_nano, at_ms, bill_no=bill_no)
 
 
+def post_cancelled(conn: Connection, account: Account, amount_nano: int, bill_no: str, at_ms: int) -> None:
+    """The charges of a bill that no longer stands are not owed."""
+    _post(conn, account, "cancel", amount_nano, at_ms, bill_no=bill_no)
+
+
 def post_payment(conn: Connection, account: Account, amount_nano: int, payment_no: int, at_ms: int) -> None:
     _post(conn, account, "payment", amount_nano, at_ms, payment_no=payment_no)
 
 
 def post_refund(conn: Connection, account: Account, amount_nano: int, payment_no: int, at_ms: int) -> None:
     _post(conn, account, "refund", amount_nano, at_ms, payment_no=payment_no)
+
+
+TO_DEBT = "debt"
+"""In place of a bill's number on a row that moves what is owed into a debt of the balance: nobody has paid by it."""
+
+
+def post_conversion(conn: Connection, account: Account, amount_nano: int, at_ms: int, to_debt: bool = False) -> None:
+    """What moves between bills and prepayment when the way of paying changes; below zero it takes from what is owed. `to_debt`: it is
+    owed on, as a debt that prepayment collects."""
+    _post(conn, account, "conversion", amount_nano, at_ms, bill_no=TO_DEBT if to_debt else "")
 
 
 def outstanding_nano(conn: Connection, account_no: int, before_ms: int | None = None) -> int:
@@ -56,21 +73,26 @@ def outstanding_nano(conn: Connection, account_no: int, before_ms: int | None = 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What a bill added to what is owed, and what of it is still to be paid."""
+    """What a bill added to what is owed, what of it is still to be paid, and what of it went on as a debt of the balance."""
 
     amount_nano: int
     rest_nano: int
+    carried_nano: int = 0
 
 
 def due_of_bills(conn: Connection, account_no: int) -> dict[str, Due]:
-    """What is due of each bill, payments taken oldest bill first."""
+    """What is due of each bill that stands, payments taken oldest bill first; after them what was carried into a debt."""
     r = receivable.c
-    bills = conn.execute(select(r.bill_no, r.amount_nano).where(r.account_no == account_no, r.kind == "bill")
-                         .join(bill, bill.c.bill_no == r.bill_no).order_by(bill.c.from_ms, r.receivable_no)).all()  # fmt: skip
-    rest_nano = sum(row.amount_nano for row in bills) - outstanding_nano(conn, account_no)
+    standing = (r.account_no == account_no, r.kind == "bill", bill.c.cancelled_ms.is_(None))
+    bills = conn.execute(select(r.bill_no, r.amount_nano).join(bill, bill.c.bill_no == r.bill_no).where(*standing)
+                         .order_by(bill.c.from_ms, r.receivable_no)).all()  # fmt: skip
+    debt = select(func.coalesce(func.sum(r.amount_nano), 0)).where(r.account_no == account_no, r.kind == "conversion", r.bill_no == TO_DEBT)
+    carried_nano = -int(conn.execute(debt).scalar_one())
+    paid_nano = sum(row.amount_nano for row in bills) - outstanding_nano(conn, account_no) - carried_nano
     due = {}
     for row in bills:
-        paid_nano = max(0, min(rest_nano, row.amount_nano))
-        due[row.bill_no] = Due(row.amount_nano, row.amount_nano - paid_nano)
-        rest_nano -= paid_nano
+        by_payment = max(0, min(paid_nano, row.amount_nano))
+        by_debt = max(0, min(carried_nano, row.amount_nano - by_payment))
+        due[row.bill_no] = Due(row.amount_nano, row.amount_nano - by_payment - by_debt, by_debt)
+        paid_nano, carried_nano = paid_nano - by_payment, carried_nano - by_debt
     return due

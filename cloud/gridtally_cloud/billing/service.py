@@ -9,22 +9,18 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from gridtally_cloud.billing import receivables, store
-from gridtally_cloud.billing.checks import BillReason, Facts, Finding, findings
-from gridtally_cloud.billing.model import Bill, BillKind, BillRow, BillView, LineKind
+from gridtally_cloud.billing import store
+from gridtally_cloud.billing.checks import Facts, Finding, findings
+from gridtally_cloud.billing.issue import issue_new
+from gridtally_cloud.billing.model import BillKind, BillRow, BillView
 from gridtally_cloud.billing.page import BillPage, bill_page
-from gridtally_cloud.billing.pdf import can_print, pdf_of
-from gridtally_cloud.billing.postpaid import postpaid_bill
 from gridtally_cloud.billing.receivables import outstanding_nano
-from gridtally_cloud.billing.statement import statement
+from gridtally_cloud.billing.stretches import stretch_at
 from gridtally_cloud.billing.usage import measured, newest_register_ms
 from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
-from gridtally_shared.clock import MS_PER_DAY
 from gridtally_shared.errors import RefusedCommand
-
-DUE_AFTER_MS = 14 * MS_PER_DAY
 
 __all__ = ["bill", "check_bill", "issue_bill", "list_bills", "outstanding_nano", "render_context", "render_pdf"]
 
@@ -40,53 +36,36 @@ def bill(conn: Connection, bill_no: str) -> BillView:
     return store.load_bill(conn, bill_no)
 
 
-def kind_for(account: Account) -> BillKind:
-    return BillKind.STATEMENT if account.is_prepaid else BillKind.BILL
+def kind_for(conn: Connection, account: Account, to_ms: int) -> BillKind:
+    """A bill where the account was billed at the end of the period, else a statement of its balance."""
+    return BillKind.STATEMENT if stretch_at(conn, account, to_ms - 1) is None else BillKind.BILL
 
 
 def check_bill(conn: Connection, account_no: int, from_ms: int, to_ms: int, at_ms: int) -> tuple[Finding, ...]:
     """What stands against (blocking) or should be known about issuing a bill now."""
     account = account_of(conn, account_no)
-    reach_ms, stopped = store.journal_reach(conn, account) if account.is_prepaid else (0, False)
-    covered_ms = max(reach_ms, newest_register_ms(conn, account.meter_no)) if reach_ms or not account.is_prepaid else 0
+    kind = kind_for(conn, account, to_ms)
+    reach_ms, stopped = store.journal_reach(conn, account) if kind is BillKind.STATEMENT else (0, False)
+    covered_ms = max(reach_ms, newest_register_ms(conn, account.meter_no)) if reach_ms or kind is BillKind.BILL else 0
     sensible = from_ms < to_ms
     missing = measured(conn, account.usage_point_no, from_ms, to_ms, account.zone)[1].missing if sensible else 0
     return findings(Facts(from_ms, to_ms, at_ms, account.opened_at_ms, covered_ms, stopped,
-                          store.overlapping(conn, account_no, kind_for(account), from_ms, to_ms), missing))  # fmt: skip
+                          store.overlapping(conn, account_no, kind, from_ms, to_ms), missing))  # fmt: skip
 
 
 def issue_bill(conn: Connection, account_no: int, from_ms: int, to_ms: int, at_ms: int, actor: str) -> BillView:
     """Issue the statement or bill of [from_ms, to_ms). Raises RefusedCommand with the first thing against it."""
     account = account_of(conn, account_no)
-    issued = store.same_period(conn, account_no, kind_for(account), from_ms, to_ms)
+    kind = kind_for(conn, account, to_ms)
+    issued = store.same_period(conn, account_no, kind, from_ms, to_ms)
     if issued:
         return store.load_bill(conn, issued)
     for finding in check_bill(conn, account_no, from_ms, to_ms, at_ms):
         if finding.blocking:
             raise RefusedCommand(finding.reason, finding.text)
-    made = _make(conn, account, from_ms, to_ms)
-    bill_no = _store(conn, account, made, at_ms)
+    bill_no = issue_new(conn, account, kind, from_ms, to_ms, at_ms)
     record(conn, at_ms, actor, "bill.issued", f"account:{account_no}", bill_no)
     return store.load_bill(conn, bill_no)
-
-
-def _make(conn: Connection, account: Account, from_ms: int, to_ms: int) -> Bill:
-    if account.is_prepaid:
-        return statement(store.statement_inputs(conn, account, from_ms, to_ms))
-    made = postpaid_bill(store.bill_inputs(conn, account, from_ms, to_ms))
-    if any(line.kind is LineKind.ENERGY and line.quantity < 0 for line in made.lines):
-        raise RefusedCommand(BillReason.REGISTER_WENT_BACK, f"the register of meter {account.meter_serial} went back in this "
-                             "period: check the readings and the meter first")  # fmt: skip
-    return made
-
-
-def _store(conn: Connection, account: Account, made: Bill, at_ms: int) -> str:
-    if made.kind is BillKind.STATEMENT:
-        return store.save_bill(conn, made, made.charged_nano, at_ms, None)
-    new_nano = made.closing_nano - outstanding_nano(conn, account.account_no)
-    bill_no = store.save_bill(conn, made, new_nano, at_ms, at_ms + DUE_AFTER_MS)
-    receivables.post_bill(conn, account, new_nano, bill_no, at_ms)
-    return bill_no
 
 
 def render_context(view: BillView, language: str = "") -> BillPage:
@@ -96,5 +75,7 @@ def render_context(view: BillView, language: str = "") -> BillPage:
 
 def render_pdf(view: BillView, language: str = "") -> bytes:
     """The bill as PDF, A4; in English where the language's letters are not installed."""
+    from gridtally_cloud.billing.pdf import can_print, pdf_of  # with its fonts a third of what a worker would load to start
+
     page = bill_page(view, language)
     return pdf_of(page if can_print(page.language) else bill_page(view, "en"))

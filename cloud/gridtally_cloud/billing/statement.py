@@ -2,8 +2,10 @@
 
 * The period is a run of journal entries: from the first one not before its start to the last one before its end. The next
   statement starts where this one stopped, so nothing falls between two of them.
-* opening + all lines = closing, to the nano. Energy, fixed charges and taxes of one tariff version are one line each;
-  every top-up, refund and correction stands alone.
+* opening + all lines = closing, to the nano. Charges are the lines of the journal's own records, those of one price
+  together; every top-up, refund and correction of money stands alone. A correction that became a debt moves no balance; its line says
+  how much it is. What emergency credit paid of the charges stands alone too; a top-up shows what was left after paying it back.
+* Another concentrator's journal is another epoch: it begins with what the one before ended with, which is counted once.
 * A charge line names quantity and price only when quantity x price is the amount in the journal, exactly.
 
 Source: C3-N2 of the register; prepayment.md 5.5.
@@ -12,24 +14,26 @@ Source: C3-N2 of the register; prepayment.md 5.5.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter
 
+from gridtally_cloud.billing.charge_lines import Charged, charge_lines
 from gridtally_cloud.billing.model import Bill, BillKind, DataQuality, DayUse, Line, LineKind, Party, Reading
 from gridtally_cloud.billing.rounding import rounded_statement
-from gridtally_shared.ledger.entries import Kind, LedgerEntry, Pool
-from gridtally_shared.tariff.model import PPM, Tariff
+from gridtally_shared.ledger.charges import ChargeRecord, charge_of, lines_of
+from gridtally_shared.ledger.entries import OWN, Kind, LedgerEntry, Pool, Posting
 
 
 @dataclass(frozen=True, slots=True)
 class StatementInputs:
-    """`entries`: the whole mirrored journal, oldest first, all epochs. `tariffs` by version. `references`: what to call
-    the money behind an instrument, by (epoch, gseq)."""
+    """`entries`: the whole mirrored journal, oldest first, all epochs. `references`: what to call the money behind an instrument,
+    by (epoch, gseq)."""
 
     party: Party
     from_ms: int
     to_ms: int
     entries: tuple[LedgerEntry, ...]
-    tariffs: dict[int, Tariff]
     references: dict[tuple[int, int], str]
     days: tuple[DayUse, ...]
     quality: DataQuality
@@ -37,18 +41,29 @@ class StatementInputs:
 
 def statement(inputs: StatementInputs) -> Bill:
     """The statement of [from_ms, to_ms)."""
+    inputs = replace(inputs, entries=_one_account(inputs.entries))
     start = _first_from(inputs.entries, inputs.from_ms)
     end = max(start, _first_from(inputs.entries, inputs.to_ms))
-    opening_nano = sum(_into(e, Pool.PAID) for e in inputs.entries[:start])
+    opening_nano = sum(_own(e) for e in inputs.entries[:start])
     span = inputs.entries[start:end]
     lines = tuple(_lines(inputs, span))
     bill = Bill(
         BillKind.STATEMENT, inputs.party, inputs.from_ms, inputs.to_ms, opening_nano, lines,
         opening_nano + sum(line.amount_nano for line in lines),
-        sum(line.quantity for line in lines if line.kind is LineKind.ENERGY), inputs.days,
+        sum((e.register_after_wh or 0) - (e.register_before_wh or 0) for e in span if e.kind == Kind.ENERGY), inputs.days,
         inputs.quality, span[0].seq if span else 0, span[-1].seq if span else 0,
     )  # fmt: skip
     return rounded_statement(bill)
+
+
+def _one_account(entries: tuple[LedgerEntry, ...]) -> tuple[LedgerEntry, ...]:
+    """Another concentrator's epoch begins with the balance of the one before: only what it brings beside it is new money."""
+    found: list[LedgerEntry] = []
+    for _, group in groupby(entries, attrgetter("epoch")):
+        fresh, left_nano = list(group), sum(_own(e) for e in found)
+        opening = next((e for e in fresh if found and e.kind == Kind.CREDIT and _into(e, Pool.TRANSFER)), None)
+        found += [replace(e, postings=(*e.postings, Posting(Pool.PAID, -left_nano))) if e is opening else e for e in fresh]
+    return tuple(found)
 
 
 def _first_from(entries: tuple[LedgerEntry, ...], at_ms: int) -> int:
@@ -60,53 +75,67 @@ def _into(entry: LedgerEntry, pool: Pool) -> int:
 
 
 SINGLE: dict[int, LineKind] = {Kind.CREDIT: LineKind.TOP_UP, Kind.REFUND: LineKind.REFUND}
+GROUPED = frozenset({Kind.ENERGY, Kind.FIXED})
+
+
+def _is_charge(entry: LedgerEntry) -> bool:
+    return entry.kind in GROUPED or (entry.kind == Kind.CORRECTION and bool(entry.detail) and charge_of(entry) is not None)
 
 
 def _lines(inputs: StatementInputs, span: tuple[LedgerEntry, ...]) -> Iterator[Line]:
-    grouped = (Kind.ENERGY, Kind.FIXED)
-    for entry in (e for e in span if e.kind not in grouped and _into(e, Pool.PAID)):
+    for entry in (e for e in span if e.kind == Kind.CORRECTION and e.gseq and _into(e, Pool.DEBT_PAYMENT)):
+        yield Line(LineKind.CORRECTION_DEBT, 0, 0, entry.at_ms, entry.at_ms, -_into(entry, Pool.DEBT_PAYMENT), "nano")
+    for entry in (e for e in span if not _is_charge(e) and _own(e)):
         kind = SINGLE.get(entry.kind, LineKind.CORRECTION)
         reference = inputs.references.get((entry.epoch, entry.gseq), "") if entry.gseq else ""
-        yield Line(kind, _into(entry, Pool.PAID), 0, entry.at_ms, entry.at_ms, reference=reference)
-    for version in sorted({e.tariff_version for e in span if e.kind in grouped}):
-        mine = [e for e in span if e.tariff_version == version]
-        tariff = inputs.tariffs.get(version)
-        yield from _energy(tariff, [e for e in mine if e.kind == Kind.ENERGY], inputs.entries)
-        yield from _fixed(tariff, [e for e in mine if e.kind == Kind.FIXED])
+        yield Line(kind, _own(entry), 0, entry.at_ms, entry.at_ms, reference=reference)
+    charged = [e for e in span if _is_charge(e)]
+    lent_nano = -sum(_into(e, Pool.EMERGENCY) for e in charged)
+    if lent_nano:
+        yield Line(LineKind.EMERGENCY, lent_nano, 0, charged[0].at_ms, charged[-1].at_ms)
+    for version in sorted({e.tariff_version for e in charged}):
+        mine = [e for e in charged if e.tariff_version == version]
+        yield from charge_lines(_charged([e for e in mine if e.detail], inputs.entries), -1)
+        for grouped in sorted(GROUPED):
+            yield from _plain([e for e in mine if e.kind == grouped and not e.detail], inputs.entries)
 
 
-def _energy(tariff: Tariff | None, entries: list[LedgerEntry], journal: tuple[LedgerEntry, ...]) -> Iterator[Line]:
-    if not entries:
-        return
-    used_wh = sum((e.register_after_wh or 0) - (e.register_before_wh or 0) for e in entries)
-    net_nano = sum(_into(e, Pool.ENERGY) for e in entries)
-    price_nano = tariff.energy_nano_per_wh if tariff and used_wh * tariff.energy_nano_per_wh == net_nano else 0
-    first, last = entries[0], entries[-1]
+def _own(entry: LedgerEntry) -> int:
+    """What an entry moves of the consumer's own money."""
+    return sum(p.amount_nano for p in entry.postings if p.pool in OWN)
+
+
+def _charged(entries: list[LedgerEntry], journal: tuple[LedgerEntry, ...]) -> Iterator[Charged]:
+    """The lines of the entries' records, with the readings around all of them."""
+    first, last = _ends(entries, journal)
+    for entry in entries:
+        for line in lines_of(charge_of(entry) or ChargeRecord()):
+            yield Charged(line, entry.at_ms, entry.kind == Kind.FIXED, first, last)
+
+
+def _ends(entries: list[LedgerEntry], journal: tuple[LedgerEntry, ...]) -> tuple[Reading | None, Reading | None]:
+    """The readings before the first and of the last of some charges."""
+    read = [e for e in entries if e.register_after_wh is not None]
+    if not read:
+        return None, None
+    first, last = read[0], read[-1]
     read_ms = max((e.at_ms for e in journal if e.register_after_wh is not None and e.seq < first.seq and e.epoch == first.epoch),
                   default=first.at_ms)  # fmt: skip
-    yield Line(
-        LineKind.ENERGY, -net_nano, 0, read_ms, last.at_ms, used_wh, "Wh", price_nano,
-        first=Reading(read_ms, first.register_before_wh or 0), last=Reading(last.at_ms, last.register_after_wh or 0),
-    )  # fmt: skip
-    yield from _tax(LineKind.TAX_ENERGY, tariff, net_nano, entries)
+    return Reading(read_ms, first.register_before_wh or 0), Reading(last.at_ms, last.register_after_wh or 0)
 
 
-def _fixed(tariff: Tariff | None, entries: list[LedgerEntry]) -> Iterator[Line]:
+def _plain(entries: list[LedgerEntry], journal: tuple[LedgerEntry, ...]) -> Iterator[Line]:
+    """Charges from before lines were kept: amounts and readings, without a price."""
     if not entries:
         return
-    net_nano = sum(_into(e, Pool.FIXED) for e in entries)
-    price_nano = tariff.fixed_nano_per_day if tariff else 0
-    days, rest = divmod(net_nano, price_nano) if price_nano else (0, 0)
-    exact = price_nano and not rest
-    yield Line(LineKind.FIXED, -net_nano, 0, entries[0].at_ms, entries[-1].at_ms, days if exact else len(entries),
-               "day", price_nano if exact else 0)  # fmt: skip
-    yield from _tax(LineKind.TAX_FIXED, tariff, net_nano, entries)
-
-
-def _tax(kind: LineKind, tariff: Tariff | None, base_nano: int, entries: list[LedgerEntry]) -> Iterator[Line]:
-    tax_nano = sum(_into(e, Pool.TAX) for e in entries)
-    if not tax_nano:
-        return
-    rate_ppm = tariff.tax_ppm if tariff else 0
-    near = abs(base_nano * rate_ppm - tax_nano * PPM) <= PPM  # cumulative tax: the parts are right within one nano
-    yield Line(kind, -tax_nano, 0, entries[0].at_ms, entries[-1].at_ms, base_nano, "nano", rate_ppm=rate_ppm if near else 0)
+    first, last = _ends(entries, journal)
+    fixed = entries[0].kind == Kind.FIXED
+    ends = (entries[0].at_ms, entries[-1].at_ms)
+    net_nano, tax_nano = (sum(_into(e, pool) for e in entries) for pool in (Pool.FIXED if fixed else Pool.ENERGY, Pool.TAX))
+    if fixed:
+        yield Line(LineKind.FIXED, -net_nano, 0, *ends, len(entries), "day")
+    else:
+        used_wh = sum((e.register_after_wh or 0) - (e.register_before_wh or 0) for e in entries)
+        yield Line(LineKind.ENERGY, -net_nano, 0, *ends, used_wh, "Wh", first=first, last=last)
+    if tax_nano:
+        yield Line(LineKind.TAX_FIXED if fixed else LineKind.TAX_ENERGY, -tax_nano, 0, *ends, net_nano, "nano")

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from gridtally_cloud.billing import receivables
 from gridtally_cloud.billing.checks import BillReason
 from gridtally_cloud.billing.document import from_json, to_json
+from gridtally_cloud.billing.interval_use import use_between
 from gridtally_cloud.billing.model import Bill, BillKind, BillRow, BillState, BillView, Party, Reading
-from gridtally_cloud.billing.periods import days_between
-from gridtally_cloud.billing.postpaid import BillInputs, Paid, Span
+from gridtally_cloud.billing.postpaid import BillInputs, Paid, Stop
 from gridtally_cloud.billing.statement import StatementInputs
+from gridtally_cloud.billing.stretches import Stretch, stretch_at
 from gridtally_cloud.billing.tables import bill as bill_table
 from gridtally_cloud.billing.tables import receivable
 from gridtally_cloud.billing.usage import first_register, measured, register_at
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.customers.tariffs import tariff_at, versions_of
 from gridtally_cloud.prepay.tables import instrument
+from gridtally_cloud.prepay.terms import SupplyTerms, terms_of
 from gridtally_cloud.store.base import SHARD
+from gridtally_cloud.store.days import day_of as date_of_day
 from gridtally_cloud.store.tables import account_mirror, journal_entry, meter
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.ledger.entries import LedgerEntry, entry_from
-from gridtally_shared.tariff.model import Tariff, tariff_from
+from gridtally_shared.tariff.pinned import pinned_plan
+from gridtally_shared.tariff.quote import Quote
+from gridtally_shared.tariff.running import Terms
 
 PREFIX = {BillKind.STATEMENT: "S", BillKind.BILL: "B"}
 _b = bill_table.c
+_STANDING = _b.cancelled_ms.is_(None)
 
 
-def party_of(account: Account, tariff: Tariff) -> Party:
+def party_of(account: Account, tariff: Quote) -> Party:
     return Party(account.account_no, account.customer_name, account.address, account.meter_serial,
                  tariff.name or tariff.tariff_id, account.zone, account.language, account.currency)  # fmt: skip
 
@@ -53,8 +60,8 @@ def statement_inputs(conn: Connection, account: Account, from_ms: int, to_ms: in
     versions = versions_of(conn, account.tariff_id)
     days, quality = measured(conn, account.usage_point_no, from_ms, to_ms, account.zone)
     return StatementInputs(
-        party_of(account, tariff_at(versions, to_ms - 1)), from_ms, to_ms, journal_of(conn, account.account_no),
-        {v.version: tariff_from(v.tariff_id, v.version, v.document) for v in versions}, _references(conn, account.account_no),
+        party_of(account, tariff_at(versions, to_ms - 1, account.zone)), from_ms, to_ms, journal_of(conn, account.account_no),
+        _references(conn, account.account_no),
         days, quality,
     )  # fmt: skip
 
@@ -67,20 +74,66 @@ def _references(conn: Connection, account_no: int) -> dict[tuple[int, int], str]
     return {(r.epoch, r.gseq): payment_name(r.payment_no) for r in rows}
 
 
-def bill_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int) -> BillInputs:
-    """Raises RefusedCommand when a register reading the bill rests on is missing."""
-    versions = versions_of(conn, account.tariff_id)
-    changes = [v.from_ms for v in versions if from_ms < v.from_ms < to_ms]
-    ends = [max(from_ms, account.opened_at_ms), *changes, to_ms]
-    readings = [_opening_reading(conn, account, ends[0]), *(_reading(conn, account, at) for at in ends[1:])]
-    days = [days_between(account.opened_at_ms, at, account.zone) for at in ends]
-    spans = tuple(Span(tariff_at(versions, ends[k]), readings[k], readings[k + 1], days[k], days[k + 1])
-                  for k in range(len(ends) - 1))  # fmt: skip
-    opened = _opened(conn, account)
+def bill_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int, used_wh: int | None = None) -> BillInputs:
+    """Raises RefusedCommand when a register reading the bill rests on is missing, when the register went back, or when the account paid
+    ahead at the end of the period. `used_wh`: a provisional bill, which ends with its use instead of a reading."""
+    versions, stretch = versions_of(conn, account.tariff_id), stretch_at(conn, account, to_ms - 1)
+    if stretch is None:
+        raise RefusedCommand(BillReason.NOT_OPEN_YET, "the account paid ahead then: its statement shows that time")
+    begin_ms = max(from_ms, stretch.from_ms)
+    opening = _opening_reading(conn, account, stretch, begin_ms)
+    if used_wh is not None:
+        ending = Reading(to_ms, opening.register_wh + used_wh, estimated=True)
+    else:
+        ending = stretch.last if stretch.last and stretch.until_ms == to_ms else _reading(conn, account, to_ms)
+    stops = (*_stops_before(conn, account, stretch, begin_ms), Stop(begin_ms, opening), Stop(to_ms, ending))
+    if any(two.reading.register_wh < one.reading.register_wh for one, two in pairwise(stops)):
+        raise RefusedCommand(BillReason.REGISTER_WENT_BACK, f"the register of meter {account.meter_serial} went back in this "
+                             "period: check the readings and the meter first")  # fmt: skip
     arrears_nano, since = _last_closing(conn, account.account_no)
     use, quality = measured(conn, account.usage_point_no, from_ms, to_ms, account.zone)
-    return BillInputs(party_of(account, spans[-1].tariff), from_ms, to_ms, opened.register_wh, spans, arrears_nano,
-                      _paid_since(conn, account.account_no, since), use, quality)  # fmt: skip
+    plan = pinned_plan(versions, account.zone)
+    counted, lacking = use_between(conn, account.usage_point_no, plan, stops)
+    if lacking and used_wh is None:
+        missing = f"{lacking.missing} intervals are missing" if lacking.missing else "none was measured"
+        raise RefusedCommand(BillReason.INTERVALS_NEEDED, f"this tariff counts {lacking.quantity}, and of this period {missing}: have them "
+                             "read again, or estimated by gridtally-mdm vee")  # fmt: skip
+    return BillInputs(party_of(account, tariff_at(versions, to_ms - 1, account.zone)), from_ms, to_ms, plan, _terms(conn, account), stops,
+                      arrears_nano, _paid_since(conn, account.account_no, since), use, quality, _days_from(stretch, account.zone),
+                      counted)  # fmt: skip
+
+
+def _terms(conn: Connection, account: Account) -> Terms:
+    """With the contract and the flags of the supply."""
+    supply = terms_of(conn).get(account.account_no, SupplyTerms())
+    return Terms(account.tariff_id, account.zone, (), supply.contract_w, supply.flags)
+
+
+def _days_from(stretch: Stretch, zone: str) -> int:
+    """The first day the bills charge: the journal charged that of the change from prepayment."""
+    return date_of_day(stretch.from_ms - 1, zone) + 1 if stretch.first else 0
+
+
+def billed_until(conn: Connection, account_no: int) -> int:
+    """Where the newest bill ended; 0 before the first one."""
+    query = select(func.max(_b.to_ms)).where(_b.account_no == account_no, _b.kind == BillKind.BILL.value, _STANDING)
+    return conn.execute(query).scalar_one_or_none() or 0
+
+
+def _stops_before(conn: Connection, account: Account, stretch: Stretch, begin_ms: int) -> tuple[Stop, ...]:
+    """The beginning of the stretch and the ends of its bills issued before, where they are not the beginning itself."""
+    mine = (_b.account_no == account.account_no, _b.kind == BillKind.BILL.value, _b.to_ms > stretch.from_ms, _b.to_ms < begin_ms, _STANDING)
+    query = select(_b.to_ms, _b.document).where(*mine)
+    rows = conn.execute(query.order_by(_b.to_ms))
+    ends = [(row.to_ms, _end_of(row.document)) for row in rows]
+    opening = (Stop(stretch.from_ms, stretch.first or _opened(conn, account)),) if begin_ms > stretch.from_ms else ()
+    return (*opening, *(Stop(to_ms, reading) for to_ms, reading in ends if reading))
+
+
+def _end_of(document: str) -> Reading | None:
+    """The register at the end of a bill; those of the first form have it on their lines only."""
+    made = from_json(document)
+    return made.last or next((line.last for line in reversed(made.lines) if line.last), None)
 
 
 def _slack_ms(conn: Connection, account: Account) -> int:
@@ -104,13 +157,16 @@ def _opened(conn: Connection, account: Account) -> Reading:
     return found or _reading(conn, account, account.opened_at_ms)
 
 
-def _opening_reading(conn: Connection, account: Account, at_ms: int) -> Reading:
-    """Where the last bill stopped, so that no Wh falls between two bills; else the register at the boundary."""
-    query = select(_b.document).where(_b.account_no == account.account_no, _b.kind == BillKind.BILL.value, _b.to_ms == at_ms)
+def _opening_reading(conn: Connection, account: Account, stretch: Stretch, at_ms: int) -> Reading:
+    """The reading of the change from prepayment; where the last bill stopped, so that no Wh falls between two bills; else the register
+    at the boundary."""
+    if stretch.first and at_ms <= stretch.from_ms:
+        return stretch.first
+    query = select(_b.document).where(_b.account_no == account.account_no, _b.kind == BillKind.BILL.value, _b.to_ms == at_ms, _STANDING)
     document = conn.execute(query).scalar_one_or_none()
-    last = [line.last for line in from_json(document).lines if line.last] if document else []
+    last = _end_of(document) if document else None
     if last:
-        return last[-1]
+        return last
     return _opened(conn, account) if at_ms <= account.opened_at_ms else _reading(conn, account, at_ms)
 
 
@@ -130,32 +186,34 @@ def payment_name(payment_no: int) -> str:
 def _paid_since(conn: Connection, account_no: int, receivable_no: int) -> tuple[Paid, ...]:
     r = receivable.c
     query = select(r.at_ms, r.kind, r.amount_nano, r.payment_no)
-    rows = conn.execute(query.where(r.account_no == account_no, r.receivable_no > receivable_no, r.kind != "bill")
+    rows = conn.execute(query.where(r.account_no == account_no, r.receivable_no > receivable_no, r.kind.not_in(("bill", "cancel")))
                         .order_by(r.receivable_no))  # fmt: skip
-    return tuple(Paid(x.at_ms, -x.amount_nano if x.kind == "payment" else x.amount_nano, payment_name(x.payment_no))
-                 for x in rows)  # fmt: skip
+    return tuple(Paid(x.at_ms, -x.amount_nano if x.kind == "payment" else x.amount_nano,
+                      payment_name(x.payment_no) if x.payment_no else "") for x in rows)  # fmt: skip
 
 
 def overlapping(conn: Connection, account_no: int, kind: BillKind, from_ms: int, to_ms: int) -> str:
     """Number of an issued bill that shares time with the period, '' when none."""
-    query = select(_b.bill_no).where(_b.account_no == account_no, _b.kind == kind.value, _b.from_ms < to_ms, _b.to_ms > from_ms)
+    query = select(_b.bill_no).where(_b.account_no == account_no, _b.kind == kind.value, _b.from_ms < to_ms, _b.to_ms > from_ms, _STANDING)
     return conn.execute(query.limit(1)).scalar_one_or_none() or ""
 
 
 def same_period(conn: Connection, account_no: int, kind: BillKind, from_ms: int, to_ms: int) -> str:
     """Number of the bill already issued for exactly this period, '' when none."""
-    query = select(_b.bill_no).where(_b.account_no == account_no, _b.kind == kind.value, _b.from_ms == from_ms, _b.to_ms == to_ms)
-    return conn.execute(query).scalar_one_or_none() or ""
+    mine = (_b.account_no == account_no, _b.kind == kind.value, _b.from_ms == from_ms, _b.to_ms == to_ms, _STANDING)
+    return conn.execute(select(_b.bill_no).where(*mine)).scalar_one_or_none() or ""
 
 
 def save_bill(conn: Connection, bill: Bill, charged_nano: int, at_ms: int, due_ms: int | None) -> str:
     """Store an issued document under the next number."""
     following = (conn.execute(select(func.max(_b.bill_id))).scalar_one() or 0) + 1
     bill_no = f"{PREFIX[bill.kind]}-{following:07d}"
+    before = select(func.count()).where(_b.account_no == bill.party.account_no, _b.kind == bill.kind.value, _b.from_ms == bill.from_ms,
+                                        _b.to_ms == bill.to_ms)  # fmt: skip
     conn.execute(insert(bill_table).values(
         bill_id=following, bill_no=bill_no, account_no=bill.party.account_no, kind=bill.kind.value, from_ms=bill.from_ms,
         to_ms=bill.to_ms, currency=bill.party.currency, charged_nano=charged_nano, closing_nano=bill.closing_nano,
-        document=to_json(bill), issued_ms=at_ms, due_ms=due_ms,
+        document=to_json(bill), issued_ms=at_ms, due_ms=due_ms, revision=conn.execute(before).scalar_one(),
     ))  # fmt: skip
     return bill_no
 
@@ -166,7 +224,27 @@ def load_bill(conn: Connection, bill_no: str) -> BillView:
     if row is None:
         raise RefusedCommand(BillReason.UNKNOWN_BILL, f"there is no bill {bill_no!r}: the list of bills shows their numbers")
     state, due_nano = _state(row, receivables.due_of_bills(conn, row.account_no))
-    return BillView(row.bill_no, row.issued_ms, row.due_ms, state, due_nano, from_json(row.document))
+    return BillView(row.bill_no, row.issued_ms, row.due_ms, state, due_nano, from_json(row.document), row.cancelled_by or "")
+
+
+def cancel(conn: Connection, bill_no: str, at_ms: int) -> None:
+    """The bill stands no more; which one stands in its place is told with `replaced`."""
+    conn.execute(update(bill_table).where(_b.bill_no == bill_no).values(cancelled_ms=at_ms))
+
+
+def replaced(conn: Connection, bill_no: str, by: str) -> None:
+    conn.execute(update(bill_table).where(_b.bill_no == bill_no).values(cancelled_by=by))
+
+
+def standing_from(conn: Connection, account_no: int, from_ms: int) -> tuple[str, ...]:
+    """Numbers of the bills that stand and begin then or later, oldest period first."""
+    mine = (_b.account_no == account_no, _b.kind == BillKind.BILL.value, _b.from_ms >= from_ms, _STANDING)
+    return tuple(conn.execute(select(_b.bill_no).where(*mine).order_by(_b.from_ms)).scalars())
+
+
+def charged_nano(conn: Connection, bill_no: str) -> int:
+    """What a bill added to what is owed."""
+    return int(conn.execute(select(_b.charged_nano).where(_b.bill_no == bill_no)).scalar_one())
 
 
 def bill_rows(conn: Connection, account_no: int) -> tuple[BillRow, ...]:
@@ -183,9 +261,11 @@ def _row(row: Row[Any], due: dict[str, receivables.Due]) -> BillRow:
 
 
 def _state(row: Row[Any], due: dict[str, receivables.Due]) -> tuple[BillState, int]:
+    if row.cancelled_ms is not None:
+        return BillState.CANCELLED, 0
     if row.kind == BillKind.STATEMENT.value:
         return BillState.SETTLED, 0
     mine = due[row.bill_no]
     if mine.rest_nano <= 0:
-        return BillState.PAID, 0
+        return (BillState.CARRIED if mine.carried_nano else BillState.PAID), 0
     return (BillState.ISSUED if mine.rest_nano == mine.amount_nano else BillState.PART_PAID), mine.rest_nano

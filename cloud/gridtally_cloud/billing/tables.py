@@ -1,13 +1,15 @@
 """Tables of bills and of what consumers owe.
 
-* `bill` keeps the issued document whole (canonical JSON of `model.Bill`); it is never changed.
+* `bill` keeps the issued document whole (canonical JSON of `model.Bill`); it is never changed. A cancelled one stays, and says which
+  bill stands in its place; `revision` counts the bills of one period.
+* `bill_left`: restated data of a bill of which a person said that the bill stands.
 * `receivable` is append-only double entry: an amount moves from `credit_account` to `debit_account`. The accounts are
   'receivable' (what the consumer owes us), 'revenue' and 'cash'; what is owed is the debit less the credit of 'receivable'.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, Table, Text, UniqueConstraint
+from sqlalchemy import Column, Index, Integer, Table, Text, UniqueConstraint
 
 from gridtally_cloud.store.base import Key, Ms, Nano, metadata
 
@@ -25,7 +27,10 @@ bill = Table(
     Column("document", Text, nullable=False),
     Column("issued_ms", Ms, nullable=False),
     Column("due_ms", Ms),
-    UniqueConstraint("account_no", "kind", "from_ms", "to_ms"),
+    Column("revision", Integer, nullable=False, default=0, server_default="0"),
+    Column("cancelled_ms", Ms),
+    Column("cancelled_by", Text),
+    UniqueConstraint("account_no", "kind", "from_ms", "to_ms", "revision"),
     Index("ix_bill_account", "account_no", "from_ms"),
 )  # fmt: skip
 
@@ -34,7 +39,7 @@ receivable = Table(
     Column("receivable_no", Key, primary_key=True),
     Column("account_no", Key, nullable=False),
     Column("at_ms", Ms, nullable=False),
-    Column("kind", Text, nullable=False),  # bill, payment, refund
+    Column("kind", Text, nullable=False),  # receivables.MOVES
     Column("debit_account", Text, nullable=False),
     Column("credit_account", Text, nullable=False),
     Column("amount_nano", Nano, nullable=False),
@@ -42,4 +47,15 @@ receivable = Table(
     Column("bill_no", Text, nullable=False, default=""),
     Column("payment_no", Key),
     Index("ix_receivable_account", "account_no", "at_ms"),
+)  # fmt: skip
+
+bill_left = Table(
+    "bill_left", metadata,
+    Column("left_no", Key, primary_key=True),
+    Column("bill_no", Text, nullable=False),
+    Column("restated_no", Key, nullable=False),  # the newest restatement the person had seen
+    Column("actor", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("at_ms", Ms, nullable=False),
+    Index("ix_bill_left_bill", "bill_no"),
 )  # fmt: skip

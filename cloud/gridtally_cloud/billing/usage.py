@@ -44,9 +44,11 @@ def _day_use(series: IntervalSeries, day: int, zone: str) -> DayUse:
 
 
 def _quality(series: IntervalSeries) -> DataQuality:
-    present = sum(series.present)
-    estimated = sum(1 for i, word in enumerate(series.quality) if series.present[i] and word & Quality.ESTIMATED)
-    return DataQuality(present - estimated, estimated, len(series) - present)
+    words = [word for i, word in enumerate(series.quality) if series.present[i]]
+    estimated, edited, untrusted = (
+        sum(1 for word in words if word & flag) for flag in (Quality.ESTIMATED, Quality.EDITED, Quality.UNTRUSTWORTHY)
+    )
+    return DataQuality(len(words) - estimated, estimated, len(series) - len(words), edited, untrusted)
 
 
 def register_at(conn: Connection, meter_no: int, at_ms: int, slack_ms: int) -> Reading | None:
@@ -69,6 +71,14 @@ def _register(conn: Connection, meter_no: int, at_ms: int, earlier: bool) -> Row
                                           r.quality.op("&")(int(UNUSABLE)) == 0)  # fmt: skip
     side = mine.where(r.at_ms <= at_ms).order_by(r.at_ms.desc()) if earlier else mine.where(r.at_ms > at_ms).order_by(r.at_ms)
     return conn.execute(side.limit(1)).one_or_none()
+
+
+def registers_since(conn: Connection, meter_no: int, since_ms: int, most: int = 5_000) -> list[tuple[int, int]]:
+    """Time and value of the usable register readings after a time, oldest first."""
+    r = reading.c
+    mine = (r.shard == SHARD, r.meter_no == meter_no, r.quantity == ENERGY_IMPORT.code, r.quality.op("&")(int(UNUSABLE)) == 0)
+    query = select(r.at_ms, r.value).where(*mine, r.at_ms > since_ms).order_by(r.at_ms).limit(most)
+    return [(row.at_ms, row.value) for row in conn.execute(query)]
 
 
 def first_register(conn: Connection, meter_no: int) -> Reading | None:

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 from gridtally_shared.contract.messages import CommandType
 from gridtally_shared.lifecycle import TERMINAL, CommandState
+from gridtally_shared.meter_settings import Setting
 
 
 @dataclass(frozen=True, slots=True)
 class CommandRequest:
     """An order somebody asks for. `requested_by` is who is told the end: `staff:<login>`, `consumer:<login>`,
     `system:<part>`. `idempotency_key` makes a repeated request return the first command. `not_before_ms` 0 means now.
-    `from_ms` and `to_ms` bound a read; `text` is the message to display."""
+    `from_ms` and `to_ms` bound a read; `text` is the message to display; `settings` what to write or, with empty bodies, to
+    read; `reset` a ResetKind; `target` the command it cancels or takes the place of, under whose `order_id` it then goes;
+    `detail` the CBOR of what its type needs beside."""
 
     meter_no: int
     type: CommandType
@@ -24,6 +27,11 @@ class CommandRequest:
     from_ms: int = 0
     to_ms: int = 0
     text: str = ""
+    settings: tuple[Setting, ...] = ()
+    reset: int = 0
+    target: bytes | None = None
+    detail: bytes | None = None
+    order_id: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

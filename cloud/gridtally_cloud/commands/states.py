@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from gridtally_cloud.commands.model import CommandView, Step
+from gridtally_cloud.integrations import webhooks
 from gridtally_cloud.store import outbox
 from gridtally_cloud.store.db import insert_new
 from gridtally_cloud.store.tables import command, command_log, sender_notice
+from gridtally_shared.contract.codec import decode
 from gridtally_shared.contract.messages import CommandType
+from gridtally_shared.errors import ContractError
 from gridtally_shared.lifecycle import TERMINAL, CommandState, Reason, may_follow
+from gridtally_shared.supply_test import SupplyTest
 
 S = CommandState
 
 REASON_TEXTS: dict[str, str] = {
+    Reason.NO_FLOW_LIMIT: "the flow of gas is not limited, it is only switched on and off",
     Reason.SIGNATURE: "the DCU could not verify our signature; check its command key",
     Reason.NOT_FOR_ME: "the DCU says the command was addressed to another one",
     Reason.OVERTAKEN: "a newer command came first",
@@ -35,6 +41,13 @@ REASON_TEXTS: dict[str, str] = {
     Reason.CANCELLED: "it was cancelled",
     Reason.LOAD_SIDE_LIVE: "the load side is live: a generator or inverter may be running",
     Reason.NO_RECEIPT: "the DCU sent no receipt in time",
+    Reason.UNANSWERED: "nobody answered it in its time",
+    Reason.NOT_READ_BACK: "the meter did not show it afterwards",
+    Reason.WRONG_FORM: "the meter is configured for another form",
+    Reason.SUPERSEDED: "the switch was moved by something newer than its time",
+    Reason.OVERLAP: "another schedule holds that time at the DCU",
+    Reason.RESCHEDULED: "it was moved to another time",
+    Reason.ENDED_EARLY: "it was ended before its time",
 }
 
 STATE_TEXTS: dict[CommandState, str] = {
@@ -63,6 +76,8 @@ def advance(
     if state is None:
         return False
     note(conn, cmd_id, to, at_ms, by, reason)
+    if state == to and reason:
+        conn.execute(update(command).where(where).values(reason=reason))
     if not may_follow(CommandState(state), to):
         return False
     conn.execute(update(command).where(where).values(state=int(to), reason=reason, result=result, state_at_ms=at_ms))
@@ -77,8 +92,34 @@ def _end(conn: Connection, cmd_id: bytes, state: CommandState, reason: str, at_m
     if found is not None:
         row = {"to": found.requested_by, "cmd_id": cmd_id, "state": int(state), "reason": reason,
                "text": end_text(found.type, found.meter_no, state, reason), "at_ms": at_ms}  # fmt: skip
+        _tell_others(conn, found, at_ms)
         if conn.execute(select(sender_notice.c.notice_no).where(sender_notice.c.cmd_id == cmd_id)).first() is None:
             insert_new(conn, sender_notice, [row])
+
+
+def _tell_others(conn: Connection, found: CommandView, at_ms: int) -> None:
+    """Other systems that want to know; what a test of a supply found is told with it."""
+    href = f"/commands/{found.cmd_id.hex()}"
+    said: dict[str, webhooks.Value] = {
+        "cmd_id": found.cmd_id.hex(), "meter_no": found.meter_no, "type": found.type.name.lower(), "state": found.state.name.lower(),
+        "reason": found.reason, "requested_by": found.requested_by,
+    }  # fmt: skip
+    webhooks.announce(conn, webhooks.Topic.COMMAND_ENDED, found.cmd_id.hex(), at_ms, href, said)
+    if found.type is CommandType.TEST_SUPPLY:
+        webhooks.announce(conn, webhooks.Topic.SUPPLY_TESTED, found.cmd_id.hex(), at_ms, href, said | test_result(found.result))
+
+
+def test_result(result: bytes) -> dict[str, webhooks.Value]:
+    """What a test of a supply found, by name, with the way over which the meter was asked; empty where no answer can be read."""
+    try:
+        seen = decode(SupplyTest, result)
+    except ContractError:
+        return {}
+    found: dict[str, webhooks.Value] = {
+        "verdict": seen.verdict.value, "connected": seen.connected, "switch": seen.switch, "voltage_mv": seen.voltage_mv,
+        "load_side_mv": seen.load_side_mv, "current_ma": seen.current_ma, "power_w": seen.power_w, "serial": seen.serial,
+    }  # fmt: skip
+    return found | ({"route": asdict(seen.route)} if seen.route else {})
 
 
 def end_text(kind: CommandType, meter_no: int, state: CommandState, reason: str) -> str:
@@ -87,10 +128,13 @@ def end_text(kind: CommandType, meter_no: int, state: CommandState, reason: str)
     return f"{kind.name.lower().replace('_', ' ')} of meter {meter_no}: {STATE_TEXTS[state]}{': ' + why if why else ''}"
 
 
+_NOTE = insert(command_log)
+
+
 def note(conn: Connection, cmd_id: bytes, state: CommandState, at_ms: int, by: str, reason: str = "") -> None:
     """Log that somebody said this of the command."""
     row = {"cmd_id": cmd_id, "at_ms": at_ms, "state": int(state), "reason": reason, "by": by}
-    conn.execute(insert(command_log).values(row))
+    conn.execute(_NOTE, row)
 
 
 # ---- reading --------------------------------------------------------------------------------------------------
@@ -108,8 +152,11 @@ def _view(row: Any) -> CommandView:
                        row.expires_ms, row.state_at_ms, row.switch_counter, bytes(row.order_id))  # fmt: skip
 
 
+_FIND = select(*_VIEW).where(command.c.cmd_id == bindparam("of_command"))
+
+
 def find(conn: Connection, cmd_id: bytes) -> CommandView | None:
-    row = conn.execute(select(*_VIEW).where(command.c.cmd_id == cmd_id)).first()
+    row = conn.execute(_FIND, {"of_command": cmd_id}).first()
     return None if row is None else _view(row)
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, String, Table, cast, insert, or_, select, update
+from sqlalchemy import Connection, Row, String, Table, bindparam, cast, insert, or_, select, update
 
 from gridtally_cloud.customers.audit import record
+from gridtally_cloud.customers.eligible import check_prepaid
 from gridtally_cloud.customers.model import Account, Customer, Mode, Policy, User
 from gridtally_cloud.customers.tables import account as account_table
 from gridtally_cloud.customers.tables import customer as customer_table
@@ -84,6 +85,12 @@ def _from(a: Table = account_table, c: Table = customer_table) -> Any:
     return select(*columns).select_from(joined.join(meter, meter.c.meter_no == a.c.meter_no))
 
 
+_ALL = _from().order_by(account_table.c.account_no)
+_ONE = _from().where(account_table.c.account_no == bindparam("number"))
+_OF_DCU = _ALL.where(meter.c.dcu == bindparam("of_dcu"), account_table.c.closed_ms.is_(None))
+_CUSTOMER = select(customer_table).where(customer_table.c.customer_no == bindparam("number"))
+
+
 def _account(row: Row[Any]) -> Account:
     return Account(
         row.account_no, row.customer_no, row.customer_name, row.usage_point_no, row.place, row.meter_no, row.serial,
@@ -107,7 +114,7 @@ def _customer(row: Row[Any]) -> Customer:
 
 def customer(conn: Connection, customer_no: int) -> Customer:
     """Raises RefusedCommand (unknown_customer)."""
-    row = conn.execute(select(customer_table).where(customer_table.c.customer_no == customer_no)).one_or_none()
+    row = conn.execute(_CUSTOMER, {"number": customer_no}).one_or_none()
     if row is None:
         raise RefusedCommand(AccountReason.UNKNOWN_CUSTOMER, f"there is no customer {customer_no}")
     return _customer(row)
@@ -115,7 +122,7 @@ def customer(conn: Connection, customer_no: int) -> Customer:
 
 def open_account(conn: Connection, new: NewAccount, actor: str) -> Account:
     """Open a service agreement. Raises RefusedCommand when its meter already serves an open account, and for a prepaid one
-    whose meter no concentrator serves: there the money would have nowhere to go."""
+    whose meter no concentrator serves, where the money would have nowhere to go, or whose tariff a balance can not be charged by."""
     t = account_table.c
     taken = conn.execute(select(t.account_no).where(t.meter_no == new.meter_no, t.closed_ms.is_(None))).scalar_one_or_none()
     if taken is not None:
@@ -124,6 +131,8 @@ def open_account(conn: Connection, new: NewAccount, actor: str) -> Account:
     if new.mode is Mode.PREPAID and conn.execute(served).scalar_one_or_none() is None:
         raise RefusedCommand(AccountReason.METER_NOT_PROVISIONED, f"meter {new.meter_no} is not provisioned for prepayment: no "
                              "concentrator serves it; install it and bind it to one first")  # fmt: skip
+    if new.mode is Mode.PREPAID:
+        check_prepaid(conn, new.tariff_id, new.zone, new.opened_at_ms)
     values = {
         "customer_no": new.customer_no, "usage_point_no": new.usage_point_no, "meter_no": new.meter_no, "mode": new.mode.value,
         "tariff_id": new.tariff_id, "currency": new.currency, "zone": new.zone, "language": new.language, "label": new.label,
@@ -145,7 +154,7 @@ def set_policy(conn: Connection, account_no: int, policy: Policy, at_ms: int, ac
 
 def account(conn: Connection, account_no: int) -> Account:
     """Raises RefusedCommand (unknown_account)."""
-    row = conn.execute(_from().where(account_table.c.account_no == account_no)).one_or_none()
+    row = conn.execute(_ONE, {"number": account_no}).one_or_none()
     if row is None:
         raise RefusedCommand(AccountReason.UNKNOWN_ACCOUNT, f"there is no account {account_no}: check the number on the bill")
     return _account(row)
@@ -153,19 +162,18 @@ def account(conn: Connection, account_no: int) -> Account:
 
 def accounts_of_dcu(conn: Connection, dcu: str) -> tuple[Account, ...]:
     """Open accounts whose meter this DCU serves, by number."""
-    query = _from().where(meter.c.dcu == dcu, account_table.c.closed_ms.is_(None)).order_by(account_table.c.account_no)
-    return tuple(_account(r) for r in conn.execute(query))
+    return tuple(_account(r) for r in conn.execute(_OF_DCU, {"of_dcu": dcu}))
 
 
 def all_accounts(conn: Connection) -> tuple[Account, ...]:
-    return tuple(_account(r) for r in conn.execute(_from().order_by(account_table.c.account_no)))
+    return tuple(_account(r) for r in conn.execute(_ALL))
 
 
 def list_accounts_for(conn: Connection, user: User) -> tuple[Account, ...]:
     """A consumer's own accounts; all accounts for staff."""
     if user.is_staff:
         return all_accounts(conn)
-    query = _from().where(account_table.c.customer_no == user.customer_no).order_by(account_table.c.account_no)
+    query = _ALL.where(account_table.c.customer_no == user.customer_no)
     return tuple(_account(r) for r in conn.execute(query))
 
 
@@ -182,4 +190,4 @@ def find_accounts(conn: Connection, text: str, limit: int = 50) -> tuple[Account
     fields = (customer_table.c.name, usage_point.c.address, meter.c.serial, customer_table.c.phone, account_table.c.label,
               cast(account_table.c.account_no, String))  # fmt: skip
     matching = or_(*(f.ilike(pattern, escape="\\") for f in fields))
-    return tuple(_account(r) for r in conn.execute(_from().where(matching).order_by(account_table.c.account_no).limit(limit)))
+    return tuple(_account(r) for r in conn.execute(_ALL.where(matching).limit(limit)))

@@ -7,10 +7,12 @@ from sqlalchemy import Connection, insert, select
 from gridtally_cloud.customers.model import AuditRow
 from gridtally_cloud.customers.tables import audit_row
 
+_RECORD = insert(audit_row)
+
 
 def record(conn: Connection, at_ms: int, actor: str, action: str, subject: str, detail: str = "") -> None:
     """`action` is verb.object such as 'login.refused'; `subject` names the thing, such as 'user:asha'. No secrets."""
-    conn.execute(insert(audit_row).values(at_ms=at_ms, actor=actor, action=action, subject=subject, detail=detail))
+    conn.execute(_RECORD, {"at_ms": at_ms, "actor": actor, "action": action, "subject": subject, "detail": detail})
 
 
 def audit_rows(conn: Connection, *, subject: str | None = None, limit: int = 100) -> tuple[AuditRow, ...]:

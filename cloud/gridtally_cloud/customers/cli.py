@@ -14,15 +14,13 @@ from typing import Any
 
 from gridtally_cloud.billing.periods import day_start
 from gridtally_cloud.customers import service
-from gridtally_cloud.customers.desk import Desk, OpenDesk, with_desk
+from gridtally_cloud.customers.desk import ACTOR, Desk, OpenDesk, with_desk
 from gridtally_cloud.customers.model import Role
 from gridtally_cloud.customers.seed import DEMO_TARIFF, Plan, SeedUser, seed_street
 from gridtally_cloud.customers.street_file import read_street
 from gridtally_shared.clock import SystemClock
 from gridtally_shared.errors import ConfigError
 from gridtally_shared.money import nano
-
-ACTOR = "command line"
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], open_desk: OpenDesk) -> None:

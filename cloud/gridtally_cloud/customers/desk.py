@@ -9,10 +9,15 @@ import argparse
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 from gridtally_cloud.prepay.settings import Payments
 from gridtally_cloud.store.db import Database
 from gridtally_shared.clock import Clock
+from gridtally_shared.errors import ConfigError
+
+ACTOR = "command line"
+"""Who it was, in the audit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +41,11 @@ def with_desk(open_desk: OpenDesk, work: Callable[[Desk, argparse.Namespace], in
             return work(desk, options)
 
     return run
+
+
+def document_of(name: str, otherwise: str = "") -> str:
+    """The text of a document named on the command line. Raises ConfigError; `otherwise` says what else could be named."""
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("document", name, f"{error}; name a file that can be read{otherwise}") from None

@@ -153,11 +153,6 @@ def list_users(conn: Connection) -> tuple[User, ...]:
     return tuple(users.user_from(r) for r in conn.execute(select(app_user).order_by(app_user.c.login)))
 
 
-def user_by_login(conn: Connection, login: str) -> User | None:
-    row = users.user_row(conn, login)
-    return users.user_from(row) if row else None
-
-
 def set_language(conn: Connection, user_id: int, language: str, at_ms: int) -> None:
     """The language of a person's pages. Raises RefusedCommand (unknown_language)."""
     if language not in LANGUAGES:

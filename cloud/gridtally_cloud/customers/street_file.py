@@ -14,7 +14,10 @@ from typing import Any
 
 from gridtally_shared.errors import ConfigError
 
-DRIVERS = {"dlms": "is15959", "modbus": "eastron-sdm230"}
+DRIVERS = {
+    "dlms": "is15959", "modbus": "eastron-sdm230", "modbus-tcp": "eastron-sdm230", "mesh": "is15959", "coordinator": "is15959",
+    "iec62056-21": "iec62056-21", "mbus": "mbus", "wmbus": "wmbus", "p1": "p1",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +69,6 @@ def _meter(row: dict[str, Any], lines: dict[str, str]) -> StreetMeter:
     protocol = lines.get(line)
     if protocol not in DRIVERS:
         raise ConfigError("meters.line", line, f"its line must exist and speak one of: {', '.join(DRIVERS)}")
-    return StreetMeter(_text(row, "meters", "serial"), line, DRIVERS[protocol], row.get("contactor", "works") != "none")
+    driver = row.get("profile") or DRIVERS[protocol]
+    has_switch = row.get("contactor", "works") != "none" or bool(row.get("switch"))
+    return StreetMeter(_text(row, "meters", "serial"), line, driver, has_switch)

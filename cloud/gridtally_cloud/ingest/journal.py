@@ -1,56 +1,79 @@
 """The verified mirror of the account journals: the same replay as at the edge, over the uploaded entries.
 
-* Every entry is kept as its bytes; the mirror folds them in order of their number, whatever order they came in.
-* An entry that does not follow from the one before is a `ledger_problem` row and stops the mirror of that account; the
-  others go on. What comes later is kept, unverified. So is another entry under a number already held.
+* The ranges of a batch are taken in together: owners, mirrors and what waits are read once for all their accounts, and what changed
+  is written at once. `folding.py` has the rules; nothing here depends on how ranges are grouped or in what order they come.
+* A mirror that stops is a `ledger_problem` row; the other accounts go on. What was in the place of an entry that follows stays in the
+  problem's row, which is resolved then.
 * When the mirror shows an instrument's number as used, its row of the way down is done (prepayment.md 5.3).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
 from gridtally_cloud.commands import receipts
-from gridtally_cloud.customers.tables import account
+from gridtally_cloud.customers import outgoing, price_notices
+from gridtally_cloud.ingest import checkpoints
 from gridtally_cloud.ingest.arrival import Arrival
+from gridtally_cloud.ingest.folding import REWRITTEN, Fold, Kept, Resolve, Stop
+from gridtally_cloud.ingest.mirror import AccountKey, Mirror, above_mirrors, check_owned, load_all, owners, save_all
+from gridtally_cloud.prepay import handover, withdrawn
 from gridtally_cloud.store import outbox
 from gridtally_cloud.store.base import SHARD
-from gridtally_cloud.store.db import upsert
-from gridtally_cloud.store.tables import account_mirror, journal_entry, ledger_problem, meter
-from gridtally_shared import cbor
-from gridtally_shared.contract.codec import INT_MAX
-from gridtally_shared.contract.messages import AccountHead, JournalRange
+from gridtally_cloud.store.db import upsert_all
+from gridtally_cloud.store.tables import journal_entry, ledger_problem
+from gridtally_shared.contract.messages import JournalRange
 from gridtally_shared.errors import ContractError
-from gridtally_shared.ledger.entries import Kind, LedgerEntry, Pool, entry_from
-from gridtally_shared.ledger.replay import LedgerState, Problem, apply, problem_of, replay
-from gridtally_shared.ledger.window import UsedWindow
+from gridtally_shared.ledger.entries import OWN, Kind, LedgerEntry, entry_from
 
-_FIELDS = tuple(f.name for f in fields(LedgerState) if f.name not in ("account_no", "epoch"))
+_J = journal_entry.c
+ABOVE_MIRROR = above_mirrors(journal_entry, (_J.account_no, _J.epoch, _J.seq, _J.body))
+"""Kept and not verified yet."""
+_MINE = and_(_J.shard == SHARD, _J.account_no == bindparam("of_account"), _J.epoch == bindparam("of_epoch"))
+BETWEEN = select(_J.seq, _J.body).where(_MINE, _J.seq >= bindparam("first"), _J.seq <= bindparam("last"))
+ADDED = insert(journal_entry)
+PROVED = update(journal_entry).where(_MINE, _J.seq == bindparam("of_seq"))
 
 
 @dataclass(frozen=True, slots=True)
-class Mirror:
-    state: LedgerState
-    stopped: bool
+class Range:
+    """An uploaded range whose entries were read."""
+
+    key: AccountKey
+    first_seq: int
+    entries: tuple[Kept, ...]
 
 
 def take_journal(arrival: Arrival, message: JournalRange) -> None:
-    """Keep the entries of a range and fold what now follows. Raises ContractError for one that can not be read."""
-    _check_owner(arrival, message.account_no)
-    entries = [_entry(message, i, data) for i, data in enumerate(message.entries)]
-    for entry, data in zip(entries, message.entries, strict=True):
-        _keep(arrival, entry, data)
-    fold(arrival, message.account_no, message.epoch)
+    """Take in one range. Raises ContractError for one that can not be read or is not the sender's."""
+    for refusal in take_ranges(arrival, (message,)).values():
+        raise refusal
 
 
-def _check_owner(arrival: Arrival, account_no: int) -> None:
-    query = select(meter.c.dcu).select_from(account.join(meter, account.c.meter_no == meter.c.meter_no))
-    owner = arrival.conn.execute(query.where(account.c.account_no == account_no)).scalar_one_or_none()
-    if owner != arrival.dcu:
-        raise ContractError(f"account {account_no} is not served by {arrival.dcu}")
+def take_ranges(arrival: Arrival, messages: Sequence[JournalRange]) -> Mapping[int, ContractError]:
+    """Keep the entries of several ranges and fold what now follows. Those that can not be read or are not the sender's are left out;
+    why, by their place in `messages`."""
+    owned = owners(arrival.conn, {m.account_no for m in messages})
+    ranges: list[Range] = []
+    refused: dict[int, ContractError] = {}
+    for place, message in enumerate(messages):
+        try:
+            check_owned(owned, arrival.dcu, message.account_no, message.epoch)
+            ranges.append(_read(message))
+        except ContractError as error:
+            refused[place] = error
+    if ranges:
+        _take(arrival, ranges)
+    return refused
+
+
+def _read(message: JournalRange) -> Range:
+    entries = tuple(Kept(data, _entry(message, i, data)) for i, data in enumerate(message.entries))
+    return Range((message.account_no, message.epoch), message.first_seq, entries)
 
 
 def _entry(message: JournalRange, index: int, data: bytes) -> LedgerEntry:
@@ -61,122 +84,105 @@ def _entry(message: JournalRange, index: int, data: bytes) -> LedgerEntry:
     return entry
 
 
-def _keep(arrival: Arrival, entry: LedgerEntry, data: bytes) -> None:
-    j = journal_entry.c
-    where = and_(j.shard == SHARD, j.account_no == entry.account_no, j.epoch == entry.epoch, j.seq == entry.seq)
-    held = arrival.conn.execute(select(j.body).where(where)).scalar_one_or_none()
-    if held is None:
-        row = {"shard": SHARD, "account_no": entry.account_no, "epoch": entry.epoch, "seq": entry.seq, "kind": entry.kind,
-               "at_ms": entry.at_ms, "paid_nano": _paid(entry), "gseq": entry.gseq, "body": data, "dcu": arrival.dcu,
-               "received_ms": arrival.now_ms}  # fmt: skip
-        arrival.conn.execute(insert(journal_entry).values(row))
-    elif bytes(held) != data:
-        problem = Problem(entry.seq, "rewritten", f"entry {entry.seq} came again with other content")
-        _stop(arrival, entry.account_no, entry.epoch, problem, data)
+def _take(arrival: Arrival, ranges: Sequence[Range]) -> None:
+    folds = _folds(arrival, {r.key for r in ranges})
+    for each in ranges:
+        fold = folds[each.key]
+        _recall(arrival.conn, fold, each)
+        fold.take(each.entries, each.first_seq)
+    waiting = checkpoints.waiting(arrival.conn, {account_no for account_no, _ in folds})
+    _write(arrival, list(folds.values()))
+    for fold in folds.values():
+        _consequences(arrival, fold)
+    checkpoints.settle(arrival, waiting, {key: fold.state for key, fold in folds.items()})
 
 
-def _paid(entry: LedgerEntry) -> int:
-    return sum(p.amount_nano for p in entry.postings if p.pool == Pool.PAID)
+# ---- what the store holds
 
 
-def fold(arrival: Arrival, account_no: int, epoch: int) -> None:
-    """Bring the mirror as far as the kept entries reach without a gap."""
-    mirror = load(arrival.conn, account_no, epoch)
-    if mirror.stopped:
-        return
-    state, used = mirror.state, mirror.state.used
-    for row in _unverified(arrival.conn, state):
-        entry = entry_from(bytes(row.body))
-        if entry.seq != state.seq + 1:
-            break
-        problem = problem_of(state, entry)
-        if problem is not None:
-            _save(arrival, state, stopped=False)
-            _stop(arrival, account_no, epoch, problem, bytes(row.body))
-            break
-        state = apply(state, entry)
-        _verified(arrival.conn, state)
-        _note_switch(arrival.conn, entry)
-    else:
-        _save(arrival, state, stopped=False)
-    _instruments_done(arrival, state, used)
+def _folds(arrival: Arrival, keys: set[AccountKey]) -> dict[AccountKey, Fold]:
+    mirrors = load_all(arrival, keys)
+    known: dict[AccountKey, dict[int, Kept]] = {key: {} for key in keys}
+    for row in arrival.conn.execute(ABOVE_MIRROR, {"accounts": sorted({no for no, _ in keys})}):
+        if (row.account_no, row.epoch) in known:
+            known[row.account_no, row.epoch][row.seq] = Kept(bytes(row.body))
+    return {key: Fold(mirrors[key].state, mirrors[key].stopped, known[key]) for key in sorted(keys)}
 
 
-def _unverified(conn: Connection, state: LedgerState) -> list[Any]:
-    j = journal_entry.c
-    where = and_(j.shard == SHARD, j.account_no == state.account_no, j.epoch == state.epoch, j.seq > state.seq)
-    return list(conn.execute(select(j.body).where(where).order_by(j.seq)))
+def _recall(conn: Connection, fold: Fold, part: Range) -> None:
+    """What comes again from below the mirror is compared with what is kept."""
+    last = min(fold.before.seq, part.first_seq + len(part.entries) - 1)
+    if part.first_seq <= last:
+        account_no, epoch = part.key
+        place = {"of_account": account_no, "of_epoch": epoch, "first": part.first_seq, "last": last}
+        for row in conn.execute(BETWEEN, place):
+            fold.known.setdefault(row.seq, Kept(bytes(row.body)))
 
 
-def _verified(conn: Connection, state: LedgerState) -> None:
-    j = journal_entry.c
-    where = and_(j.shard == SHARD, j.account_no == state.account_no, j.epoch == state.epoch, j.seq == state.seq)
-    conn.execute(update(journal_entry).where(where).values(verified=True, balance_nano=state.balance_nano))
+# ---- what changed
 
 
-def _note_switch(conn: Connection, entry: LedgerEntry) -> None:
-    """A switch action the edge took by itself: the next order of ours is numbered above it (safety.md 3)."""
-    if entry.kind == Kind.SWITCH:
-        receipts.note_switch_evidence(conn, entry.meter_no, entry.detail)
+def _write(arrival: Arrival, folds: Sequence[Fold]) -> None:
+    added = [_row(arrival, fold, seq, kept) for fold in folds for seq, kept in fold.added.items()]
+    if added:
+        arrival.conn.execute(ADDED, added)
+    upsert_all(arrival.conn, journal_entry, [_row(arrival, fold, seq, kept) for fold in folds for seq, kept in fold.replaced.items()])
+    proved = [_proof(fold, seq) for fold in folds for seq in fold.proved if seq not in fold.added and seq not in fold.replaced]
+    if proved:
+        arrival.conn.execute(PROVED, proved)
+    save_all(arrival, [Mirror(fold.state, fold.stopped) for fold in folds])
 
 
-def _instruments_done(arrival: Arrival, state: LedgerState, before: UsedWindow) -> None:
-    top = state.used.prefix + state.used.bitmap.bit_length()
-    for gseq in range(before.prefix + 1, top + 1):
-        if state.used.is_used(gseq) and not before.is_used(gseq):
-            ref = outbox.instrument_ref(state.account_no, state.epoch, gseq)
+def _row(arrival: Arrival, fold: Fold, seq: int, kept: Kept) -> dict[str, Any]:
+    entry = kept.entry or entry_from(kept.data)
+    return {
+        "shard": SHARD, "account_no": entry.account_no, "epoch": entry.epoch, "seq": seq, "kind": entry.kind, "at_ms": entry.at_ms,
+        "paid_nano": sum(p.amount_nano for p in entry.postings if p.pool in OWN), "balance_nano": fold.proved.get(seq),
+        "gseq": entry.gseq, "body": kept.data, "verified": seq in fold.proved, "dcu": arrival.dcu, "received_ms": arrival.now_ms,
+    }  # fmt: skip
+
+
+def _proof(fold: Fold, seq: int) -> dict[str, Any]:
+    return {"of_account": fold.state.account_no, "of_epoch": fold.state.epoch, "of_seq": seq, "verified": True,
+            "balance_nano": fold.proved[seq]}  # fmt: skip
+
+
+def _consequences(arrival: Arrival, fold: Fold) -> None:
+    for finding in fold.findings:
+        FINDINGS[type(finding)](arrival, finding)
+    for entry in fold.followed:
+        _follow(arrival, entry)
+    before, used = fold.before.used, fold.state.used
+    for gseq in range(before.prefix + 1, used.prefix + used.bitmap.bit_length() + 1):
+        if used.is_used(gseq) and not before.is_used(gseq):
+            ref = outbox.instrument_ref(fold.state.account_no, fold.state.epoch, gseq)
             outbox.done(arrival.conn, "instrument", ref, arrival.now_ms)
 
 
-# ---- the mirror's row -----------------------------------------------------------------------------------------
+def _follow(arrival: Arrival, entry: LedgerEntry) -> None:
+    """What an entry means beyond money: a changed way of paying, or one that the meter refused; a switch action the edge took by itself,
+    above which the next order of ours is numbered (safety.md 3); a message its consumer is told by SMS and e-mail too."""
+    if entry.kind == Kind.MODE:
+        handover.mirrored(arrival.conn, entry)
+    if entry.kind == Kind.CONTROL and not entry.gseq:
+        withdrawn.mirrored(arrival.conn, entry)
+    if entry.kind == Kind.SWITCH:
+        receipts.note_switch_evidence(arrival.conn, entry.meter_no, entry.detail)
+    if entry.kind == Kind.NOTICE:
+        outgoing.take_notice(arrival.conn, entry, arrival.now_ms)
+        price_notices.take_notice(arrival.conn, entry)
 
 
-def load(conn: Connection, account_no: int, epoch: int) -> Mirror:
-    """The mirror of an account; a new one where nothing came yet."""
-    m = account_mirror.c
-    where = and_(m.shard == SHARD, m.account_no == account_no, m.epoch == epoch)
-    row = conn.execute(select(m.state, m.stopped).where(where).with_for_update()).first()
-    if row is None:
-        return Mirror(LedgerState(account_no, epoch), False)
-    return Mirror(_state_from(conn, account_no, epoch, bytes(row.state)), row.stopped)
-
-
-def _save(arrival: Arrival, state: LedgerState, stopped: bool) -> None:
-    upsert(arrival.conn, account_mirror, {
-        "shard": SHARD, "account_no": state.account_no, "epoch": state.epoch, "dcu": arrival.dcu, "seq": state.seq,
-        "head": state.head, "balance_nano": state.balance_nano, "gseq_prefix": state.used.prefix, "state": _state_bytes(state),
-        "meter_no": state.meter_no, "register_wh": state.register_wh, "at_ms": state.at_ms, "stopped": stopped,
-        "updated_ms": arrival.now_ms,
-    })  # fmt: skip
-
-
-def _stop(arrival: Arrival, account_no: int, epoch: int, problem: Problem, body: bytes) -> None:
-    row = {"account_no": account_no, "epoch": epoch, "seq": problem.seq, "code": problem.code, "text": problem.text,
-           "body": body, "dcu": arrival.dcu, "at_ms": arrival.now_ms}  # fmt: skip
+def _stopped(arrival: Arrival, stop: Stop) -> None:
+    row = {"account_no": stop.state.account_no, "epoch": stop.state.epoch, "seq": stop.problem.seq, "code": stop.problem.code,
+           "text": stop.problem.text, "body": stop.data, "dcu": arrival.dcu, "at_ms": arrival.now_ms}  # fmt: skip
     arrival.conn.execute(insert(ledger_problem).values(row))
-    _save(arrival, load(arrival.conn, account_no, epoch).state, stopped=True)
 
 
-def _state_bytes(state: LedgerState) -> bytes:
-    """Every field by name, so that a field added to the replay later is noticed as missing."""
-    held = {name: getattr(state, name) for name in _FIELDS}
-    return cbor.dumps(held | {"pools": dict(state.pools), "used": [state.used.prefix, state.used.bitmap]})
+def _resolved(arrival: Arrival, over: Resolve) -> None:
+    p, stood = ledger_problem.c, over.state
+    where = and_(p.account_no == stood.account_no, p.epoch == stood.epoch, p.seq > stood.seq, p.code != REWRITTEN, p.resolved_ms.is_(None))
+    arrival.conn.execute(update(ledger_problem).where(where).values(resolved_ms=arrival.now_ms))
 
 
-def _state_from(conn: Connection, account_no: int, epoch: int, data: bytes) -> LedgerState:
-    """The state as it was saved; by replay of the verified entries where this version's state has other fields."""
-    held = cbor.loads(data)
-    if set(held) != set(_FIELDS):
-        j = journal_entry.c
-        where = and_(j.shard == SHARD, j.account_no == account_no, j.epoch == epoch, j.verified)
-        bodies = conn.execute(select(j.body).where(where).order_by(j.seq)).scalars()
-        return replay(account_no, epoch, (entry_from(bytes(body)) for body in bodies))[0]
-    return LedgerState(account_no, epoch, **held | {"used": UsedWindow(*held["used"])})
-
-
-def account_heads(conn: Connection, dcu: str) -> tuple[AccountHead, ...]:
-    """What the mirrors of a DCU's accounts hold, for the welcome."""
-    m = account_mirror.c
-    rows = conn.execute(select(m.account_no, m.epoch, m.state).where(m.shard == SHARD, m.dcu == dcu).order_by(m.account_no))
-    states = [_state_from(conn, row.account_no, row.epoch, bytes(row.state)) for row in rows.all()]
-    return tuple(AccountHead(s.account_no, s.epoch, s.seq, s.head, s.used.prefix, s.used.bitmap & INT_MAX) for s in states)
+FINDINGS: Mapping[type, Callable[[Arrival, Any], None]] = {Stop: _stopped, Resolve: _resolved}

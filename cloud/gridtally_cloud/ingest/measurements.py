@@ -7,16 +7,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
+from gridtally_cloud.customers import price_notices
 from gridtally_cloud.ingest import poison
 from gridtally_cloud.ingest.arrival import Arrival
+from gridtally_cloud.meters import topology
 from gridtally_cloud.store.base import SHARD
-from gridtally_cloud.store.db import insert_new, upsert, upsert_all
+from gridtally_cloud.store.db import insert_new, upsert_all
 from gridtally_cloud.store.inbox import Unpacked, check_block, store_blocks, unpack
 from gridtally_cloud.store.intervals import ChannelRef
 from gridtally_cloud.store.tables import channel, event, meter, meter_seen, meter_status, reading, reading_latest, usage_point
@@ -51,19 +53,28 @@ class ServedMeter:
     installed_ms: int
 
 
+_m, _u, _c = meter.c, usage_point.c, channel.c
+_SERVED = (select(_m.meter_no, _m.dcu, _m.usage_point_no, _u.zone, _m.installed_ms)
+           .select_from(meter.outerjoin(usage_point, _m.usage_point_no == _u.usage_point_no))
+           .where(_m.meter_no.in_(bindparam("numbers", expanding=True)), _m.dcu == bindparam("of_dcu")))  # fmt: skip
+_CHANNELS = (select(_c.usage_point_no, _c.quantity, _c.period_s, _c.channel_no)
+             .where(_c.usage_point_no.in_(bindparam("points", expanding=True))))  # fmt: skip
+
+
 def served(arrival: Arrival, numbers: Iterable[int]) -> dict[int, ServedMeter]:
     """The meters among `numbers` that this DCU serves."""
-    m, u = meter.c, usage_point.c
-    join = meter.outerjoin(usage_point, m.usage_point_no == u.usage_point_no)
-    query = select(m.meter_no, m.dcu, m.usage_point_no, u.zone, m.installed_ms).select_from(join)
-    rows = arrival.conn.execute(query.where(m.meter_no.in_(sorted(set(numbers))), m.dcu == arrival.dcu))
+    rows = arrival.conn.execute(_SERVED, {"numbers": sorted(set(numbers)), "of_dcu": arrival.dcu})
     return {r.meter_no: ServedMeter(r.meter_no, r.dcu, r.usage_point_no, r.zone or "UTC", r.installed_ms) for r in rows}
 
 
 def _one(meters: dict[int, ServedMeter], meter_no: int, dcu: str) -> ServedMeter:
     if meter_no not in meters:
-        raise ContractError(f"meter {meter_no} is not served by {dcu}")
+        raise _stranger(meter_no, dcu)
     return meters[meter_no]
+
+
+def _stranger(meter_no: int, dcu: str) -> ContractError:
+    return ContractError(f"meter {meter_no} is not served by {dcu}")
 
 
 # ---- intervals ------------------------------------------------------------------------------------------------
@@ -77,17 +88,15 @@ def take_intervals(arrival: Arrival, message: Intervals) -> None:
         try:
             known = _one(meters, block.meter_no, arrival.dcu)
             check_block(block, arrival.now_ms, known.installed_ms)
-            unpacked = unpack(_channel(arrival.conn, channels, known, block), block, known.installed_ms)
-            good += [unpacked] if unpacked.slots else []
+            good.append(unpack(_channel(arrival.conn, channels, known, block), block, known.installed_ms))
         except ContractError as error:
             poison.set_aside_entry(arrival, EntryKind.INTERVALS, encode(Intervals((block,))), str(error))
     store_blocks(arrival.conn, good, arrival.now_ms)
 
 
 def _channels(conn: Connection, meters: dict[int, ServedMeter]) -> dict[ChannelKey, int]:
-    c = channel.c
     points = [known.usage_point_no for known in meters.values() if known.usage_point_no is not None]
-    rows = conn.execute(select(c.usage_point_no, c.quantity, c.period_s, c.channel_no).where(c.usage_point_no.in_(points)))
+    rows = conn.execute(_CHANNELS, {"points": points})
     return {(row.usage_point_no, row.quantity, row.period_s): row.channel_no for row in rows}
 
 
@@ -103,7 +112,8 @@ def _channel(conn: Connection, channels: dict[ChannelKey, int], known: ServedMet
         row = {"usage_point_no": known.usage_point_no, "quantity": quantity.code, "unit": quantity.unit,
                "direction": "export" if "export" in quantity.name else "import", "exponent": quantity.exponent,
                "period_s": block.period_s}  # fmt: skip
-        channels[key] = conn.execute(insert(channel).values(row).returning(channel.c.channel_no)).scalar_one()
+        insert_new(conn, channel, [row])
+        channels[key] = _channels(conn, {known.meter_no: known})[key]
     return ChannelRef(channels[key], quantity.unit, known.zone)
 
 
@@ -158,16 +168,32 @@ def take_event(arrival: Arrival, message: Event) -> None:
     known = select(e.event_no).where(*(e[name] == value for name, value in row.items()))
     if arrival.conn.execute(known).first() is None:
         arrival.conn.execute(insert(event).values(row | {"received_ms": arrival.now_ms}))
+        price_notices.take_event(arrival.conn, arrival.dcu, message)
 
 
 def take_status(arrival: Arrival, message: MeterStatus) -> None:
-    _one(served(arrival, (message.meter_no,)), message.meter_no, arrival.dcu)
+    """Keep a status unless a newer one is here. Raises ContractError for a meter of another concentrator."""
+    for refusal in take_statuses(arrival, (message,)).values():
+        raise refusal
+
+
+def take_statuses(arrival: Arrival, messages: Sequence[MeterStatus]) -> Mapping[int, ContractError]:
+    """Several at once; those of other concentrators' meters are left out, why by their place in `messages`."""
+    meters = served(arrival, (message.meter_no for message in messages))
+    refused = {place: _stranger(message.meter_no, arrival.dcu) for place, message in enumerate(messages) if message.meter_no not in meters}
     s = meter_status.c
-    known = select(s.at_ms).where(s.shard == SHARD, s.meter_no == message.meter_no)
-    if (arrival.conn.execute(known).scalar_one_or_none() or 0) <= message.at_ms:
-        row = {"shard": SHARD, "meter_no": message.meter_no, "at_ms": message.at_ms, "answering": message.answering,
-               "switch": message.switch, "clock_offset_ms": message.clock_offset_ms, "received_ms": arrival.now_ms}  # fmt: skip
-        upsert(arrival.conn, meter_status, row)
+    held = arrival.conn.execute(select(s.meter_no, s.at_ms).where(s.shard == SHARD, s.meter_no.in_(sorted(meters))))
+    newest = {row.meter_no: row.at_ms for row in held}
+    rows: dict[int, dict[str, Any]] = {}
+    for message in messages:
+        if message.meter_no in meters and newest.get(message.meter_no, 0) <= message.at_ms:
+            newest[message.meter_no] = message.at_ms
+            rows[message.meter_no] = {
+                "shard": SHARD, "meter_no": message.meter_no, "at_ms": message.at_ms, "answering": message.answering,
+                "switch": message.switch, "clock_offset_ms": message.clock_offset_ms, "received_ms": arrival.now_ms,
+            }  # fmt: skip
+    upsert_all(arrival.conn, meter_status, list(rows.values()))
+    return refused
 
 
 def take_seen(arrival: Arrival, message: MeterSeen) -> None:
@@ -178,3 +204,4 @@ def take_seen(arrival: Arrival, message: MeterSeen) -> None:
     s = meter_seen.c
     where = and_(s.dcu == arrival.dcu, s.serial == message.serial, s.last_seen_ms < message.at_ms)
     arrival.conn.execute(update(meter_seen).where(where).values(row))
+    topology.take_seen(arrival, message)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, insert, select, update
+from sqlalchemy import Connection, and_, select, update
 
 from gridtally_cloud.ingest.arrival import Arrival
+from gridtally_cloud.store.db import insert_new
 from gridtally_cloud.store.tables import poison
 
 MAX_REASON = 500
@@ -53,7 +54,7 @@ def _save(conn: Connection, dcu: str, channel: str, payload: bytes, reason: str,
         return
     row = {"dcu": dcu, "channel": channel, "reason": reason[:MAX_REASON], "payload": payload, "payload_bytes": len(payload),
            "digest": digest, "at_ms": now_ms, "last_ms": now_ms}  # fmt: skip
-    conn.execute(insert(poison).values(row | place))
+    insert_new(conn, poison, [row | place])
 
 
 def waiting(conn: Connection, limit: int = 100) -> tuple[SetAside, ...]:

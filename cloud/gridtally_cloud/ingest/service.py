@@ -11,8 +11,10 @@ Source: architecture.md sections 3 and 4; seed 003 step S1.9 (receipt to the MDM
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection
@@ -20,8 +22,10 @@ from sqlalchemy.exc import OperationalError
 
 from gridtally_cloud.assets import presence
 from gridtally_cloud.commands import receipts
-from gridtally_cloud.ingest import journal, measurements, poison, streams
-from gridtally_cloud.ingest.arrival import Arrival, StreamKey
+from gridtally_cloud.ingest import checkpoints, journal, measurements, mirror, poison, streams
+from gridtally_cloud.ingest.arrival import Arrival, Reply, StreamKey
+from gridtally_cloud.meters import topology
+from gridtally_cloud.prepay import instruments, leases, time_left
 from gridtally_cloud.store import meta
 from gridtally_cloud.store.db import Database
 from gridtally_shared.contract import channels
@@ -50,7 +54,19 @@ ENTRY_HANDLERS: Mapping[EntryKind, Callable[[Arrival, Any], None]] = {
     EntryKind.COMMAND_RECEIPT: receipts.take_receipt,
     EntryKind.METER_SEEN: measurements.take_seen,
     EntryKind.METER_STATUS: measurements.take_status,
+    EntryKind.NODE: topology.take_node,
+    EntryKind.CHECKPOINT: checkpoints.take_checkpoint,
+    EntryKind.LEASE_ASK: leases.take_ask,
+    EntryKind.MIRROR_ASK: mirror.take_ask,
+    EntryKind.TIME_LEFT: time_left.take_time_left,
 }
+
+TOGETHER: Mapping[int, Callable[[Arrival, Sequence[Any]], Mapping[int, ContractError]]] = {
+    EntryKind.JOURNAL: journal.take_ranges,
+    EntryKind.METER_STATUS: measurements.take_statuses,
+    EntryKind.CHECKPOINT: checkpoints.take_checkpoints,
+}
+"""Several messages of one kind at once; the answer names what is to be set aside by its place."""
 
 UP_CHANNELS = ("hello", "gone", "urgent", "live", "backlog")
 
@@ -115,12 +131,14 @@ class Ingest:
             return ()
         before = streams.upto_of(conn, key)
         new = streams.new_numbers(conn, key, (entry.seq for entry in batch.entries), before)
-        for entry in {e.seq: e for e in batch.entries if e.seq in new}.values():
-            take_entry(Arrival(conn, key, entry.seq, now_ms), entry)
+        replies: list[Reply] = []
+        fresh = {e.seq: e for e in batch.entries if e.seq in new}.values()
+        take_entries(Arrival(conn, key, 0, now_ms, replies), tuple(fresh))
         upto = streams.advance(conn, key, new, before, now_ms)
         presence.heard(conn, dcu, now_ms)
         receipt = Receipt(self._store_id, batch.stream_id, batch.lane, upto, now_ms, batch.sent_at_ms)
-        return (Outgoing("receipt", dcu, encode(receipt)),)
+        signed = (Outgoing(r.channel, dcu, sign1(self._signer, r.channel, r.payload)) for r in replies)
+        return (Outgoing("receipt", dcu, encode(receipt)), *signed)
 
     # ---- presence
 
@@ -130,11 +148,15 @@ class Ingest:
         if hello.dcu != dcu:
             raise ContractError(f"a hello of {hello.dcu!r} on the topic of {dcu!r}")
         presence.require_known(conn, dcu)
+        same_boot = presence.boot_of(conn, dcu) == hello.boot_id
         presence.hello(conn, hello, now_ms)
-        renew = streams.retire_old_images(conn, dcu, hello.streams)
+        instruments.take_numbers(conn, self._signer, hello, now_ms)
+        renew = streams.retire_old_images(conn, dcu, hello.streams, same_boot)
+        if renew:
+            receipts.resend_open(conn, dcu, now_ms)
         newest = presence.newest_config(conn, dcu)
         welcome = Welcome(self._store_id, dcu, hello.boot_id, now_ms, streams.heads(conn, dcu),
-                          journal.account_heads(conn, dcu), renew, newest)  # fmt: skip
+                          mirror.account_heads(conn, dcu), renew, newest)  # fmt: skip
         return (Outgoing("welcome", dcu, sign1(self._signer, "welcome", encode(welcome))),)
 
     def _gone(self, conn: Connection, dcu: str, _channel: channels.Channel, gone: Gone, now_ms: int) -> Answer:
@@ -149,10 +171,47 @@ def _read(channel: channels.Channel, payload: bytes) -> Any:
     return decode(channel.message, payload)
 
 
+def take_entries(arrival: Arrival, entries: Sequence[Entry]) -> None:
+    """Store the entries of a batch in their order; neighbours of one kind together, where there is a way."""
+    for kind, neighbours in groupby(entries, key=lambda entry: entry.kind):
+        together = tuple(neighbours)
+        if kind in TOGETHER and len(together) > 1 and _taken_together(arrival, EntryKind(kind), together):
+            continue
+        for entry in together:
+            take_entry(arrival.of(entry), entry)
+
+
+def _taken_together(arrival: Arrival, kind: EntryKind, entries: Sequence[Entry]) -> bool:
+    """False, and nothing of them is stored, where one of them needs to be found by taking each for itself."""
+    try:
+        with _whole(arrival):
+            refused = TOGETHER[kind](arrival, [decode(ENTRY_TYPES[kind], entry.body) for entry in entries])
+    except OperationalError:
+        raise
+    except Exception as error:
+        log.warning("entries are taken in one by one", extra={"dcu": arrival.dcu, "entries": len(entries), "reason": str(error)})
+        return False
+    for place, refusal in refused.items():
+        poison.set_aside_entry(arrival.of(entries[place]), entries[place].kind, entries[place].body, str(refusal))
+    return True
+
+
+@contextmanager
+def _whole(arrival: Arrival) -> Iterator[None]:
+    """All of the block or nothing: of one that fails no row stays, and nothing it wanted to answer is said."""
+    said = len(arrival.replies)
+    try:
+        with arrival.conn.begin_nested():
+            yield
+    except BaseException:
+        del arrival.replies[said:]
+        raise
+
+
 def take_entry(arrival: Arrival, entry: Entry) -> None:
     """Store one entry, or set it aside whole when it does not fit; nothing of a failed one remains."""
     try:
-        with arrival.conn.begin_nested():
+        with _whole(arrival):
             dispatch(arrival, entry)
     except ContractError as error:
         poison.set_aside_entry(arrival, entry.kind, entry.body, str(error))

@@ -2,7 +2,8 @@
 
 * `upto` is contiguous and goes into the receipt; numbers above it are kept one by one until the hole is filled.
 * An edge whose next number is not above what this store holds runs on an old disk image: its streams are retired and it is
-  told to start new ones. Nothing of a retired stream is taken or receipted any more.
+  told to start new ones. Nothing of a retired stream is taken or receipted any more. A second hello of the same start can
+  not come from an older image: it was said before what has been received since.
 
 Source: architecture.md section 4 (restores); reliability-security.md 6.1.
 """
@@ -10,8 +11,9 @@ Source: architecture.md section 4 (restores); reliability-security.md 6.1.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from sqlalchemy import Connection, and_, delete, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, select, update
 
 from gridtally_cloud.ingest.arrival import StreamKey
 from gridtally_cloud.store.base import SHARD
@@ -19,18 +21,30 @@ from gridtally_cloud.store.db import insert_new
 from gridtally_cloud.store.tables import inbox_seen, stream_head
 from gridtally_shared.contract.messages import StreamHead
 
+_h, _s = stream_head.c, inbox_seen.c
+_STREAM = and_(_h.shard == SHARD, _h.dcu == bindparam("of_dcu"), _h.stream_id == bindparam("of_stream"))
+_LANE = and_(_STREAM, _h.lane == bindparam("of_lane"))
+_SEEN = and_(_s.shard == SHARD, _s.dcu == bindparam("of_dcu"), _s.stream_id == bindparam("of_stream"), _s.lane == bindparam("of_lane"))
+_RETIRED = select(_h.retired).where(_STREAM, _h.retired).limit(1)
+_UPTO = select(_h.upto).where(_LANE).with_for_update()
+_FORGET = delete(inbox_seen).where(_SEEN, _s.seq <= bindparam("reached"))
+_REACHED = update(stream_head).where(_LANE)
+_ABOVE = select(_s.seq).where(_SEEN, _s.seq > bindparam("above"))
+_LIVING = select(stream_head).where(_h.shard == SHARD, _h.dcu == bindparam("of_dcu"), ~_h.retired).order_by(_h.stream_id, _h.lane)
+_RETIRE = update(stream_head).where(_STREAM)
+
+
+def _place(key: StreamKey) -> dict[str, Any]:
+    return {"of_dcu": key.dcu, "of_stream": key.stream_id, "of_lane": key.lane}
+
 
 def is_retired(conn: Connection, key: StreamKey) -> bool:
-    h = stream_head.c
-    query = select(h.retired).where(h.shard == SHARD, h.dcu == key.dcu, h.stream_id == key.stream_id, h.retired)
-    return conn.execute(query.limit(1)).first() is not None
+    return conn.execute(_RETIRED, {"of_dcu": key.dcu, "of_stream": key.stream_id}).first() is not None
 
 
 def upto_of(conn: Connection, key: StreamKey) -> int:
     """Last contiguous number received, 0 for a stream never seen. Takes the stream's row for this transaction."""
-    h = stream_head.c
-    where = and_(h.shard == SHARD, h.dcu == key.dcu, h.stream_id == key.stream_id, h.lane == key.lane)
-    return int(conn.execute(select(h.upto).where(where).with_for_update()).scalar_one_or_none() or 0)
+    return int(conn.execute(_UPTO, _place(key)).scalar_one_or_none() or 0)
 
 
 def new_numbers(conn: Connection, key: StreamKey, seqs: Iterable[int], upto: int) -> frozenset[int]:
@@ -48,9 +62,7 @@ def advance(conn: Connection, key: StreamKey, new: frozenset[int], upto: int, no
     rest = {"shard": SHARD, "dcu": key.dcu, "stream_id": key.stream_id, "lane": key.lane}
     insert_new(conn, inbox_seen, [rest | {"seq": seq} for seq in sorted(new) if seq > reached])
     if reached > upto:
-        s = inbox_seen.c
-        where = and_(s.shard == SHARD, s.dcu == key.dcu, s.stream_id == key.stream_id, s.lane == key.lane, s.seq <= reached)
-        conn.execute(delete(inbox_seen).where(where))
+        conn.execute(_FORGET, _place(key) | {"reached": reached})
     _save_head(conn, key, reached, max(seen, default=reached), now_ms)
     return reached
 
@@ -58,33 +70,28 @@ def advance(conn: Connection, key: StreamKey, new: frozenset[int], upto: int, no
 def _save_head(conn: Connection, key: StreamKey, reached: int, highest: int, now_ms: int) -> None:
     row = {"shard": SHARD, "dcu": key.dcu, "stream_id": key.stream_id, "lane": key.lane}
     insert_new(conn, stream_head, [row | {"upto": 0, "highest": 0, "first_seen_ms": now_ms, "updated_ms": now_ms}])
-    h = stream_head.c
-    where = and_(h.shard == SHARD, h.dcu == key.dcu, h.stream_id == key.stream_id, h.lane == key.lane)
-    conn.execute(update(stream_head).where(where).values(upto=reached, highest=max(highest, reached), updated_ms=now_ms))
+    conn.execute(_REACHED, _place(key) | {"upto": reached, "highest": max(highest, reached), "updated_ms": now_ms})
 
 
 def _seen_above(conn: Connection, key: StreamKey, upto: int) -> set[int]:
-    s = inbox_seen.c
-    where = and_(s.shard == SHARD, s.dcu == key.dcu, s.stream_id == key.stream_id, s.lane == key.lane, s.seq > upto)
-    return set(conn.execute(select(s.seq).where(where)).scalars())
+    return set(conn.execute(_ABOVE, _place(key) | {"above": upto}).scalars())
 
 
 def heads(conn: Connection, dcu: str) -> tuple[StreamHead, ...]:
     """What this store holds of every living stream of the DCU."""
-    h = stream_head.c
-    where = and_(h.shard == SHARD, h.dcu == dcu, ~h.retired)
-    rows = conn.execute(select(stream_head).where(where).order_by(h.stream_id, h.lane))
+    rows = conn.execute(_LIVING, {"of_dcu": dcu})
     return tuple(StreamHead(bytes(r.stream_id), r.lane, r.highest + 1, r.upto) for r in rows)
 
 
-def retire_old_images(conn: Connection, dcu: str, announced: Iterable[StreamHead]) -> tuple[bytes, ...]:
-    """Streams whose edge is behind what this store has received: retired, and named to the edge."""
+def retire_old_images(conn: Connection, dcu: str, announced: Iterable[StreamHead], same_boot: bool = False) -> tuple[bytes, ...]:
+    """Streams whose edge is behind what this store has received: retired, and named to the edge. `same_boot`: this start
+    has greeted before."""
     held = {(head.stream_id, head.lane): head for head in heads(conn, dcu)}
     streams = tuple(announced)
     behind = {a.stream_id for a in streams if (a.stream_id, a.lane) in held and a.next_seq < held[a.stream_id, a.lane].next_seq}
     known_retired = {a.stream_id for a in streams if is_retired(conn, StreamKey(dcu, a.stream_id, a.lane))}
+    if same_boot:
+        behind = set()
     for stream_id in behind:
-        h = stream_head.c
-        where = and_(h.shard == SHARD, h.dcu == dcu, h.stream_id == stream_id)
-        conn.execute(update(stream_head).where(where).values(retired=True))
+        conn.execute(_RETIRE, {"of_dcu": dcu, "of_stream": stream_id, "retired": True})
     return tuple(sorted(behind | known_retired))

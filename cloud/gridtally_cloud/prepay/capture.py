@@ -4,28 +4,32 @@
   overtaken or doubled under a new event id finds the payment and changes nothing.
 * What can not be booked (an order we do not know, another amount or currency than ordered) is kept in `gateway_event` with
   its outcome, for a person to look at; nothing is posted.
-* A prepaid payment becomes an instrument, any other a row of the receivables, and both a line of audit.
+* A prepaid payment becomes an instrument, or goes into the wallet its account shares with others; any other becomes a row of
+  the receivables; and all of them a line of audit.
+* Whoever books money holds the account's row first: two workers, or two clicks, wait for each other there, and the second one
+  finds the payment. On SQLite the write transaction itself does it.
+* A webhook that never came is made good from the gateway's own list (`catch_up`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from gridtally_cloud.billing import receivables
 from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.audit import record
-from gridtally_cloud.prepay import orders
-from gridtally_cloud.prepay.gateway import EventType, GatewayEvent, GatewayReason
+from gridtally_cloud.customers.tables import account as account_table
+from gridtally_cloud.prepay import orders, shared_wallets
+from gridtally_cloud.prepay.gateway import EventType, Gateway, GatewayEvent, GatewayReason
 from gridtally_cloud.prepay.history import payment_view
-from gridtally_cloud.prepay.instruments import BILL, CREDIT, Source, issue, payment_reference
-from gridtally_cloud.prepay.model import Capture, CaptureOutcome, Order, OrderState, PaymentView
-from gridtally_cloud.prepay.orders import PaymentReason
+from gridtally_cloud.prepay.instruments import BILL, CREDIT, WALLET, Source, credit, payment_reference
+from gridtally_cloud.prepay.model import Capture, CaptureOutcome, Order, OrderState, PaymentReason, PaymentView
+from gridtally_cloud.prepay.restored import may_issue
 from gridtally_cloud.prepay.settings import Payments
 from gridtally_cloud.prepay.tables import gateway_event, payment
-from gridtally_cloud.store.db import insert_new, upsert
-from gridtally_shared.contract.messages import InstrumentType
+from gridtally_cloud.store.db import Database, insert_new, upsert
 from gridtally_shared.errors import RefusedCommand
 
 CASH = "cash"
@@ -50,11 +54,40 @@ def handle_webhook(conn: Connection, payments: Payments, body: bytes, signature:
     if gateway is None:
         raise RefusedCommand(GatewayReason.NO_GATEWAY, "no payment gateway is configured (payments.gateway)")
     event = gateway.parse_webhook(body, signature)
-    ordered = orders.order_at_gateway(conn, gateway.name, event.gateway_order)
-    done = payment_at(conn, gateway.name, event.gateway_ref)
-    capture = Capture(CaptureOutcome.REPEATED, ordered, done) if done else _decide(conn, payments, event, ordered, at_ms)
+    capture = _take(conn, payments, gateway, event, at_ms)
     _log(conn, gateway.name, event, capture, body, at_ms)
     return capture
+
+
+def catch_up(db: Database, payments: Payments, from_ms: int, to_ms: int, at_ms: int) -> int:
+    """Book what the gateway says it captured in [from, to) and no webhook told; number booked. Raises LinkDown."""
+    gateway = payments.gateway
+    if gateway is None:
+        return 0
+    with db.read() as conn:
+        listed = gateway.list_for_reconciliation(conn, from_ms, to_ms)
+        missed = [e for e in listed if payment_at(conn, gateway.name, e.gateway_ref) is None]
+    booked = 0
+    for event in missed:
+        with db.write() as conn:
+            booked += _take(conn, payments, gateway, event, at_ms).outcome is CaptureOutcome.CAPTURED
+    return booked
+
+
+def _take(conn: Connection, payments: Payments, gateway: Gateway, event: GatewayEvent, at_ms: int) -> Capture:
+    ordered = orders.order_at_gateway(conn, gateway.name, event.gateway_order)
+    if ordered is not None:
+        hold(conn, ordered.account_no)
+    done = payment_at(conn, gateway.name, event.gateway_ref)
+    return Capture(CaptureOutcome.REPEATED, ordered, done) if done else _decide(conn, payments, event, ordered, at_ms)
+
+
+_HOLD = select(account_table.c.account_no).where(account_table.c.account_no == bindparam("number")).with_for_update()
+
+
+def hold(conn: Connection, account_no: int) -> None:
+    """Until this transaction ends nobody else books money of the account."""
+    conn.execute(_HOLD, {"number": account_no})
 
 
 def _log(conn: Connection, gateway: str, event: GatewayEvent, capture: Capture, body: bytes, at_ms: int) -> None:
@@ -82,21 +115,28 @@ def _decide(conn: Connection, payments: Payments, event: GatewayEvent, ordered: 
 
 def pay_at_desk(conn: Connection, payments: Payments, account_no: int, amount_nano: int, reference: str, at_ms: int,
                 actor: str, *, method: str = CASH, bill_no: str = "") -> PaymentView:  # fmt: skip
-    """Cash or cheque at a desk or pay station. `reference` is the number on the receipt: the same one again is the same
-    payment. Raises RefusedCommand (limits, account, reference_used)."""
-    done = payment_at(conn, CASH, reference)
+    """Cash or cheque at a desk. `reference` is the number on the receipt: the same one again is the same payment. Raises
+    RefusedCommand (limits, account, reference_used)."""
+    return take_money(conn, payments, Received(account_no, "", bill_no, amount_nano, method, CASH, reference), at_ms, actor)
+
+
+def take_money(conn: Connection, payments: Payments, money: Received, at_ms: int, actor: str) -> PaymentView:
+    """Money a person put on the counter; the same `gateway_ref` again is the same payment. Raises RefusedCommand."""
+    hold(conn, money.account_no)
+    done = payment_at(conn, money.gateway, money.gateway_ref)
     if done is not None:
-        if (done.account_no, done.amount_nano) != (account_no, amount_nano):
-            raise RefusedCommand(PaymentReason.REFERENCE_USED, f"receipt {reference} is of another payment: check the number")
+        if (done.account_no, done.amount_nano) != (money.account_no, money.amount_nano):
+            text = f"receipt {money.gateway_ref} is of another payment: check the number"
+            raise RefusedCommand(PaymentReason.REFERENCE_USED, text)
         return done
-    account = account_of(conn, account_no)
+    account = account_of(conn, money.account_no)
     if account.closed_at_ms is not None:
-        raise RefusedCommand(PaymentReason.ACCOUNT_CLOSED, f"account {account_no} is closed")
-    if bill_no:
-        orders.check_bill_amount(conn, payments, account_no, bill_no, amount_nano, account.currency)
+        raise RefusedCommand(PaymentReason.ACCOUNT_CLOSED, f"account {money.account_no} is closed")
+    if money.bill_no:
+        orders.check_bill_amount(conn, payments, money.account_no, money.bill_no, money.amount_nano, account.currency)
     else:
-        orders.check_amount(payments, amount_nano, account.currency)
-    return _book(conn, payments, Received(account_no, "", bill_no, amount_nano, method, CASH, reference), at_ms, actor)
+        orders.check_top_up(conn, payments, account, money.amount_nano, at_ms)
+    return _book(conn, payments, money, at_ms, actor)
 
 
 def payment_at(conn: Connection, gateway: str, gateway_ref: str) -> PaymentView | None:
@@ -108,7 +148,9 @@ def payment_at(conn: Connection, gateway: str, gateway_ref: str) -> PaymentView 
 
 def _book(conn: Connection, payments: Payments, money: Received, at_ms: int, actor: str) -> PaymentView:
     account = account_of(conn, money.account_no)
-    purpose = CREDIT if account.is_prepaid and not money.bill_no else BILL
+    wallet_no = shared_wallets.wallet_of(conn, account.account_no) if account.is_prepaid and not money.bill_no else None
+    own = CREDIT if account.is_prepaid and not money.bill_no else BILL
+    purpose = own if wallet_no is None else WALLET
     number = conn.execute(insert(payment).values(
         account_no=money.account_no, order_id=money.order_id, purpose=purpose, bill_no=money.bill_no,
         amount_nano=money.amount_nano, currency=account.currency, method=money.method, gateway=money.gateway,
@@ -116,8 +158,10 @@ def _book(conn: Connection, payments: Payments, money: Received, at_ms: int, act
     ).returning(payment.c.payment_no)).scalar_one()  # fmt: skip
     if purpose == BILL:
         receivables.post_payment(conn, account, money.amount_nano, number, at_ms)
-    elif account.dcu:
+    elif wallet_no is not None:
+        shared_wallets.pay_in(conn, wallet_no, money.amount_nano, f"payment|{number}", at_ms, actor)
+    elif account.dcu and may_issue(conn, account):
         source = Source(payment_reference(money.gateway, money.gateway_ref), payment_no=number)
-        issue(conn, payments.signer, account, InstrumentType.CREDIT, money.amount_nano, source, at_ms)
+        credit(conn, payments.signer, account, money.amount_nano, source, at_ms)
     record(conn, at_ms, actor, "payment.captured", f"account:{money.account_no}", f"payment {number} by {money.method}")
     return payment_view(conn, number)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 
-from gridtally_cloud.customers.desk import Desk, OpenDesk, with_desk
+from gridtally_cloud.customers.desk import ACTOR, Desk, OpenDesk, with_desk
 from gridtally_cloud.prepay.capture import pay_at_desk
 from gridtally_cloud.prepay.orders import new_id
 from gridtally_cloud.prepay.reconcile import reconcile
 from gridtally_cloud.prepay.wallet import balance
+from gridtally_cloud.store import meta
 from gridtally_shared.errors import ConfigError
 from gridtally_shared.money import decimal_text, display, nano
-
-ACTOR = "command line"
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], open_desk: OpenDesk) -> None:
@@ -34,6 +33,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], op
     ledger.add_argument("--account", type=int, help="only this account")
     ledger.add_argument("--json", action="store_true", help="JSON instead of sentences")
     ledger.set_defaults(run=with_desk(open_desk, _ledger))
+    restored = commands.add_parser(
+        "restored", help="say that the store was put back from an older copy", epilog="example: gridtally-mdm restored",
+        description="Say so before the MDM runs again. Each concentrator then greets again and tells which numbers are used; until it has, "
+        "nothing is issued to it: money waits, orders are refused. Run 'gridtally-mdm ledger' when all have.",
+    )  # fmt: skip
+    restored.set_defaults(run=with_desk(open_desk, _restored))
 
 
 def _credit(desk: Desk, options: argparse.Namespace) -> int:
@@ -67,3 +72,10 @@ def _ledger(desk: Desk, options: argparse.Namespace) -> int:
               f"found {decimal_text(r.found_nano)})")  # fmt: skip
     print(f"{len(rows)} mismatches" if rows else "all books agree")
     return int(bool(rows))
+
+
+def _restored(desk: Desk, options: argparse.Namespace) -> int:
+    with desk.db.write() as conn:
+        meta.note_restore(conn, desk.clock.now_ms())
+    print("noted: nothing is issued to a concentrator before it has greeted again. Start the MDM now")
+    return 0

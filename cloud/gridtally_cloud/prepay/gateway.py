@@ -3,6 +3,7 @@
 * `create_order` tells the gateway what is to be paid and says where to send the consumer.
 * Only a webhook with a good signature captures money. The return page proves nothing and credits nothing.
 * Gateways deliver at least once and in any order; `event_id` and `gateway_ref` are theirs and never change.
+* A stored method is a token at the gateway; no card number is ever seen here. `charge` of one order charges once.
 
 Source: mdm.md D.2 (the common ground of hosted payment pages).
 """
@@ -29,12 +30,21 @@ class GatewayReason(StrEnum):
     MALFORMED = "malformed"
     NO_GATEWAY = "no_gateway"
     UNKNOWN_ORDER = "unknown_order"
+    UNKNOWN_METHOD = "unknown_method"
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayOrder:
     gateway_order: str
     pay_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMethod:
+    """A method of payment the gateway keeps for later: its token and how a person knows it again."""
+
+    token: str
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,10 @@ class Gateway(Protocol):
     def name(self) -> str: ...
 
     def create_order(self, conn: Connection, order_id: str, amount_nano: int, currency: str, at_ms: int) -> GatewayOrder: ...
+
+    def charge(self, conn: Connection, token: str, order_id: str, amount_nano: int, currency: str, at_ms: int) -> GatewayOrder:
+        """Charge a stored method; what became of it comes as a webhook. The same `order_id` again charges nothing more. Raises
+        RefusedCommand (unknown_method), LinkDown when the gateway is away."""
 
     def verify_return(self, fields: Mapping[str, str]) -> bool:
         """Whether the fields of the return page come from the gateway. For display only."""

@@ -18,10 +18,25 @@ class OrderState(StrEnum):
     EXPIRED = "expired"
 
 
+class PaymentReason(StrEnum):
+    """Why a payment is refused."""
+
+    TOO_LITTLE = "payment_too_small"
+    TOO_MUCH = "payment_too_large"
+    NOT_A_MULTIPLE = "payment_not_a_multiple"
+    UNKNOWN_ORDER = "unknown_order"
+    UNKNOWN_PAYMENT = "unknown_payment"
+    ACCOUNT_CLOSED = "account_closed"
+    REFERENCE_USED = "reference_used"
+    REFUND_TOO_LARGE = "refund_too_large"
+    NOTHING_TO_PAY = "nothing_to_pay"
+
+
 class InstrumentState(StrEnum):
     ISSUED = "issued"
     SENT = "sent"
     APPLIED = "applied"
+    REFUSED = "refused"
 
 
 class SupplyState(StrEnum):
@@ -42,18 +57,21 @@ class CaptureOutcome(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Notice:
     """A message the edge showed or a decision it took, from its journal. `kind` is 'notice' (code and parameters of a
-    message), 'decision' (verdict; the tests that did not hold) or 'switch' ('open' or 'close'; result and origin)."""
+    message), 'decision' (verdict; the tests that did not hold) or 'switch' ('open', 'close', or either with '_failed'; result and
+    origin). `ref` names it among the account's messages (price_tables.py)."""
 
     seq: int
     at_ms: int
     kind: str
     code: str
     params: tuple[tuple[str, str], ...] = ()
+    ref: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class BalanceView:
-    """`as_of_ms` and `seq` are those of the last mirrored entry (0 when the edge has not reported yet). `debt_nano` is what
+    """`seq` is that of the last mirrored entry, `as_of_ms` its time or that of a later reading that changed nothing (0 when the edge
+    has not reported yet). `debt_nano` is what
     a refund left owing beside the balance."""
 
     account_no: int

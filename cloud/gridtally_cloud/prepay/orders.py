@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
 from gridtally_cloud.billing.receivables import due_of_bills
 from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.customers.model import Account
+from gridtally_cloud.prepay import topup_rules
 from gridtally_cloud.prepay.gateway import GatewayReason
 from gridtally_cloud.prepay.model import Order, OrderState
+from gridtally_cloud.prepay.model import PaymentReason as PaymentReason
 from gridtally_cloud.prepay.settings import Payments
 from gridtally_cloud.prepay.tables import payment_order
 from gridtally_shared.errors import RefusedCommand
@@ -32,17 +34,6 @@ NEXT: dict[OrderState, frozenset[OrderState]] = {
 EXPIRES_AFTER_MS = 24 * 3_600_000
 
 
-class PaymentReason(StrEnum):
-    TOO_LITTLE = "payment_too_small"
-    TOO_MUCH = "payment_too_large"
-    UNKNOWN_ORDER = "unknown_order"
-    UNKNOWN_PAYMENT = "unknown_payment"
-    ACCOUNT_CLOSED = "account_closed"
-    REFERENCE_USED = "reference_used"
-    REFUND_TOO_LARGE = "refund_too_large"
-    NOTHING_TO_PAY = "nothing_to_pay"
-
-
 def new_id(at_ms: int) -> str:
     """A UUIDv7 for `at_ms`."""
     bits = (at_ms & (1 << 48) - 1) << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
@@ -52,12 +43,21 @@ def new_id(at_ms: int) -> str:
 def check_amount(payments: Payments, amount_nano: int, currency: str) -> None:
     """Raises RefusedCommand (payment_too_small, payment_too_large) with the amount that would do."""
     limits = payments.limits_for(currency)
-    if amount_nano < limits.minimum_nano:
-        raise RefusedCommand(PaymentReason.TOO_LITTLE, f"{display(amount_nano, currency)} is less than the smallest payment, "
-                             f"{display(limits.minimum_nano, currency)}. Pay at least that much.")  # fmt: skip
+    check_least(amount_nano, limits.minimum_nano, currency)
     if amount_nano > limits.maximum_nano:
         raise RefusedCommand(PaymentReason.TOO_MUCH, f"{display(amount_nano, currency)} is more than the largest single payment, "
                              f"{display(limits.maximum_nano, currency)}. Pay in parts.")  # fmt: skip
+
+
+def check_least(amount_nano: int, least_nano: int, currency: str) -> None:
+    if amount_nano < least_nano:
+        raise RefusedCommand(PaymentReason.TOO_LITTLE, f"{display(amount_nano, currency)} is less than the smallest payment, "
+                             f"{display(least_nano, currency)}. Pay at least that much.")  # fmt: skip
+
+
+def check_top_up(conn: Connection, payments: Payments, account: Account, amount_nano: int, at_ms: int) -> None:
+    """A top-up against the limits of the currency, the account's policy and what it has to pay at least. Raises RefusedCommand."""
+    topup_rules.check(topup_rules.bounds(conn, payments, account, at_ms), amount_nano, account.currency)
 
 
 def check_bill_amount(conn: Connection, payments: Payments, account_no: int, bill_no: str, amount_nano: int,
@@ -80,15 +80,21 @@ def create_order(conn: Connection, payments: Payments, account_no: int, amount_n
     if bill_no:
         check_bill_amount(conn, payments, account_no, bill_no, amount_nano, account.currency)
     else:
-        check_amount(payments, amount_nano, account.currency)
+        check_top_up(conn, payments, account, amount_nano, at_ms)
     order_id = new_id(at_ms)
     placed = payments.gateway.create_order(conn, order_id, amount_nano, account.currency, at_ms)
-    conn.execute(insert(payment_order).values(
-        order_id=order_id, account_no=account_no, bill_no=bill_no, amount_nano=amount_nano, currency=account.currency,
-        state=S.CREATED.value, gateway=payments.gateway.name, gateway_order=placed.gateway_order, pay_path=placed.pay_path,
-        actor=actor, created_ms=at_ms, state_ms=at_ms,
-    ))  # fmt: skip
+    keep(conn, Order(order_id, account_no, amount_nano, account.currency, S.CREATED, at_ms, payments.gateway.name,
+                     placed.gateway_order, placed.pay_path, bill_no), actor)  # fmt: skip
     return order(conn, order_id)
+
+
+def keep(conn: Connection, new: Order, actor: str) -> None:
+    """Write the row of an order the gateway has taken."""
+    conn.execute(insert(payment_order).values(
+        order_id=new.order_id, account_no=new.account_no, bill_no=new.bill_no, amount_nano=new.amount_nano, currency=new.currency,
+        state=new.state.value, gateway=new.gateway, gateway_order=new.gateway_order, pay_path=new.pay_path, actor=actor,
+        created_ms=new.created_at_ms, state_ms=new.created_at_ms,
+    ))  # fmt: skip
 
 
 def order(conn: Connection, order_id: str) -> Order:

@@ -1,7 +1,7 @@
 """Money given back: decided and booked here first, then asked of the gateway.
 
 * A refund of a prepaid payment is a negative instrument; where the credit is used up already it becomes a debt, never a
-  rewritten past (prepayment.md 5.3).
+  rewritten past (prepayment.md 5.3). Money the edge refused goes back without one: the meter never had it.
 * Booked with one row in the caller's transaction; `send_refunds` then calls the gateway and notes its reference, so a
   crash between the two repeats the call and never loses the booking.
 """
@@ -13,11 +13,14 @@ from sqlalchemy import Connection, insert, select, update
 from gridtally_cloud.billing import receivables
 from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.audit import record
+from gridtally_cloud.prepay import shared_wallets
 from gridtally_cloud.prepay.capture import CASH
 from gridtally_cloud.prepay.history import payment_view
-from gridtally_cloud.prepay.instruments import Source, issue
+from gridtally_cloud.prepay.instruments import WALLET, Source, issue
 from gridtally_cloud.prepay.model import PaymentView
 from gridtally_cloud.prepay.orders import PaymentReason
+from gridtally_cloud.prepay.refused import RefusedReason, is_refused, unsettled
+from gridtally_cloud.prepay.restored import check_may_issue
 from gridtally_cloud.prepay.settings import Payments
 from gridtally_cloud.prepay.tables import payment, refund
 from gridtally_cloud.store.db import Database
@@ -34,17 +37,36 @@ def refund_payment(conn: Connection, payments: Payments, payment_no: int, amount
     if not 0 < amount_nano <= rest_nano:
         most = display(rest_nano, paid.currency)
         raise RefusedCommand(PaymentReason.REFUND_TOO_LARGE, f"at most {most} of payment {payment_no} can be given back")
+    refused = is_refused(conn, payment_no)
+    if refused and amount_nano != rest_nano:
+        text = f"the meter refused payment {payment_no}: give it back whole, or send it again with 'gridtally-mdm instrument reissue'"
+        raise RefusedCommand(PaymentReason.REFUND_TOO_LARGE, text)
     cash_ref = f"{CASH}-{payment_no}-{paid.refunded_nano}" if paid.gateway == CASH else ""
     number = conn.execute(insert(refund).values(payment_no=payment_no, amount_nano=amount_nano, gateway_ref=cash_ref, actor=actor,
                                                 at_ms=at_ms).returning(refund.c.refund_no)).scalar_one()  # fmt: skip
     account = account_of(conn, paid.account_no)
-    if paid.instrument is None:
+    if conn.execute(select(payment.c.purpose).where(payment.c.payment_no == payment_no)).scalar_one() == WALLET:
+        shared_wallets.give_back(conn, payment_no, number, amount_nano, at_ms)
+    elif refused:
+        pass  # the meter never had it
+    elif paid.instrument is None:
         receivables.post_refund(conn, account, amount_nano, payment_no, at_ms)
     else:
+        check_may_issue(conn, account)
         source = Source(f"refund|{number}", payment_no=payment_no, refund_no=number)
         issue(conn, payments.signer, account, InstrumentType.REFUND, -amount_nano, source, at_ms)
     record(conn, at_ms, actor, "payment.refunded", f"account:{paid.account_no}", f"payment {payment_no}, refund {number}")
     return payment_view(conn, payment_no)
+
+
+def give_back_refused(conn: Connection, payments: Payments, account_no: int, gseq: int, at_ms: int, actor: str) -> PaymentView:
+    """Give the whole of a payment back that the edge refused. Raises RefusedCommand (not_refused)."""
+    money = next((m for m in unsettled(conn, account_no) if m.gseq == gseq and m.amount_nano > 0), None)
+    if money is None:
+        text = f"instrument {gseq} of account {account_no} holds no refused money: see 'gridtally-mdm instrument refused'"
+        raise RefusedCommand(RefusedReason.NOT_REFUSED, text)
+    paid = payment_view(conn, money.payment_no)
+    return refund_payment(conn, payments, money.payment_no, paid.amount_nano - paid.refunded_nano, at_ms, actor)
 
 
 def send_refunds(db: Database, payments: Payments, at_ms: int) -> int:

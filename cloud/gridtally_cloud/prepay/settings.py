@@ -36,11 +36,13 @@ OTHER_CURRENCY = Limits(1 * NANO, 10_000 * NANO)
 
 @dataclass(frozen=True, slots=True)
 class Payments:
-    """Handed to every service call that takes or gives back money."""
+    """Handed to every service call that takes or gives back money. `minimum_covers_reconnection`: whoever is cut pays at least
+    what brings the supply back (minimum.py)."""
 
     signer: Signer
     gateway: Gateway | None = None
     limits: dict[str, Limits] = field(default_factory=lambda: dict(DEFAULT_LIMITS))
+    minimum_covers_reconnection: bool = False
 
     def limits_for(self, currency: str) -> Limits:
         return self.limits.get(currency, OTHER_CURRENCY)

@@ -5,12 +5,14 @@
 * A choice makes an event; its body and signature go to our own webhook address over HTTP like any gateway's. An event
   not yet delivered is offered again by `undelivered`, so a webhook lost in a restart arrives later.
 * Paying the same order twice gives the same event: a bank charges once.
+* A stored method stands for one of those buttons, so that a charge can fail later as a card does.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +24,11 @@ from gridtally_cloud.prepay.gateway import (
     GatewayEvent,
     GatewayOrder,
     GatewayReason,
+    StoredMethod,
     signature_matches,
     webhook_signature,
 )
-from gridtally_cloud.prepay.tables import test_gateway_event, test_gateway_order
+from gridtally_cloud.prepay.tables import test_gateway_event, test_gateway_method, test_gateway_order
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.money import decimal_text, nano
 
@@ -83,10 +86,28 @@ class TrialGateway:
     name: str = "test"
 
     def create_order(self, conn: Connection, order_id: str, amount_nano: int, currency: str, at_ms: int) -> GatewayOrder:
-        gateway_order = "tgo_" + hashlib.sha256(order_id.encode()).hexdigest()[:24]
+        gateway_order = _order_no(order_id)
         conn.execute(insert(test_gateway_order).values(gateway_order=gateway_order, order_id=order_id, amount_nano=amount_nano,
                                                        currency=currency, created_ms=at_ms))  # fmt: skip
         return GatewayOrder(gateway_order, f"/pay/test/{gateway_order}")
+
+    def store_method(self, conn: Connection, choice_key: str, at_ms: int) -> StoredMethod:
+        """What the hosted page does for "keep this card". Raises RefusedCommand (malformed)."""
+        choice = _choice(choice_key)
+        token = "tgm_" + secrets.token_hex(12)
+        conn.execute(insert(test_gateway_method).values(token=token, choice=choice.key, created_ms=at_ms))
+        return StoredMethod(token, f"{choice.method} {token[-4:]}")
+
+    def charge(self, conn: Connection, token: str, order_id: str, amount_nano: int, currency: str, at_ms: int) -> GatewayOrder:
+        kept = select(test_gateway_method.c.choice).where(test_gateway_method.c.token == token)
+        choice = conn.execute(kept).scalar_one_or_none()
+        if choice is None:
+            raise RefusedCommand(GatewayReason.UNKNOWN_METHOD, "the test gateway does not keep this method: store it again")
+        known = select(test_gateway_order.c.gateway_order).where(test_gateway_order.c.gateway_order == _order_no(order_id))
+        if conn.execute(known).one_or_none() is None:
+            self.create_order(conn, order_id, amount_nano, currency, at_ms)
+            self.choose(conn, _order_no(order_id), choice, at_ms)
+        return GatewayOrder(_order_no(order_id), f"/pay/test/{_order_no(order_id)}")
 
     def hosted_page(self, conn: Connection, gateway_order: str) -> HostedPage:
         """Raises RefusedCommand (unknown_order)."""
@@ -96,9 +117,7 @@ class TrialGateway:
     def choose(self, conn: Connection, gateway_order: str, choice_key: str, at_ms: int) -> Webhook:
         """The consumer pressed a button: the event it makes, ready to be delivered. Raises RefusedCommand."""
         row = self._order(conn, gateway_order)
-        choice = BY_KEY.get(choice_key)
-        if choice is None:
-            raise RefusedCommand(GatewayReason.MALFORMED, f"{choice_key!r} is not a way to pay here")
+        choice = _choice(choice_key)
         if row.paid_ref is not None:
             return self._stored(conn, f"evt_{row.paid_ref}")
         ref = self._next_ref(conn, gateway_order)
@@ -158,6 +177,17 @@ class TrialGateway:
 
     def _signed(self, event_id: str, body: bytes) -> Webhook:
         return Webhook(event_id, body, webhook_signature(self.secrets[0], body))
+
+
+def _order_no(order_id: str) -> str:
+    return "tgo_" + hashlib.sha256(order_id.encode()).hexdigest()[:24]
+
+
+def _choice(key: str) -> Choice:
+    choice = BY_KEY.get(key)
+    if choice is None:
+        raise RefusedCommand(GatewayReason.MALFORMED, f"{key!r} is not a way to pay here")
+    return choice
 
 
 def _body(row: Row[Any], choice: Choice, ref: str, at_ms: int) -> bytes:

@@ -12,7 +12,6 @@ import json
 from dataclasses import dataclass
 
 CONTROL_TOPIC = "$CONTROL/dynamic-security/v1"
-RESPONSE_TOPIC = "$CONTROL/dynamic-security/v1/response"
 
 Acl = tuple[str, str]
 

@@ -3,15 +3,17 @@
 * A day closes when it is over and complete, or `GRACE_MS` after its end however incomplete it is.
 * Version 0 is what came first, never altered. What came later and better is the next version; a value that contradicts
   an earlier one is a version of its own, not approved: it waits for a person (mdm.md B.4).
-* Packing, totals and the removal from the inbox are one transaction a channel-day.
+* Usage points are shared by the workers (store/work.py): packing, totals and the removal from the inbox of one of them are one
+  transaction, in which nobody else puts values of it in.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import Connection, and_, delete, func, insert, select
 
+from gridtally_cloud.integrations.webhooks import Topic, announce
 from gridtally_cloud.store.base import SHARD
-from gridtally_cloud.store.days import DaySlots, slots_of
+from gridtally_cloud.store.days import DaySlots, date_of, slots_of
 from gridtally_cloud.store.db import Database, upsert
 from gridtally_cloud.store.inbox import SUMMED_UNITS, save_usage
 from gridtally_cloud.store.intervals import (
@@ -19,28 +21,57 @@ from gridtally_cloud.store.intervals import (
     Slots,
     channel_ref,
     day_slots,
+    hold_points,
     inbox_days,
     inbox_slots,
     pack,
+    waits,
 )
-from gridtally_cloud.store.tables import interval_block, interval_inbox, reading, vee_run
+from gridtally_cloud.store.postgres import make_month
+from gridtally_cloud.store.tables import channel, interval_block, interval_inbox, meter, reading, vee_run
+from gridtally_cloud.store.work import Hand, in_other_hands, share, this_process
 from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
 from gridtally_shared.quantities import QUANTITIES, Kind
 
 GRACE_MS = 24 * MS_PER_HOUR
+EARLIEST_ZONE_MS = 14 * MS_PER_HOUR
+DAYS_AT_ONCE = 100
+"""Channel-days of one usage point that are closed in one transaction."""
+
+POINTS_A_TURN = 200
+"""Between two turns the worker takes in what arrived."""
+
 KEEP_INSTANT_MS = 45 * MS_PER_DAY
 KEEP_REGISTER_MS = 800 * MS_PER_DAY
 PENDING = "pending"
+RAW, LATE, SILENT = "raw", "late", "silent"
+"""Sources of what was measured; SILENT is the first version of a day of which nothing came."""
 
 
-def close_days(db: Database, now_ms: int) -> int:
-    """Close every day that is ready. How many channel-days were packed."""
+def close_days(db: Database, now_ms: int, hand: Hand | None = None) -> int:
+    """Close days that are ready and that no other worker has in hand, of `POINTS_A_TURN` usage points at most. How many channel-days
+    were packed."""
+    hand = hand or this_process()
     with db.read() as conn:
-        ready = [(day, number) for day, number in inbox_days(conn) if _ready(conn, day, number, now_ms)]
-    for day, number in ready:
-        with db.write() as conn:
-            close_day(conn, day, number, now_ms)
-    return len(ready)
+        ready = _ready_by_point(conn, in_other_hands(conn, "close", now_ms, hand), now_ms)
+
+    def close(conn: Connection, point: int) -> int:
+        return sum(close_day(conn, day, number, now_ms) for day, number in ready.get(point, ()))
+
+    return sum(share(db, "close", list(ready), close, now_ms, hand))
+
+
+def _ready_by_point(conn: Connection, held: set[int], now_ms: int) -> dict[int, list[tuple[int, int]]]:
+    """(day, channel) pairs to close by usage point, those with the oldest days first."""
+    last_day = (now_ms + EARLIEST_ZONE_MS) // MS_PER_DAY - 1
+    ready: dict[int, list[tuple[int, int]]] = {}
+    for day, number, point in inbox_days(conn, last_day):
+        if point in held or len(ready.get(point, ())) >= DAYS_AT_ONCE or not _ready(conn, day, number, now_ms):
+            continue
+        ready.setdefault(point, []).append((day, number))
+        if len(ready) >= POINTS_A_TURN:
+            break
+    return ready
 
 
 def _ready(conn: Connection, day: int, channel_no: int, now_ms: int) -> bool:
@@ -53,44 +84,84 @@ def _ready(conn: Connection, day: int, channel_no: int, now_ms: int) -> bool:
     return sum(s.value is not None for s in day_slots(conn, channel_no, day).values()) >= slots.n
 
 
-def close_day(conn: Connection, day: int, channel_no: int, now_ms: int) -> None:
-    """Pack one channel-day. Running it again with an empty inbox changes nothing."""
+def close_day(conn: Connection, day: int, channel_no: int, now_ms: int) -> bool:
+    """Pack one channel-day; False, and nothing is changed, where nothing waits in the inbox any more."""
+    hold_points(conn, [channel_no])
+    if not waits(conn, day, channel_no):
+        return False
     ref, period_s = channel_ref(conn, channel_no)
     grid = slots_of(day, ref.zone, period_s)
     first, last = inbox_slots(conn, channel_no, day, conflict=False)
     other, _ = inbox_slots(conn, channel_no, day, conflict=True)
-    version = _next_version(conn, day, channel_no)
+    version = next_version(conn, day, channel_no)
     before = day_slots(conn, channel_no, day)
     if version == 0 and first:
-        _save(conn, ref, grid, 0, first, "raw", True, now_ms)
+        save_version(conn, ref, grid, 0, first, RAW, True, now_ms)
         version = 1
         late = last if last != first else {}
     else:
         late = before if first else {}
     if late:
-        _save(conn, ref, grid, version, before, "late", True, now_ms)
+        save_version(conn, ref, grid, version, before, LATE, True, now_ms)
         version += 1
     if other:
-        _save(conn, ref, grid, version, before | other, "conflict", False, now_ms)
+        save_version(conn, ref, grid, version, before | other, "conflict", False, now_ms)
     i = interval_inbox.c
     conn.execute(delete(interval_inbox).where(and_(i.shard == SHARD, i.day == day, i.channel_no == channel_no)))
     if ref.unit in SUMMED_UNITS:
         save_usage(conn, ref, day, period_s, day_slots(conn, channel_no, day), now_ms)
-    mark_pending(conn, day, channel_no, _next_version(conn, day, channel_no) - 1, now_ms)
+    version = next_version(conn, day, channel_no) - 1
+    mark_pending(conn, day, channel_no, version, now_ms)
+    _tell_others(conn, day, channel_no, version, now_ms)
+    return True
 
 
-def _next_version(conn: Connection, day: int, channel_no: int) -> int:
+def close_silent_day(conn: Connection, day: int, channel_no: int, now_ms: int) -> bool:
+    """Close a day of which nothing came: its first version holds no value, and VEE is asked. False where there is anything of it."""
+    hold_points(conn, [channel_no])
+    if waits(conn, day, channel_no) or next_version(conn, day, channel_no):
+        return False
+    ref, period_s = channel_ref(conn, channel_no)
+    save_version(conn, ref, slots_of(day, ref.zone, period_s), 0, {}, SILENT, True, now_ms)
+    if ref.unit in SUMMED_UNITS:
+        save_usage(conn, ref, day, period_s, {}, now_ms)
+    mark_pending(conn, day, channel_no, 0, now_ms)
+    _tell_others(conn, day, channel_no, 0, now_ms)
+    return True
+
+
+def _tell_others(conn: Connection, day: int, channel_no: int, version: int, now_ms: int) -> None:
+    """A day of usage stands and can be fetched (C3-FR31)."""
+    query = select(channel.c.quantity, meter.c.meter_no).join(meter, meter.c.usage_point_no == channel.c.usage_point_no)
+    for row in conn.execute(query.where(channel.c.channel_no == channel_no, meter.c.removed_ms.is_(None))):
+        announce(conn, Topic.USAGE_CLOSED, f"{channel_no}/{day}/{version}", now_ms, f"/meters/{row.meter_no}/intervals", {
+            "meter_no": row.meter_no, "quantity": row.quantity, "day": date_of(day).isoformat(), "version": version,
+        })  # fmt: skip
+
+
+def next_version(conn: Connection, day: int, channel_no: int) -> int:
+    """Taken for this transaction: the usage point is held."""
+    hold_points(conn, [channel_no])
     b = interval_block.c
     where = and_(b.shard == SHARD, b.day == day, b.channel_no == channel_no)
     return int(conn.execute(select(func.coalesce(func.max(b.version), -1)).where(where)).scalar_one()) + 1
 
 
-def _save(conn: Connection, ref: ChannelRef, grid: DaySlots, version: int, slots: Slots, source: str, approved: bool,
+def standing_version(conn: Connection, day: int, channel_no: int) -> int:
+    """The highest approved version of a closed day."""
+    b = interval_block.c
+    where = and_(b.shard == SHARD, b.day == day, b.channel_no == channel_no, b.approved)
+    return int(conn.execute(select(func.max(b.version)).where(where)).scalar_one())
+
+
+def save_version(conn: Connection, ref: ChannelRef, grid: DaySlots, version: int, slots: Slots, source: str, approved: bool,
           now_ms: int) -> None:  # fmt: skip
+    """A further version of a day; those before it stay."""
     blob, quality = pack(slots, grid.start_ms, grid.period_s, grid.n)
     row = {"shard": SHARD, "day": grid.day, "channel_no": ref.channel_no, "version": version, "n": grid.n,
            "start_utc_ms": grid.start_ms, "period_s": grid.period_s, "blob": blob, "quality": quality, "source": source,
            "approved": approved, "created_ms": now_ms}  # fmt: skip
+    make_month(conn, grid.day)
     conn.execute(insert(interval_block).values(row))
 
 

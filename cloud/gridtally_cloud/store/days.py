@@ -63,3 +63,10 @@ def slots_of(day: int, zone: str, period_s: int) -> DaySlots:
     first = -(-midnight_ms(day, zone) // period_ms)
     after = -(-midnight_ms(day + 1, zone) // period_ms)
     return DaySlots(day, first * period_ms, period_s, after - first)
+
+
+def utc_text(at_ms: int) -> str:
+    """An instant as others read it, in the API and in webhooks: RFC 3339 in UTC, 2026-11-21T14:00:00Z, with milliseconds only where
+    there are any."""
+    moment = datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{moment}.{at_ms % 1000:03d}Z" if at_ms % 1000 else f"{moment}Z"

@@ -1,8 +1,11 @@
 """The one door to the MDM store: an engine with the right settings, and two kinds of transaction.
 
-* `read()`: a consistent snapshot; nothing it does is kept.
+* `read()`: a consistent snapshot (REPEATABLE READ on PostgreSQL); nothing it does is kept.
 * `write()`: one transaction, committed when the block ends well and rolled back otherwise. On SQLite it takes the
   write lock at once (BEGIN IMMEDIATE), so that what it read is still true when it writes.
+* Several processes: `alone(name)` says whether this process may do a piece of work that only one may do at a time. On PostgreSQL it
+  is an advisory lock, gone with its connection; on SQLite the one write lock is enough. `is_clash` tells a transaction that
+  another one got in the way of, and that may be tried again.
 * Durable: SQLite in WAL with synchronous FULL, PostgreSQL with synchronous_commit on (architecture.md section 6).
 * Everything that differs between the two engines is in this file.
 """
@@ -17,13 +20,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, bindparam, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, Table, bindparam, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 
 from gridtally_shared.errors import ConfigError
 
 _WRITE = "gridtally_write"
 BUSY_TIMEOUT_MS = 30_000
+CLASHES = frozenset({"40001", "40P01"})
+"""SQLSTATE of a serialisation failure and of a deadlock."""
+
+_ALONE = text("SELECT pg_try_advisory_xact_lock(hashtextextended('gridtally ' || :name, 0))")
+_IN_TURN = text("SELECT pg_advisory_xact_lock(hashtextextended('gridtally ' || :name, 0))")
 
 _SQLITE_PRAGMAS = (
     f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
@@ -39,6 +48,8 @@ class Database:
     def __init__(self, url: str | Path) -> None:
         self.url = str(url) if "://" in str(url) else f"sqlite:///{url}"
         self.engine = _engine(self.url)
+        self._writing = self.engine.execution_options(**{_WRITE: True})
+        self._reading = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
         self._writer = threading.Lock()
         self._here = threading.local()
 
@@ -49,15 +60,25 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one state of the store throughout."""
-        with self.engine.connect() as conn:
+        with self._reading.connect() as conn:
             yield conn
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[bool]:
+        """Whether no other process is inside the block of that name now; True at all times on SQLite, where write transactions never
+        overlap. A process that is killed leaves nothing behind."""
+        if self.is_sqlite:
+            yield True
+            return
+        with self.engine.connect() as conn:
+            yield bool(conn.execute(_ALONE, {"name": name}).scalar_one())
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A connection inside one write transaction. Must not be nested in one thread (ValueError)."""
         if getattr(self._here, "writing", False):
             raise ValueError("a write transaction is already open in this thread: pass its connection on")
-        with self._one_writer(), self.engine.connect().execution_options(**{_WRITE: True}) as conn, conn.begin():
+        with self._one_writer(), self._writing.begin() as conn:
             yield conn
 
     @contextmanager
@@ -97,6 +118,17 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 def _begin_sqlite(conn: Connection) -> None:
     conn.exec_driver_sql("BEGIN IMMEDIATE" if conn.get_execution_options().get(_WRITE) else "BEGIN")
+
+
+def in_turn(conn: Connection, name: str) -> None:
+    """Transactions that call this with one name follow each other; on SQLite they always do."""
+    if conn.dialect.name == "postgresql":
+        conn.execute(_IN_TURN, {"name": name})
+
+
+def is_clash(error: DBAPIError) -> bool:
+    """Two transactions got in each other's way and this one was rolled back: it may be tried again at once."""
+    return getattr(error.orig, "sqlstate", None) in CLASHES
 
 
 def insert_new(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:

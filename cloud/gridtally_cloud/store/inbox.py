@@ -9,8 +9,10 @@ Source: mdm.md B.2 row 0 and F.3.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, insert
@@ -18,7 +20,17 @@ from sqlalchemy import Connection, insert
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import day_of, midnight_ms, slots_of
 from gridtally_cloud.store.db import add_all, upsert
-from gridtally_cloud.store.intervals import ChannelRef, Slot, Slots, held_rows, pack, slots_from
+from gridtally_cloud.store.intervals import (
+    ChannelRef,
+    Slot,
+    Slots,
+    columns_from,
+    held_rows,
+    hold_points,
+    pack,
+    slots_from,
+    slots_of_columns,
+)
 from gridtally_cloud.store.tables import interval_inbox, usage_day
 from gridtally_shared.clock import MS_PER_HOUR
 from gridtally_shared.contract.messages import ChannelBlock
@@ -64,20 +76,43 @@ def check_block(block: ChannelBlock, now_ms: int, installed_ms: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """A checked block with its intervals."""
+    """A checked block, decoded; what it says of the time before `installed_ms` does not count."""
 
     ref: ChannelRef
     block: ChannelBlock
-    slots: Slots
+    values: array[int]
+    present: bytes
+    installed_ms: int
+
+    @property
+    def end_ms(self) -> int:
+        return self.block.start_ms + self.block.n * self.block.period_s * 1000
+
+    @property
+    def counts(self) -> bool:
+        """Whether anything of it does."""
+        return self.block.n > 0 and self.end_ms > self.installed_ms
+
+    def days(self) -> range:
+        """The local days its intervals start in."""
+        last_ms = self.end_ms - self.block.period_s * 1000
+        return range(day_of(self.block.start_ms, self.ref.zone), day_of(last_ms, self.ref.zone) + 1)
+
+    def slots(self) -> Slots:
+        slots = slots_of_columns(self.block.start_ms, self.block.period_s, self.values, self.present, self.block.quality)
+        if self.block.start_ms < self.installed_ms:
+            slots = {at: slot for at, slot in slots.items() if at > self.installed_ms - self.block.period_s * 1000}
+        return slots
 
     def by_day(self) -> dict[int, Slots]:
         """Its intervals by local day."""
-        first, last = self.block.start_ms, max(self.slots)
+        slots = self.slots()
+        first, last = self.block.start_ms, max(slots)
         day, zone = day_of(first, self.ref.zone), self.ref.zone
         days: dict[int, Slots] = {}
         while first <= last:
             after = midnight_ms(day + 1, zone)
-            days[day] = {at: slot for at, slot in self.slots.items() if first <= at < after} if last >= after else self.slots
+            days[day] = {at: slot for at, slot in slots.items() if first <= at < after} if last >= after else slots
             first, day = after, day + 1
         return {day: _from(slots, midnight_ms(day, zone)) for day, slots in days.items() if slots}
 
@@ -89,10 +124,8 @@ def _from(slots: Slots, start_ms: int) -> Slots:
 def unpack(ref: ChannelRef, block: ChannelBlock, installed_ms: int = 0) -> Unpacked:
     """The intervals of a block that began after the installation, or contain it. Raises ContractError when the bytes do
     not fit."""
-    slots = slots_from(block.start_ms, block.period_s, block.values, block.quality, block.n)
-    if block.start_ms < installed_ms:
-        slots = {at: slot for at, slot in slots.items() if at > installed_ms - block.period_s * 1000}
-    return Unpacked(ref, block, slots)
+    values, present = columns_from(block.values, block.quality, block.n)
+    return Unpacked(ref, block, values, present, installed_ms)
 
 
 def store_block(conn: Connection, ref: ChannelRef, block: ChannelBlock, now_ms: int) -> Stored:
@@ -101,17 +134,62 @@ def store_block(conn: Connection, ref: ChannelRef, block: ChannelBlock, now_ms: 
 
 
 def store_blocks(conn: Connection, blocks: Sequence[Unpacked], now_ms: int) -> Stored:
-    """Add blocks of any channels to the inbox, day by day, in a handful of statements."""
-    if not blocks:
+    """Add blocks of any channels to the inbox, in a handful of statements. A block within one day of which nothing is held yet goes in
+    as it came; of others each interval is compared."""
+    counting = [u for u in blocks if u.counts]
+    if not counting:
         return Stored()
-    parts = [(u, day, part) for u in blocks for day, part in u.by_day().items()]
-    known = _known(conn, blocks, sorted({day for _, day, _ in parts}))
-    added = _Added(now_ms)
-    total = sum((_sort_in(u, day, part, known[u.ref.channel_no], added) for u, day, part in parts), Stored())
+    hold_points(conn, (u.ref.channel_no for u in counting))
+    days = [u.days() for u in counting]
+    held, added = _Held(conn, counting, sorted({day for each in days for day in each})), _Added(now_ms)
+    total = sum((_put(u, each, held, added) for u, each in zip(counting, days, strict=True)), Stored())
     if added.rows:
         conn.execute(insert(interval_inbox), added.rows)
     add_all(conn, usage_day, list(added.usage.values()), ("total", "present"))
     return total
+
+
+def _put(u: Unpacked, days: range, held: _Held, added: _Added) -> Stored:
+    if len(days) == 1 and u.block.start_ms >= u.installed_ms and not held.touches(u):
+        added.whole(u, days[0])
+        held.add(u)
+        return Stored(new=u.block.n)
+    known = held.slots(u.ref.channel_no)
+    stored = sum((_sort_in(u, day, part, known, added) for day, part in u.by_day().items()), Stored())
+    held.note(u)
+    return stored
+
+
+class _Held:
+    """What is held of the blocks' channels in the span they cover together; opened only where a block touches it."""
+
+    def __init__(self, conn: Connection, blocks: Sequence[Unpacked], days: list[int]) -> None:
+        self._spans: dict[int, list[tuple[int, int]]] = {u.ref.channel_no: [] for u in blocks}
+        self._closed: dict[int, list[Callable[[], Slots]]] = {number: [] for number in self._spans}
+        self._open: dict[int, Slots] = {}
+        from_ms, to_ms = min(u.block.start_ms for u in blocks), max(u.end_ms for u in blocks)
+        for row in held_rows(conn, list(self._spans), days, from_ms, to_ms):
+            self._spans[row.channel_no].append((row.start_ms, row.start_ms + row.n * row.period_s * 1000))
+            self._closed[row.channel_no].append(partial(slots_from, row.start_ms, row.period_s, row.blob, row.quality, row.n))
+
+    def touches(self, u: Unpacked) -> bool:
+        return any(first < u.end_ms and after > u.block.start_ms for first, after in self._spans[u.ref.channel_no])
+
+    def note(self, u: Unpacked) -> None:
+        self._spans[u.ref.channel_no].append((u.block.start_ms, u.end_ms))
+
+    def add(self, u: Unpacked) -> None:
+        """A block that went in whole."""
+        self.note(u)
+        self._closed[u.ref.channel_no].append(u.slots)
+
+    def slots(self, channel_no: int) -> Slots:
+        """Every interval held; what is added to the dictionary is held from then on."""
+        slots = self._open.setdefault(channel_no, {})
+        for opened in self._closed[channel_no]:
+            slots.update((at, slot) for at, slot in opened().items() if slot.value is not None or at not in slots)
+        self._closed[channel_no].clear()
+        return slots
 
 
 class _Added:
@@ -130,6 +208,16 @@ class _Added:
                 "period_s": u.block.period_s, "n": count, "blob": blob, "quality": quality, "conflict": conflict,
                 "received_ms": self.now_ms,
             })  # fmt: skip
+
+    def whole(self, u: Unpacked, day: int) -> None:
+        """A block of which nothing is held, in its own bytes."""
+        quality = u.block.quality if any(u.block.quality) else b""
+        self.rows.append({
+            "shard": SHARD, "day": day, "channel_no": u.ref.channel_no, "meter_no": u.block.meter_no, "start_ms": u.block.start_ms,
+            "period_s": u.block.period_s, "n": u.block.n, "blob": u.block.values, "quality": quality, "conflict": False,
+            "received_ms": self.now_ms,
+        })  # fmt: skip
+        self.use(u, day, sum(u.values), sum(u.present))
 
     def use(self, u: Unpacked, day: int, total: int, present: int) -> None:
         if u.ref.unit not in SUMMED_UNITS or not (total or present):
@@ -154,17 +242,6 @@ def _sort_in(u: Unpacked, day: int, part: Slots, known: Slots, added: _Added) ->
     return Stored(len(fresh), len(part) - len(fresh) - len(better) - len(other), len(other), len(better))
 
 
-def _known(conn: Connection, blocks: Sequence[Unpacked], days: list[int]) -> dict[int, Slots]:
-    """What is held of the blocks' channels in the span they cover together."""
-    known: dict[int, Slots] = {u.ref.channel_no: {} for u in blocks}
-    from_ms, to_ms = min(min(u.slots) for u in blocks), max(max(u.slots) for u in blocks) + 1
-    for row in held_rows(conn, list(known), days, from_ms, to_ms):
-        held = slots_from(row.start_ms, row.period_s, row.blob, row.quality, row.n)
-        slots = known[row.channel_no]
-        slots.update((at, slot) for at, slot in held.items() if slot.value is not None or at not in slots)
-    return known
-
-
 def _is_new(known: Slot | None, slot: Slot) -> bool:
     return known is None or (known.value is None and slot.value is not None)
 
@@ -187,10 +264,11 @@ def _runs(slots: Slots, period_ms: int) -> Iterator[tuple[int, int]]:
             first = i
 
 
-def save_usage(conn: Connection, ref: ChannelRef, day: int, period_s: int, slots: Slots, now_ms: int) -> None:
-    """Write the day's total, so that charts and bills need not open blocks."""
+def save_usage(conn: Connection, ref: ChannelRef, day: int, period_s: int, slots: Slots, now_ms: int, estimates: int = 0) -> None:
+    """Write the day's total, so that charts and bills need not open blocks. `estimates` of the values count for the total, and do not
+    make a day complete."""
     values = [slot.value for slot in slots.values() if slot.value is not None]
-    expected = slots_of(day, ref.zone, period_s).n
+    expected, present = slots_of(day, ref.zone, period_s).n, len(values) - estimates
     upsert(conn, usage_day, {"shard": SHARD, "day": day, "channel_no": ref.channel_no, "total": sum(values),
-                             "present": len(values), "expected": expected, "complete": len(values) >= expected,
+                             "present": present, "expected": expected, "complete": present >= expected,
                              "updated_ms": now_ms})  # fmt: skip

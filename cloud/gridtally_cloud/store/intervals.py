@@ -2,7 +2,9 @@
 
 * New values go to `interval_inbox` (store/inbox.py), one row a local day. A day that is complete or old enough becomes one packed block
   (store/close.py); what comes later stays in the inbox until the next close and becomes a new version.
-* Reads see the highest approved version of a day, overlaid with the inbox.
+* What was measured of a day is its highest approved version that VEE did not make, overlaid with the inbox. What stands (bills, pages,
+  exports: `read_intervals`) has the estimates of VEE and the edits of persons in it, each with its flag, and a measured value over every
+  estimate.
 
 Source: mdm.md B.2 row 0, B.4 and F.3; architecture.md section 6.
 """
@@ -10,11 +12,11 @@ Source: mdm.md B.2 row 0, B.4 and F.3; architecture.md section 6.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, bindparam, func, select
 
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import day_of
@@ -63,17 +65,25 @@ class IntervalSeries:
 Slots = dict[int, Slot]
 
 
-def slots_from(start_ms: int, period_s: int, values: bytes, quality: bytes, n: int) -> Slots:
-    """Unpack a block. Raises ContractError where its parts do not agree."""
+def columns_from(values: bytes, quality: bytes, n: int) -> tuple[array[int], bytes]:
+    """(values, present) of a block. Raises ContractError where its parts do not agree."""
     try:
         numbers, present = decode_block(values)
     except ValueError as error:
         raise ContractError(f"interval block: {error}") from None
     if len(numbers) != n or len(quality) not in (0, 2 * n):
         raise ContractError(f"interval block announces {n} values and holds {len(numbers)}, {len(quality)} bytes of quality")
-    words = _words(quality, n)
-    step = period_s * 1000
-    return {start_ms + i * step: Slot(numbers[i] if present[i] else None, words[i]) for i in range(n)}
+    return numbers, present
+
+
+def slots_from(start_ms: int, period_s: int, values: bytes, quality: bytes, n: int) -> Slots:
+    """Unpack a block. Raises ContractError where its parts do not agree."""
+    return slots_of_columns(start_ms, period_s, *columns_from(values, quality, n), quality)
+
+
+def slots_of_columns(start_ms: int, period_s: int, numbers: array[int], present: bytes, quality: bytes) -> Slots:
+    words, step = _words(quality, len(numbers)), period_s * 1000
+    return {start_ms + i * step: Slot(numbers[i] if present[i] else None, words[i]) for i in range(len(numbers))}
 
 
 def _words(quality: bytes, n: int) -> list[int]:
@@ -91,41 +101,72 @@ def pack(slots: Slots, start_ms: int, period_s: int, n: int) -> tuple[bytes, byt
     return blob, words if any(words) else b""
 
 
+_HOLD = (select(usage_point.c.usage_point_no).where(usage_point.c.usage_point_no.in_(
+    select(channel.c.usage_point_no).where(channel.c.channel_no.in_(bindparam("channels", expanding=True)))))
+    .order_by(usage_point.c.usage_point_no).with_for_update(key_share=True))  # fmt: skip
+
+
+def hold_points(conn: Connection, channels: Iterable[int]) -> None:
+    """Until the end of the transaction nobody else puts values of these channels' usage points in, closes or judges their days.
+    On SQLite nobody could."""
+    if conn.dialect.name != "sqlite":
+        conn.execute(_HOLD, {"channels": sorted(set(channels))}).all()
+
+
 # ---- reading --------------------------------------------------------------------------------------------------
+
+ESTIMATE, EDIT = "estimate", "edit"
+"""Sources of the versions VEE makes; with EDIT some of it is a person's."""
 
 
 def day_slots(conn: Connection, channel_no: int, day: int) -> Slots:
-    """What is known of one day: the approved block overlaid with the inbox, conflicts left out."""
+    """What was measured of one day: the approved block overlaid with the inbox, conflicts left out."""
     return days_slots(conn, channel_no, [day])
 
 
-def days_slots(conn: Connection, channel_no: int, days: list[int]) -> Slots:
+def days_slots(conn: Connection, channel_no: int, days: list[int], estimates: bool = False) -> Slots:
+    """What was measured of some days; with `estimates` what stands."""
     slots: Slots = {}
-    for row in held_rows(conn, [channel_no], days, INT_MIN, INT_MAX):
+    for row in held_rows(conn, [channel_no], days, INT_MIN, INT_MAX, estimates):
         held = slots_from(row.start_ms, row.period_s, row.blob, row.quality, row.n)
-        slots.update((at, slot) for at, slot in held.items() if slot.value is not None or at not in slots)
+        slots.update((at, slot) for at, slot in held.items() if at not in slots or (slot.value is not None and not _is_edited(slots[at])))
     return slots
 
 
-def held_rows(conn: Connection, channels: list[int], days: list[int], from_ms: int, to_ms: int) -> list[Any]:
+def _is_edited(slot: Slot) -> bool:
+    """What a person set stands until a person takes it back."""
+    return bool(slot.quality & Quality.EDITED)
+
+
+def held_rows(
+    conn: Connection, channels: list[int], days: list[int], from_ms: int, to_ms: int, estimates: bool = False
+) -> list[Any]:
     """The approved block of each channel-day, then the inbox rows that overlap the span, in order of arrival."""
-    return [*_approved(conn, channels, days), *_inbox(conn, channels, days, False, from_ms, to_ms)]
+    return [*_approved(conn, channels, days, estimates), *_inbox(conn, channels, days, False, from_ms, to_ms)]
 
 
-def _approved(conn: Connection, channels: list[int], days: list[int]) -> list[Any]:
-    b = interval_block.c
-    columns = (b.channel_no, b.day, b.start_utc_ms.label("start_ms"), b.period_s, b.n, b.blob, b.quality)
-    where = and_(b.shard == SHARD, b.day.in_(days), b.channel_no.in_(channels), b.approved)
-    rows = conn.execute(select(*columns).where(where).order_by(b.day, b.version))
+_b, _i = interval_block.c, interval_inbox.c
+_THESE: dict[str, Any] = {"days": bindparam("days", expanding=True), "channels": bindparam("channels", expanding=True)}
+_BLOCKS = (select(_b.channel_no, _b.day, _b.start_utc_ms.label("start_ms"), _b.period_s, _b.n, _b.blob, _b.quality)
+           .where(_b.shard == SHARD, _b.day.in_(_THESE["days"]), _b.channel_no.in_(_THESE["channels"]), _b.approved)
+           .order_by(_b.day, _b.version))  # fmt: skip
+_MEASURED = _BLOCKS.where(_b.source.not_in((ESTIMATE, EDIT)))
+_WAITING = (select(_i.channel_no, _i.start_ms, _i.period_s, _i.n, _i.blob, _i.quality)
+            .where(_i.shard == SHARD, _i.day.in_(_THESE["days"]), _i.channel_no.in_(_THESE["channels"]),
+                   _i.conflict == bindparam("conflict"), _i.start_ms < bindparam("to_ms"),
+                   _i.start_ms + _i.n * _i.period_s * 1000 > bindparam("from_ms"))
+            .order_by(_i.inbox_no))  # fmt: skip
+"""Built once: building a statement took longer than running it, and these run with every message."""
+
+
+def _approved(conn: Connection, channels: list[int], days: list[int], estimates: bool) -> list[Any]:
+    rows = conn.execute(_BLOCKS if estimates else _MEASURED, {"channels": channels, "days": days})
     return list({(row.channel_no, row.day): row for row in rows}.values())
 
 
 def _inbox(conn: Connection, channels: list[int], days: list[int], conflict: bool, from_ms: int, to_ms: int) -> list[Any]:
-    i = interval_inbox.c
-    columns = (i.channel_no, i.start_ms, i.period_s, i.n, i.blob, i.quality)
-    where = and_(i.shard == SHARD, i.day.in_(days), i.channel_no.in_(channels), i.conflict == conflict, i.start_ms < to_ms,
-                 i.start_ms + i.n * i.period_s * 1000 > from_ms)  # fmt: skip
-    return list(conn.execute(select(*columns).where(where).order_by(i.inbox_no)).all())
+    values = {"channels": channels, "days": days, "conflict": conflict, "from_ms": from_ms, "to_ms": to_ms}
+    return list(conn.execute(_WAITING, values).all())
 
 
 def inbox_slots(conn: Connection, channel_no: int, day: int, conflict: bool) -> tuple[Slots, Slots]:
@@ -140,13 +181,13 @@ def inbox_slots(conn: Connection, channel_no: int, day: int, conflict: bool) -> 
 
 
 def read_intervals(conn: Connection, channel_no: int, from_ms: int, to_ms: int) -> IntervalSeries:
-    """The intervals of a channel that start in [from_ms, to_ms), on the channel's grid."""
+    """The intervals of a channel that start in [from_ms, to_ms), on the channel's grid, as they stand: with estimates."""
     row = _channel_row(conn, channel_no)
     period_ms = row.period_s * 1000
     start = -(-from_ms // period_ms) * period_ms
     n = max(0, -(-(to_ms - start) // period_ms))
     days = list(range(day_of(start, row.zone), day_of(max(start, to_ms - 1), row.zone) + 1)) if n else []
-    slots = days_slots(conn, channel_no, days)
+    slots = days_slots(conn, channel_no, days, estimates=True)
     return series(slots, start, row.period_s, n)
 
 
@@ -172,11 +213,19 @@ def channel_ref(conn: Connection, channel_no: int) -> tuple[ChannelRef, int]:
     return ChannelRef(channel_no, row.unit, row.zone), row.period_s
 
 
-def inbox_days(conn: Connection) -> list[tuple[int, int]]:
-    """(day, channel) pairs that wait in the inbox, oldest first."""
+def inbox_days(conn: Connection, last_day: int) -> list[tuple[int, int, int]]:
+    """(day, channel, usage point) of what waits in the inbox up to a day, oldest first."""
+    i, c = interval_inbox.c, channel.c
+    query = select(i.day, i.channel_no, c.usage_point_no).join(channel, c.channel_no == i.channel_no)
+    rows = conn.execute(query.where(i.shard == SHARD, i.day <= last_day).distinct().order_by(i.day, i.channel_no))
+    return [(row.day, row.channel_no, row.usage_point_no) for row in rows]
+
+
+def waits(conn: Connection, day: int, channel_no: int) -> bool:
+    """Whether anything of a channel-day is in the inbox."""
     i = interval_inbox.c
-    query = select(i.day, i.channel_no).where(i.shard == SHARD).group_by(i.day, i.channel_no).order_by(i.day, i.channel_no)
-    return [(row.day, row.channel_no) for row in conn.execute(query)]
+    where = and_(i.shard == SHARD, i.day == day, i.channel_no == channel_no)
+    return conn.execute(select(i.inbox_no).where(where).limit(1)).first() is not None
 
 
 def inbox_size(conn: Connection) -> int:

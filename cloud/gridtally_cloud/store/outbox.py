@@ -9,11 +9,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 
 from gridtally_cloud.store.tables import outbox_down
+
+_o = outbox_down.c
+_REF = and_(_o.channel == bindparam("of_channel"), _o.ref == bindparam("of_ref"))
+_CLAIMED = and_(_o.outbox_no == bindparam("number"), _o.owner == bindparam("claimed_by"))
+_PUT = insert(outbox_down)
+_DUE = and_(_o.done_ms.is_(None), _o.next_send_ms <= bindparam("now_ms"))
+_ANY_DUE = select(_o.outbox_no).where(_DUE).limit(1)
+_FREE = or_(_o.lease_until_ms.is_(None), _o.lease_until_ms <= bindparam("now_ms"), _o.owner == bindparam("claimed_by"))
+_TO_CLAIM = (select(outbox_down).where(_DUE, _FREE).order_by(_o.priority, _o.outbox_no).limit(bindparam("most"))
+             .with_for_update(skip_locked=True))  # fmt: skip
+_THOSE = update(outbox_down).where(_o.outbox_no.in_(bindparam("numbers", expanding=True)))
+_SENT = update(outbox_down).where(_CLAIMED).values(attempts=_o.attempts + 1, owner=None, lease_until_ms=None)
+_RELEASED = update(outbox_down).where(_CLAIMED).values(owner=None, lease_until_ms=None)
+_DONE = update(outbox_down).where(_REF, _o.done_ms.is_(None))
+_OPEN_CONFIGS = select(_o.outbox_no, _o.ref).where(_o.dcu == bindparam("of_dcu"), _o.channel == "config", _o.done_ms.is_(None))
+_WAKE = update(outbox_down).where(_o.dcu == bindparam("of_dcu"), _o.done_ms.is_(None), _o.next_send_ms > bindparam("now_ms"))
+_ATTEMPTS = select(func.coalesce(func.max(_o.attempts), 0)).where(_REF)
+"""Built once: building a statement took longer than running it, and these run with every message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,65 +56,64 @@ def put(conn: Connection, dcu: str, channel: str, ref: str, payload: bytes, now_
     """Queue an envelope for `down/<channel>` of a DCU. It goes out at once."""
     row = {"dcu": dcu, "channel": channel, "ref": ref, "payload": payload, "priority": priority, "created_ms": now_ms,
            "next_send_ms": now_ms}  # fmt: skip
-    conn.execute(insert(outbox_down).values(row))
+    conn.execute(_PUT, row)
 
 
 def any_due(conn: Connection, now_ms: int) -> bool:
     """Whether anything waits to be published."""
-    o = outbox_down.c
-    return conn.execute(select(o.outbox_no).where(o.done_ms.is_(None), o.next_send_ms <= now_ms).limit(1)).first() is not None
+    return conn.execute(_ANY_DUE, {"now_ms": now_ms}).first() is not None
 
 
 def claim(conn: Connection, owner: str, now_ms: int, lease_ms: int, limit: int = 100) -> tuple[Due, ...]:
     """Take the rows that are due, most urgent first, for `lease_ms`."""
-    o = outbox_down.c
-    free = or_(o.lease_until_ms.is_(None), o.lease_until_ms <= now_ms, o.owner == owner)
-    query = select(outbox_down).where(o.done_ms.is_(None), o.next_send_ms <= now_ms, free)
-    rows = conn.execute(query.order_by(o.priority, o.outbox_no).limit(limit).with_for_update(skip_locked=True)).all()
+    rows = conn.execute(_TO_CLAIM, {"now_ms": now_ms, "claimed_by": owner, "most": limit}).all()
     numbers = [row.outbox_no for row in rows]
     if numbers:
-        conn.execute(update(outbox_down).where(o.outbox_no.in_(numbers)).values(owner=owner, lease_until_ms=now_ms + lease_ms))
+        conn.execute(_THOSE, {"numbers": numbers, "owner": owner, "lease_until_ms": now_ms + lease_ms})
     return tuple(Due(r.outbox_no, r.dcu, r.channel, r.ref, bytes(r.payload), r.attempts, r.priority) for r in rows)
 
 
 def sent(conn: Connection, owner: str, outbox_no: int, now_ms: int, next_send_ms: int) -> None:
     """The broker has the message; it goes again at `next_send_ms` unless something marks it done before."""
-    o = outbox_down.c
-    values = {"attempts": o.attempts + 1, "last_sent_ms": now_ms, "next_send_ms": next_send_ms, "owner": None,
-              "lease_until_ms": None}  # fmt: skip
-    conn.execute(update(outbox_down).where(o.outbox_no == outbox_no, o.owner == owner).values(**values))
+    values = {"number": outbox_no, "claimed_by": owner, "last_sent_ms": now_ms, "next_send_ms": next_send_ms}
+    conn.execute(_SENT, values)
 
 
 def release(conn: Connection, owner: str, outbox_no: int) -> None:
     """The message could not be handed to the broker: free for the next attempt at once."""
-    o = outbox_down.c
-    conn.execute(update(outbox_down).where(o.outbox_no == outbox_no, o.owner == owner).values(owner=None, lease_until_ms=None))
+    conn.execute(_RELEASED, {"number": outbox_no, "claimed_by": owner})
 
 
 def done(conn: Connection, channel: str, ref: str, now_ms: int) -> None:
     """The other side has it: never sent again."""
+    conn.execute(_DONE, {"of_channel": channel, "of_ref": ref, "done_ms": now_ms})
+
+
+def drop(conn: Connection, channel: str, ref: str) -> None:
+    """Take back a message that nobody has sent yet, to put another in its place."""
     o = outbox_down.c
-    conn.execute(update(outbox_down).where(o.channel == channel, o.ref == ref, o.done_ms.is_(None)).values(done_ms=now_ms))
+    conn.execute(delete(outbox_down).where(o.channel == channel, o.ref == ref, o.attempts == 0))
+
+
+def resend_unended(conn: Connection, dcu: str, channel: str, refs: Sequence[str], now_ms: int) -> None:
+    """The edge may have forgotten these: they go again until it answers again."""
+    o = outbox_down.c
+    where = and_(o.dcu == dcu, o.channel == channel, o.ref.in_(refs))
+    conn.execute(update(outbox_down).where(where).values(done_ms=None, next_send_ms=now_ms))
 
 
 def configs_done(conn: Connection, dcu: str, below: int, now_ms: int) -> None:
     """Configurations of a DCU older than version `below` are overtaken or held."""
-    o = outbox_down.c
-    query = select(o.outbox_no, o.ref).where(o.dcu == dcu, o.channel == "config", o.done_ms.is_(None))
-    old = [row.outbox_no for row in conn.execute(query) if int(row.ref) < below]
+    old = [row.outbox_no for row in conn.execute(_OPEN_CONFIGS, {"of_dcu": dcu}) if int(row.ref) < below]
     if old:
-        conn.execute(update(outbox_down).where(o.outbox_no.in_(old)).values(done_ms=now_ms))
+        conn.execute(_THOSE, {"numbers": old, "done_ms": now_ms})
 
 
 def wake(conn: Connection, dcu: str, now_ms: int) -> None:
     """The DCU is there (hello): send all that waits for it now."""
-    o = outbox_down.c
-    where = and_(o.dcu == dcu, o.done_ms.is_(None), o.next_send_ms > now_ms)
-    conn.execute(update(outbox_down).where(where).values(next_send_ms=now_ms))
+    conn.execute(_WAKE, {"of_dcu": dcu, "now_ms": now_ms, "next_send_ms": now_ms})
 
 
 def attempts_of(conn: Connection, channel: str, ref: str) -> int:
     """How often a message was handed to the broker."""
-    o = outbox_down.c
-    query = select(func.coalesce(func.max(o.attempts), 0)).where(o.channel == channel, o.ref == ref)
-    return int(conn.execute(query).scalar_one())
+    return int(conn.execute(_ATTEMPTS, {"of_channel": channel, "of_ref": ref}).scalar_one())

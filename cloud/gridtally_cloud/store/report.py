@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, func, select
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import day_of
 from gridtally_cloud.store.intervals import days_slots, slots_from
-from gridtally_cloud.store.tables import channel, event, interval_block, interval_inbox, meter, reading, usage_point
+from gridtally_cloud.store.tables import channel, interval_block, interval_inbox, meter, usage_point
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +69,3 @@ def _conflicts(conn: Connection, channel_no: int, days: list[int]) -> int:
     blocks = select(b.day).where(b.shard == SHARD, b.day.in_(days), b.channel_no == channel_no, b.source == "conflict")
     inbox = select(i.day).where(i.shard == SHARD, i.day.in_(days), i.channel_no == channel_no, i.conflict)
     return len(set(conn.execute(blocks).scalars()) | set(conn.execute(inbox).scalars()))
-
-
-@dataclass(frozen=True, slots=True)
-class StoreCount:
-    """Rows as they are in the store."""
-
-    readings: int
-    events: int
-    blocks: int
-    inbox_rows: int
-
-
-def store_counts(conn: Connection) -> StoreCount:
-    tables = (reading, event, interval_block, interval_inbox)
-    return StoreCount(*(int(conn.execute(select(func.count()).select_from(table)).scalar_one()) for table in tables))

@@ -134,6 +134,7 @@ interval_block = Table(
     Column("approved", Boolean, nullable=False),
     Column("created_ms", Ms, nullable=False),
     sqlite_with_rowid=False,
+    postgresql_partition_by="RANGE (day)",
 )  # fmt: skip
 
 usage_day = Table(
@@ -265,6 +266,8 @@ journal_entry = Table(
     # which entry used an instrument (CREDIT, REFUND); a query must name the kinds literally, or the planner passes it over
     Index("ix_journal_entry_gseq", "gseq", "account_no", "epoch", sqlite_where=text("kind IN (2, 6)"),
           postgresql_where=text("kind IN (2, 6)")),
+    # which entry used an instrument of any kind; the same holds for `gseq <> 0`
+    Index("ix_journal_entry_used", "account_no", "epoch", "gseq", sqlite_where=text("gseq <> 0"), postgresql_where=text("gseq <> 0")),
     sqlite_with_rowid=False,
 )  # fmt: skip
 
@@ -278,7 +281,7 @@ account_mirror = Table(
     Column("head", Blob, nullable=False),
     Column("balance_nano", Nano, nullable=False),
     Column("gseq_prefix", Number, nullable=False),
-    Column("state", Blob, nullable=False),  # ingest/journal.py: the LedgerState as CBOR
+    Column("state", Blob, nullable=False),  # ingest/mirror.py: the LedgerState as CBOR
     Column("meter_no", Key, nullable=False),
     Column("register_wh", Wh),
     Column("at_ms", Ms, nullable=False),
@@ -322,13 +325,20 @@ command = Table(
     Column("to_ms", Ms, nullable=False, default=0),
     Column("text", Text, nullable=False, default=""),
     Column("cause", Text, nullable=False, default=""),
+    Column("settings", Blob),  # CBOR list of (kind, body)
+    Column("reset", Integer),
     Column("requested_by", Text, nullable=False),
     Column("idempotency_key", Text, unique=True),
     Column("state", Integer, nullable=False),
     Column("reason", Text, nullable=False, default=""),
     Column("result", Blob, nullable=False, default=b""),
     Column("state_at_ms", Ms, nullable=False),
-    Column("answered_at_ms", Ms),  # time of the last receipt of the edge
+    Column("answered_at_ms", Ms),  # when the last receipt of the edge came in
+    Column("detail", Blob),  # what its type needs beside
+    Column("target", Blob),  # the command it cancels or takes the place of
+    Column("delivered_at_ms", Ms),  # when the first receipt came in
+    Column("completed_at_ms", Ms),  # the edge's own time in the receipt that ended it
+    Column("ended_at_ms", Ms),  # when that receipt came in
     Index("ix_command_open", "state", "expires_ms"),
     Index("ix_command_meter", "meter_no", "issued_at_ms"),
     Index("ix_command_requested_by", "requested_by", "issued_at_ms"),
@@ -401,6 +411,7 @@ vee_run = Table(
     Column("status", Text, nullable=False),  # pending, validated, failed
     Column("findings", Integer, nullable=False),
     Column("at_ms", Ms, nullable=False),
+    Column("stands", Integer),  # version that stood when it was judged last
     Index("ix_vee_run_status", "shard", "status"),
     sqlite_with_rowid=False,
 )  # fmt: skip

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import argparse
 import json
-from datetime import date
 
 from sqlalchemy import Connection, and_, select
 
-from gridtally_cloud.context import Context
+from gridtally_cloud.customers.desk import Desk
 from gridtally_cloud.store.base import SHARD
-from gridtally_cloud.store.days import EPOCH, date_of
+from gridtally_cloud.store.days import date_of
 from gridtally_cloud.store.tables import vee_run
+from gridtally_cloud.vee.documents import day_named
 from gridtally_cloud.vee.run import Outcome, run_day
-from gridtally_shared.errors import ConfigError
 
 FIRST_DAY, LAST_DAY = 0, 100_000
 
 
-def print_report(context: Context, options: argparse.Namespace) -> int:
+def print_report(desk: Desk, options: argparse.Namespace) -> int:
     """Exit code 1 when something was found."""
     from_day, to_day = _day("--from", options.from_day, FIRST_DAY), _day("--to", options.to_day, LAST_DAY)
-    with context.db.read() as conn:
+    with desk.db.read() as conn:
         closed = _closed(conn, from_day, to_day, options.channel)
     outcomes = []
     for day, channel_no in closed:
-        with context.db.write() as conn:
-            outcomes.append(run_day(conn, day, channel_no, context.now_ms()))
+        with desk.db.write() as conn:
+            outcomes.append(run_day(conn, day, channel_no, desk.clock.now_ms()))
     for outcome in outcomes:
         print_outcome(outcome, options.json)
     failed = sum(bool(outcome.findings) for outcome in outcomes)
     if not options.json:
-        print(f"{len(outcomes)} channel-days validated, {failed} with findings")
+        estimates = sum(outcome.estimates for outcome in outcomes)
+        print(f"{len(outcomes)} channel-days validated, {failed} with findings, {estimates} intervals estimated")
     return 1 if failed else 0
 
 
@@ -46,12 +46,7 @@ def print_outcome(outcome: Outcome, as_json: bool) -> None:
 
 
 def _day(name: str, text: str | None, default: int) -> int:
-    if text is None:
-        return default
-    try:
-        return (date.fromisoformat(text) - EPOCH).days
-    except ValueError:
-        raise ConfigError(name, text, "write a date such as 2026-11-21") from None
+    return default if text is None else day_named(name, text)
 
 
 def _closed(conn: Connection, from_day: int, to_day: int, channel_no: int | None) -> list[tuple[int, int]]:

@@ -1,120 +1,203 @@
-"""Runs the rules over the days that were closed or changed, and keeps the findings.
+"""Judges the days that were closed or changed, keeps the findings, and puts estimates where nothing believable was measured.
 
 * A close marks its channel-day as pending; a run replaces the findings of that day in one transaction, so that running
   twice changes nothing.
+* Estimates are a version of their own (source `estimate`), each interval with its flag. What was measured is never altered, and what
+  comes later wins over every estimate.
+* What a person set stands as if measured (vee/edits.py). Each change of what stood for a billed period is told (vee/restated.py).
+* Only energy is estimated: a voltage nobody measured stays unknown.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy.exc import OperationalError
 
 from gridtally_cloud.store.base import SHARD
-from gridtally_cloud.store.close import PENDING
+from gridtally_cloud.store.close import PENDING, next_version, save_version, standing_version
 from gridtally_cloud.store.days import slots_of
 from gridtally_cloud.store.db import Database
-from gridtally_cloud.store.intervals import channel_ref, day_slots, inbox_slots, series, slots_from
-from gridtally_cloud.store.tables import channel, interval_block, meter, reading, usage_point, vee_finding, vee_run
-from gridtally_cloud.vee.model import DayBlock, DayContext, Finding, RegisterSample, RuleSet
-from gridtally_cloud.vee.rules import validate
-from gridtally_shared.quantities import BY_NAME
+from gridtally_cloud.store.inbox import SUMMED_UNITS, save_usage
+from gridtally_cloud.store.intervals import EDIT, ESTIMATE, Slot, Slots, days_slots, hold_points
+from gridtally_cloud.store.tables import channel, vee_finding, vee_run
+from gridtally_cloud.store.work import Hand, in_other_hands, share, this_process
+from gridtally_cloud.vee.across import across, whatever_the_day
+from gridtally_cloud.vee.beside import beside, check_values
+from gridtally_cloud.vee.checks import BY_RULE
+from gridtally_cloud.vee.edits import laid_over, overtaken
+from gridtally_cloud.vee.held import Around, around, with_history
+from gridtally_cloud.vee.judge import Judgement, judge, waits
+from gridtally_cloud.vee.model import Finding
+from gridtally_cloud.vee.passing import VALIDATED as VALIDATED
+from gridtally_cloud.vee.passing import pass_clean
+from gridtally_cloud.vee.repair import repair
+from gridtally_cloud.vee.restated import restate, version_slots
+from gridtally_shared.quality import Quality
 
-RULE_SET = RuleSet()
-VALIDATED, FAILED = "validated", "failed"
+log = logging.getLogger(__name__)
 
-REGISTER_OF = {
-    BY_NAME["interval_import_wh"].code: BY_NAME["energy_import_wh"].code,
-    BY_NAME["interval_export_wh"].code: BY_NAME["energy_export_wh"].code,
-    BY_NAME["interval_apparent_vah"].code: BY_NAME["apparent_import_vah"].code,
-}
+ESTIMATED, EDITED, FAILED = "estimated", "edited", "failed"
+WAS_WRONG = int(Quality.MISSING | Quality.METER_INVALID)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
+    """`estimates` is the number of intervals that have a value of ours; `changed` says that what stood before is another now."""
+
     day: int
     channel_no: int
     status: str
     findings: tuple[Finding, ...]
+    estimates: int = 0
+    changed: bool = False
 
 
-def run_pending(db: Database, now_ms: int, limit: int = 200) -> tuple[Outcome, ...]:
-    """Validate what was closed since the last run."""
-    r = vee_run.c
+def run_pending(db: Database, now_ms: int, limit: int = 200, hand: Hand | None = None) -> tuple[Outcome, ...]:
+    """Judge what was closed since the last run, and the neighbours of a day that is another than before: they looked at it. Usage
+    points are shared by the workers, one transaction each."""
+    r, c, hand = vee_run.c, channel.c, hand or this_process()
     with db.read() as conn:
-        query = select(r.day, r.channel_no).where(r.shard == SHARD, r.status == PENDING).order_by(r.day).limit(limit)
-        pending = [(row.day, row.channel_no) for row in conn.execute(query)]
-    if not pending:
-        return ()
-    with db.write() as conn:
-        return tuple(run_day(conn, day, channel_no, now_ms) for day, channel_no in pending)
+        held = in_other_hands(conn, "validate", now_ms, hand)
+        query = select(r.day, r.channel_no, c.usage_point_no).join(channel, c.channel_no == r.channel_no)
+        waiting = and_(r.shard == SHARD, r.status == PENDING, c.usage_point_no.not_in(held))
+        rows = conn.execute(query.where(waiting).order_by(r.day, r.channel_no).limit(limit)).all()
+    pending: dict[int, list[tuple[int, int]]] = {}
+    for row in rows:
+        pending.setdefault(row.usage_point_no, []).append((row.day, row.channel_no))
+
+    def judge_point(conn: Connection, point: int) -> list[Outcome]:
+        hold_points(conn, [number for _, number in pending.get(point, ())])
+        days = [(day, number) for day, number in pending.get(point, ()) if status_of(conn, day, number) == PENDING]
+        outcomes = [run_day(conn, day, number, now_ms) for day, number in days]
+        return outcomes + _neighbours(conn, outcomes, now_ms)
+
+    passed = _pass(db, [(row.day, row.channel_no) for row in rows], now_ms) if rows else {}
+    left = list(dict.fromkeys(row.usage_point_no for row in rows if (row.day, row.channel_no) not in passed))
+    done = share(db, "validate", left, judge_point, now_ms, hand)
+    return (*passed.values(), *(outcome for outcomes in done for outcome in outcomes))
+
+
+def _pass(db: Database, waiting: list[tuple[int, int]], now_ms: int) -> dict[tuple[int, int], Outcome]:
+    """The clean ones of these days, written down together; whoever holds their usage points sees that they wait no more."""
+    try:
+        with db.write() as conn:
+            hold_points(conn, [number for _, number in waiting])
+            return {(day, number): Outcome(day, number, VALIDATED, ()) for day, number in pass_clean(conn, waiting, now_ms)}
+    except OperationalError:
+        raise
+    except Exception:
+        log.exception("days could not be passed together; each is judged by itself", extra={"days": len(waiting)})
+        return {}
+
+
+def _neighbours(conn: Connection, outcomes: list[Outcome], now_ms: int) -> list[Outcome]:
+    done = {(o.day, o.channel_no) for o in outcomes}
+    beside = {(o.day + step, o.channel_no) for o in outcomes if o.changed for step in (-1, 1)} - done
+    return [run_day(conn, day, no, now_ms) for day, no in sorted(beside) if status_of(conn, day, no) not in ("raw", PENDING)]
+
+
+def run_again(conn: Connection, channel_no: int, days: range, now_ms: int) -> tuple[Outcome, ...]:
+    """Judge closed days once more, with their neighbours."""
+    outcomes = [run_day(conn, day, channel_no, now_ms) for day in days]
+    return tuple(outcomes + _neighbours(conn, outcomes, now_ms))
 
 
 def run_day(conn: Connection, day: int, channel_no: int, now_ms: int) -> Outcome:
-    """Judge one channel-day and replace its findings."""
-    block = day_block(conn, day, channel_no)
-    findings = validate(block, context_of(conn, block))
-    f = vee_finding.c
-    conn.execute(delete(vee_finding).where(and_(f.shard == SHARD, f.day == day, f.channel_no == channel_no)))
-    for finding in findings:
-        row = {"shard": SHARD, "day": day, "channel_no": channel_no, "at_ms": now_ms} | asdict(finding)
-        conn.execute(insert(vee_finding).values(row))
-    status = FAILED if findings else VALIDATED
-    values = {"rule_set": RULE_SET.name, "status": status, "findings": len(findings), "at_ms": now_ms}
+    """Judge one channel-day, replace its findings, let its estimates and edits stand, and tell of what stood otherwise for a bill."""
+    near = around(conn, day, channel_no)
+    findings, estimates, waiting = _judged(conn, near, day)
+    _keep_findings(conn, day, channel_no, findings, now_ms)
+    stands = _keep_what_stands(conn, near, day, estimates, now_ms)
+    holes = sum(not near.stretch.present[i] and near.stretch.start_of(i) not in estimates for i in range(near.first, near.after))
+    status = FAILED if holes or waiting else EDITED if stands.edited else ESTIMATED if estimates else VALIDATED
+    values = {"rule_set": near.known.rules.name, "status": status, "findings": len(findings), "at_ms": now_ms, "stands": stands.version}
     r = vee_run.c
     where = and_(r.shard == SHARD, r.day == day, r.channel_no == channel_no)
+    stood = conn.execute(select(r.stands).where(where)).scalar_one_or_none()
+    before = version_slots(conn, channel_no, day, stood) if stood is not None else None
+    grid = slots_of(day, near.ref.zone, near.stretch.period_s)
+    is_other = restate(conn, channel_no, grid, stands.version, before, stands.slots, now_ms)
     conn.execute(update(vee_run).where(where).values(**values))
-    return Outcome(day, channel_no, status, findings)
+    return Outcome(day, channel_no, status, findings, len(estimates), is_other)
 
 
-def day_block(conn: Connection, day: int, channel_no: int) -> DayBlock:
-    """What the store holds of a channel-day, on its full grid."""
-    ref, period_s = channel_ref(conn, channel_no)
-    grid = slots_of(day, ref.zone, period_s)
-    held = series(day_slots(conn, channel_no, day), grid.start_ms, period_s, grid.n)
-    return DayBlock(channel_no, day, grid.start_ms, period_s, ref.unit, held.values, held.quality, held.present)
+def _judged(conn: Connection, near: Around, day: int) -> tuple[tuple[Finding, ...], dict[int, int], bool]:
+    """(findings that touch the day, estimate by the start of its interval, whether a person has to look). History is only asked for
+    where one is needed."""
+    judgement = judge(near.stretch, near.known)
+    findings, estimates = judgement.findings, {}
+    if near.ref.unit in SUMMED_UNITS and any(judgement.failed[near.first : near.after]):
+        whole, unfit = with_history(conn, near, day)
+        done = repair(whole.stretch, near.known, check_values(conn, near.usage_point_no, near.ref.channel_no, day), unfit)
+        findings = done.findings
+        estimates = {whole.stretch.start_of(e.index): e.value for e in done.estimates if whole.first <= e.index < whole.after}
+    late = overtaken(near.edits, days_slots(conn, near.ref.channel_no, [day]), near.stretch.period_s)
+    mine = (*_touching((*findings, *late), near), *_across(conn, near, day, judgement))
+    return mine, estimates, any(waits(judgement, near.stretch, f) for f in mine)
 
 
-def context_of(conn: Connection, block: DayBlock) -> DayContext:
-    """What else the rules need to know of that day."""
-    c, u = channel.c, usage_point.c
-    join = channel.join(usage_point, u.usage_point_no == c.usage_point_no)
-    query = select(c.usage_point_no, c.quantity, u.limit_w).select_from(join)
-    row = conn.execute(query.where(c.channel_no == block.channel_no)).one()
-    step, samples = _registers(conn, row.usage_point_no, row.quantity, block)
-    return DayContext(RULE_SET, row.limit_w, step, samples, _contradictions(conn, block))
+def _across(conn: Connection, near: Around, day_no: int, judgement: Judgement) -> tuple[Finding, ...]:
+    """What other channels, registers and months say of the day; most of them only of one that is whole and believed."""
+    known, ref = near.known, near.ref
+    if not BY_RULE["high_low"].applies(ref.unit, known.direction):
+        return ()
+    day = near.stretch.part(near.first, near.after)
+    others = beside(conn, day, day_no, ref.channel_no, near.usage_point_no, ref.zone)
+    believed = not any(judgement.failed[near.first : near.after])
+    found = (*(across(day, known.limit_w, others, known.rules) if believed else ()), *whatever_the_day(day, others, known.rules))
+    return tuple(f for f in found if f.rule not in known.rules.off)
 
 
-def _registers(conn: Connection, usage_point_no: int, quantity: int, block: DayBlock) -> tuple[int, tuple[RegisterSample, ...]]:
-    """Register step and samples of the one meter of the usage point; none where there were two."""
-    meters = conn.execute(
-        select(meter.c.meter_no, meter.c.register_step_wh).where(meter.c.usage_point_no == usage_point_no)
-    ).all()
-    if len(meters) != 1 or quantity not in REGISTER_OF:
-        return 1, ()
-    r = reading.c
-    where = and_(r.shard == SHARD, r.meter_no == meters[0].meter_no, r.quantity == REGISTER_OF[quantity],
-                 r.at_ms >= block.start_ms, r.at_ms <= block.end_ms, r.quality == 0)  # fmt: skip
-    rows = conn.execute(select(r.at_ms, r.value).where(where).order_by(r.at_ms)).all()
-    ends = rows if len(rows) < 2 else [rows[0], rows[-1]]
-    return meters[0].register_step_wh, tuple(RegisterSample(row.at_ms, row.value) for row in ends)
+def _touching(findings: tuple[Finding, ...], near: Around) -> tuple[Finding, ...]:
+    from_ms, to_ms = near.stretch.start_of(near.first), near.stretch.start_of(near.after)
+    return tuple(f for f in findings if f.start_ms < to_ms and f.end_ms > from_ms)
 
 
-def _contradictions(conn: Connection, block: DayBlock) -> tuple[tuple[int, int], ...]:
-    """Values that came for intervals already held with another one: in the inbox, and in conflict versions."""
-    b = interval_block.c
-    where = and_(b.shard == SHARD, b.day == block.day, b.channel_no == block.channel_no, b.source == "conflict", ~b.approved)
-    others, _ = inbox_slots(conn, block.channel_no, block.day, conflict=True)
-    for row in conn.execute(select(interval_block).where(where).order_by(b.version)):
-        others |= slots_from(row.start_utc_ms, row.period_s, bytes(row.blob), bytes(row.quality), row.n)
-    period_ms = block.period_s * 1000
-    pairs = ((at, slot.value, (at - block.start_ms) // period_ms) for at, slot in sorted(others.items()))
-    here = ((at, value, i) for at, value, i in pairs if value is not None and 0 <= i < len(block.values))
-    return tuple((at, value) for at, value, i in here if block.present[i] and block.values[i] != value)
+def _keep_findings(conn: Connection, day: int, channel_no: int, findings: tuple[Finding, ...], now_ms: int) -> None:
+    f = vee_finding.c
+    conn.execute(delete(vee_finding).where(and_(f.shard == SHARD, f.day == day, f.channel_no == channel_no)))
+    rows = [{"shard": SHARD, "day": day, "channel_no": channel_no, "at_ms": now_ms} | asdict(finding) for finding in findings]
+    if rows:
+        conn.execute(insert(vee_finding), rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Stands:
+    """What stands of a day from now on."""
+
+    version: int
+    slots: Slots
+    edited: bool
+
+
+def _keep_what_stands(conn: Connection, near: Around, day: int, estimates: dict[int, int], now_ms: int) -> Stands:
+    """A further version where what stands is not what should."""
+    no, period_s = near.ref.channel_no, near.stretch.period_s
+    grid = slots_of(day, near.ref.zone, period_s)
+    measured = days_slots(conn, no, [day])
+    whole = {at: measured.get(at, Slot(None, int(Quality.MISSING))) for at in range(grid.start_ms, grid.end_ms, period_s * 1000)}
+    guessed = whole | {at: _estimated(measured, at, value) for at, value in estimates.items()}
+    should = laid_over(near.edits, guessed)
+    is_edited, version = should != guessed, next_version(conn, day, no)
+    if should != whole | days_slots(conn, no, [day], estimates=True):
+        save_version(conn, near.ref, grid, version, should, EDIT if is_edited else ESTIMATE, True, now_ms)
+        version += 1
+    if near.ref.unit in SUMMED_UNITS:
+        ours = sum(at in estimates or bool(slot.quality & Quality.EDITED) for at, slot in should.items())
+        save_usage(conn, near.ref, day, period_s, should, now_ms, ours)
+    return Stands(standing_version(conn, day, no), should, is_edited)
+
+
+def _estimated(measured: Slots, at: int, value: int) -> Slot:
+    quality = measured[at].quality if at in measured else 0
+    return Slot(value, (quality & ~WAS_WRONG) | int(Quality.ESTIMATED))
 
 
 def status_of(conn: Connection, day: int, channel_no: int) -> str:
-    """'validated', 'failed', 'pending', or 'raw' for a day that was never closed."""
+    """'validated', 'estimated', 'edited', 'failed', 'pending', or 'raw' for a day that was never closed."""
     r = vee_run.c
     where = and_(r.shard == SHARD, r.day == day, r.channel_no == channel_no)
     return conn.execute(select(r.status).where(where)).scalar_one_or_none() or "raw"

@@ -13,21 +13,36 @@ from werkzeug.wrappers import Response as BaseResponse
 from gridtally_cloud.billing import service as billing
 from gridtally_cloud.billing.model import BillView
 from gridtally_cloud.customers import accounts, sessions, tariffs
+from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
+from gridtally_cloud.prepay import migration_rows, topup_rules
 from gridtally_cloud.prepay import service as prepay
-from gridtally_cloud.prepay.model import Order
-from gridtally_cloud.store.days import day_of
+from gridtally_cloud.prepay.charging import cost_of_day_nano, price_now, prices_coming
+from gridtally_cloud.prepay.estimate import Estimate, cycle_end_ms, estimate
+from gridtally_cloud.prepay.handover_tables import is_managed
+from gridtally_cloud.prepay.managed_run import accept_emergency
+from gridtally_cloud.prepay.minimum import least_payment
+from gridtally_cloud.prepay.model import BalanceView, Order
+from gridtally_cloud.prepay.resend import code_to_type, level_of
+from gridtally_cloud.prepay.time_left import time_left_of
+from gridtally_cloud.programs.reads import coming
+from gridtally_cloud.store.days import day_of, utc_text
 from gridtally_cloud.web import usage as use
 from gridtally_cloud.web.amounts import Typed, quick_choices, typed_amount
-from gridtally_cloud.web.forecast import DAYS, Forecast, forecast
-from gridtally_cloud.web.reads import evidence as evidence_reads
+from gridtally_cloud.web.forecast import Forecast, forecast
+from gridtally_cloud.web.letters import letters_of
+from gridtally_cloud.web.programmes import TONES
 from gridtally_cloud.web.reads import usage as usage_reads
-from gridtally_cloud.web.reads.pace import pace
+from gridtally_cloud.web.reads.evidence import emergency_of
 from gridtally_cloud.web.site import site
+from gridtally_cloud.web.speech import why_told
 from gridtally_cloud.web.visitor import actor, own_account, user, visitor, words
+from gridtally_cloud.workorders import no_power
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.money import SYMBOLS, decimal_text
-from gridtally_shared.tariff.model import Tariff
+from gridtally_shared.tariff.prices import Coming
+from gridtally_shared.tariff.quote import Quote
+from gridtally_shared.usage_days import DAYS
 
 consumer = Blueprint("consumer", __name__, url_prefix="/account/<int:account_no>")
 
@@ -35,10 +50,11 @@ WEEK_DAYS = 7
 HISTORY_PAGE = 50
 
 
-def tariff_of(conn: Connection, account: Account) -> Tariff | None:
-    """The tariff in force for an account; None where its tariff has no version yet."""
+def tariff_of(conn: Connection, account: Account) -> Quote | None:
+    """The tariff in force for an account, at the price of its slab; None where its tariff has no version yet."""
     try:
-        return tariffs.tariff_at(tariffs.versions_of(conn, account.tariff_id), site().now_ms)
+        versions = tariffs.versions_of(conn, account.tariff_id)
+        return price_now(conn, account, site().now_ms) or tariffs.tariff_at(versions, site().now_ms, account.zone)
     except RefusedCommand:
         return None
 
@@ -51,25 +67,48 @@ def home(account_no: int) -> str:
     with site().db.read() as conn:
         account = own_account(conn, account_no)
         balance = prepay.balance(conn, account_no)
-        rows = evidence_reads.evidence(conn, account_no)
-        week, today_wh, outlook = _recent(conn, account, balance.balance_nano)
+        tariff = tariff_of(conn, account)
+        week, today_wh, outlook = _recent(conn, account, tariff, balance)
         return render_template(
             "consumer/home.html", account=account, balance=balance, week=week, today_wh=today_wh, forecast=outlook,
-            payments=prepay.payments(conn, account_no, 3), due_nano=billing.outstanding_nano(conn, account_no),
-            supply_why=evidence_reads.why(rows, balance.supply.value),
+            tariff=tariff, cost_nano=cost_of_day_nano(conn, account, site().now_ms) if account.is_prepaid else None,
+            payments=prepay.payments(conn, account_no, 3), letters=letters_of(conn, account_no, 5), coming_prices=_coming(conn, account),
+            emergency=emergency_of(conn, account, site().now_ms), is_managed=is_managed(conn, account_no),
+            due_nano=billing.outstanding_nano(conn, account_no), why=why_told(conn, account, balance),
+            schedules=coming(conn, account_no, site().now_ms), tones=TONES, no_power_case=no_power.open_case(conn, account_no),
         )  # fmt: skip
 
 
-def _recent(conn: Connection, account: Account, balance_nano: int) -> tuple[use.UsageView, int, Forecast]:
+@consumer.post("/emergency")
+def emergency(account_no: int) -> BaseResponse:
+    """Take up the emergency credit of an account the MDM runs; one a concentrator runs takes it up at its display."""
+    with site().db.write() as conn:
+        own_account(conn, account_no)
+        taken = is_managed(conn, account_no) and accept_emergency(conn, site().payments.signer, account_no, site().now_ms)
+        if taken:
+            record(conn, site().now_ms, actor(), "account.emergency", f"account:{account_no}", "emergency credit taken up in the portal")
+    flash(words().t("emergency.taken" if taken else "emergency.not_now"), "good" if taken else "bad")
+    return redirect(url_for("consumer.home", account_no=account_no), 303)
+
+
+def _coming(conn: Connection, account: Account) -> tuple[Coming, ...]:
+    try:
+        return prices_coming(conn, account, site().now_ms)
+    except RefusedCommand:  # its tariff has no version yet
+        return ()
+
+
+def _recent(conn: Connection, account: Account, tariff: Quote | None, seen: BalanceView) -> tuple[use.UsageView, int, Forecast]:
     """The last days as a chart, the use of today, and how long the balance lasts."""
-    today, tariff = day_of(site().now_ms, account.zone), tariff_of(conn, account)
+    today = day_of(site().now_ms, account.zone)
     totals = usage_reads.day_totals(conn, account.usage_point_no, today - DAYS, today)
     span = use.week(today - WEEK_DAYS + 1, today, account.zone, account.opened_at_ms)
     rows = usage_reads.intervals(conn, account.usage_point_no, span.from_ms, span.to_ms)
     link = url_for("consumer.usage", account_no=account.account_no, span="day", at="{at}")
     week = use.week_view(rows, span, tariff, words(), site().now_ms, _braces(link))
     today_wh = sum(t.wh for t in totals if t.day == today)
-    return week, today_wh, forecast(balance_nano, tariff, pace(conn, account.account_no), totals, today)
+    left = time_left_of(conn, account.account_no)
+    return week, today_wh, forecast(seen.balance_nano, seen.as_of_ms, tariff, left, totals, today)
 
 
 def _braces(link: str) -> str:
@@ -88,7 +127,7 @@ class Place:
     since_ms: int
 
 
-def usage_view(conn: Connection, place: Place, tariff: Tariff | None, link: str) -> use.UsageView:
+def usage_view(conn: Connection, place: Place, tariff: Quote | None, link: str) -> use.UsageView:
     """What the address (span, at, unit) asks for, as the usage card shows it."""
     now_ms, say, usage_point_no = site().now_ms, words(place.zone), place.usage_point_no
     span = use.window(request.args.get("span", "day"), request.args.get("at", ""), now_ms, place.zone, place.since_ms)
@@ -128,7 +167,7 @@ def usage_csv(account_no: int) -> Response:
     return Response(text, mimetype="text/csv", headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
 
-def interval_csv(rows: tuple[usage_reads.Interval, ...], tariff: Tariff | None) -> str:
+def interval_csv(rows: tuple[usage_reads.Interval, ...], tariff: Quote | None) -> str:
     """A CSV with exact values: no rounding, decimal points, times in UTC."""
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\r\n")
@@ -136,7 +175,7 @@ def interval_csv(rows: tuple[usage_reads.Interval, ...], tariff: Tariff | None) 
     for row in rows:
         cost = use.cost_nano(row.wh, tariff) if row.wh is not None else None
         quality = "missing" if row.wh is None else "estimated" if row.estimated else "measured"
-        table.writerow([use.utc_text(row.start_ms), row.period_s, "" if row.wh is None else row.wh, quality,
+        table.writerow([utc_text(row.start_ms), row.period_s, "" if row.wh is None else row.wh, quality,
                         "" if cost is None else decimal_text(cost), tariff.currency if tariff else ""])  # fmt: skip
     return out.getvalue()
 
@@ -222,10 +261,14 @@ def recharge(account_no: int) -> BaseResponse | str | tuple[str, int]:
 
 def _order(account: Account, amount_nano: int) -> Order | str:
     """The order, or why there is none in the consumer's words."""
-    say, limits = words(account.zone), site().payments.limits_for(account.currency)
-    bounds = {"least": say.money(limits.minimum_nano, account.currency), "most": say.money(limits.maximum_nano, account.currency)}
+    say = words(account.zone)
+    with site().db.read() as conn:
+        found = topup_rules.bounds(conn, site().payments, account, site().now_ms)
+    bounds = {name: say.money(nano, account.currency) for name, nano in
+              (("least", found.least_nano), ("most", found.most_nano), ("step", found.multiple_nano))}  # fmt: skip
     texts = {"payment_too_small": say.t("recharge.too_small", least=bounds["least"]),
-             "payment_too_large": say.t("recharge.too_large", most=bounds["most"])}  # fmt: skip
+             "payment_too_large": say.t("recharge.too_large", most=bounds["most"]),
+             "payment_not_a_multiple": say.t("recharge.not_a_multiple", step=bounds["step"])}  # fmt: skip
     try:
         with site().db.write() as conn:
             return prepay.create_order(conn, site().payments, account.account_no, amount_nano, site().now_ms, actor())
@@ -234,14 +277,25 @@ def _order(account: Account, amount_nano: int) -> Order | str:
 
 
 def _recharge_form(account: Account, typed: Typed, problem: str = "") -> str:
-    limits = site().payments.limits_for(account.currency)
     with site().db.read() as conn:
+        limits = topup_rules.bounds(conn, site().payments, account, site().now_ms)
         balance = prepay.balance(conn, account.account_no)
+        least = least_payment(conn, site().payments, account, site().now_ms)
+        expected = _expected(conn, account)
     return render_template(
-        "consumer/recharge.html", account=account, balance=balance, choices=quick_choices(account.currency), chosen=typed.choice,
-        typed=typed.text, problems={"amount": problem} if problem else {}, least_nano=limits.minimum_nano,
-        most_nano=limits.maximum_nano, symbol=SYMBOLS.get(account.currency, account.currency),
+        "consumer/recharge.html", account=account, expected=expected, balance=balance, choices=quick_choices(account.currency),
+        chosen=typed.choice,
+        typed=typed.text, problems={"amount": problem} if problem else {}, least=least,
+        least_nano=limits.least_nano, most_nano=limits.most_nano, symbol=SYMBOLS.get(account.currency, account.currency),
     )  # fmt: skip
+
+
+def _expected(conn: Connection, account: Account) -> Estimate | None:
+    """What the time to the end of the bill cycle will take (C3-S1.3); None where too little is known of the use."""
+    try:
+        return estimate(conn, account.account_no, site().now_ms, cycle_end_ms(conn, account.account_no, site().now_ms), site().now_ms)
+    except RefusedCommand:
+        return None
 
 
 @consumer.get("/orders/<order_id>")
@@ -255,8 +309,11 @@ def receipt(account_no: int, order_id: str) -> str:
         if order.account_no != account_no:
             abort(404)
         payment = prepay.payment_of_order(conn, order_id)
-        waits = payment is not None and payment.instrument is not None and payment.instrument.applied_at_ms is None
-        return render_template("consumer/receipt.html", account=account, order=order, payment=payment,
+        credit = payment.instrument if payment else None
+        waits = credit is not None and credit.applied_at_ms is None
+        late = level_of(site().now_ms - credit.issued_at_ms) if credit and waits else ""
+        return render_template("consumer/receipt.html", account=account, order=order, payment=payment, late=late,
+                               code=code_to_type(conn, credit) if late else "",
                                balance=prepay.balance(conn, account_no), refresh_s=5 if waits else 0)  # fmt: skip
 
 
@@ -286,6 +343,7 @@ def profile(account_no: int) -> str:
             "consumer/profile.html", account=account, accounts=accounts.list_accounts_for(conn, user()),
             customer=accounts.customer(conn, account.customer_no), session_no=found.session_no if found else 0,
             sessions=sessions.list_sessions(conn, user().user_id, site().real.now_ms()),
+            moving=migration_rows.moving(conn, account_no), may_change_mode=site().settings.consumers_change_mode,
         )  # fmt: skip
 
 

@@ -11,15 +11,17 @@ from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.web.amounts import typed_amount
 from gridtally_cloud.web.consumer import own_bill, pdf_response
 from gridtally_cloud.web.reads import commands as command_reads
-from gridtally_cloud.web.reads import evidence as evidence_reads
 from gridtally_cloud.web.site import site
+from gridtally_cloud.web.speech import why_told
 from gridtally_cloud.web.visitor import actor, own_account, words
+from gridtally_cloud.workorders import no_power
 from gridtally_shared.errors import RefusedCommand
 
 desk = Blueprint("desk", __name__, url_prefix="/desk")
 
 COMMANDS_SHOWN = 6
-FIELD_OF = {"payment_too_small": "amount", "payment_too_large": "amount", "reference_used": "reference"}
+FIELD_OF = {"payment_too_small": "amount", "payment_too_large": "amount", "payment_not_a_multiple": "amount",
+            "reference_used": "reference"}
 
 
 
@@ -38,13 +40,12 @@ def _account_page(account_no: int, problems: dict[str, str]) -> str:
     with site().db.read() as conn:
         found = own_account(conn, account_no)
         balance = prepay.balance(conn, account_no)
-        rows = evidence_reads.evidence(conn, account_no)
         return render_template(
             "staff/account.html", account=found, customer=accounts.customer(conn, found.customer_no), balance=balance,
             lines=prepay.ledger_lines(conn, account_no, 30), payments=prepay.payments(conn, account_no, 12),
             commands=command_reads.commands(conn, meter_no=found.meter_no, limit=COMMANDS_SHOWN),
             bills=billing.list_bills(conn, account_no), due_nano=billing.outstanding_nano(conn, account_no),
-            supply_why=evidence_reads.why(rows, balance.supply.value), problems=problems, form=request.form,
+            no_power_case=no_power.open_case(conn, account_no), why=why_told(conn, found, balance), problems=problems, form=request.form,
         )  # fmt: skip
 
 

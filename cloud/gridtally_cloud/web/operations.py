@@ -9,12 +9,16 @@ from werkzeug.wrappers import Response
 
 from gridtally_cloud.commands import service as commanding
 from gridtally_cloud.commands.model import Issued
-from gridtally_cloud.customers import accounts
+from gridtally_cloud.customers import accounts, price_notices
 from gridtally_cloud.customers.service import authenticate
+from gridtally_cloud.meters import loads, settings, upkeep
+from gridtally_cloud.meters.settings import SettingView
+from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.store.days import day_of
 from gridtally_cloud.web import overview_chart, results, tokens
 from gridtally_cloud.web.consumer import Place, tariff_of, usage_view
-from gridtally_cloud.web.orders import KINDS, Fields, OrderKind, read_fields, request_of
+from gridtally_cloud.web.i18n import Language
+from gridtally_cloud.web.orders import KINDS, RESETS, Fields, OrderKind, read_fields, request_of
 from gridtally_cloud.web.reads import boxes as box_reads
 from gridtally_cloud.web.reads import commands as command_reads
 from gridtally_cloud.web.reads import events as event_reads
@@ -22,13 +26,17 @@ from gridtally_cloud.web.reads import evidence as evidence_reads
 from gridtally_cloud.web.reads import meters as meter_reads
 from gridtally_cloud.web.reads import overview as overview_reads
 from gridtally_cloud.web.site import site
+from gridtally_cloud.web.speech import why_told
 from gridtally_cloud.web.visitor import actor, source, user, words
+from gridtally_shared.clock import MS_PER_DAY
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.lifecycle import CommandState
+from gridtally_shared.meter_settings import packed
 
 operations = Blueprint("operations", __name__, url_prefix="/staff")
 
 OVERVIEW_DAYS = 14
+SETTING_TONES = {"active": "good", "verified": "good", "queued": "", "sent": "", "unknown": "", "failed": "bad", "differs": "warn"}
 EVENTS_PAGE = 50
 
 
@@ -73,14 +81,26 @@ def _meter_page(meter_no: int, problems: dict[str, str]) -> str:
         rows = evidence_reads.evidence(conn, found.account_no) if found.account_no else ()
         tariff = tariff_of(conn, account) if account else None
         return render_template(
-            "staff/meter.html", meter=found, latest=meter_reads.latest_values(conn, meter_no),
+            "staff/meter.html", meter=found, upkeep=upkeep.faults(conn, meter_no), latest=meter_reads.latest_values(conn, meter_no),
+            why=why_told(conn, account, prepay.balance(conn, account.account_no)) if account else None,
             events=event_reads.events(conn, meter_no=meter_no, limit=10), evidence=rows,
-            commands=command_reads.commands(conn, meter_no=meter_no, limit=8), supply_why=evidence_reads.why(rows, found.switch),
+            commands=command_reads.commands(conn, meter_no=meter_no, limit=8), supply_why=evidence_reads.why(found.switch),
             view=usage_view(conn, Place(found.usage_point_no or 0, found.zone, found.installed_ms), tariff, ""),
-            switch_names=meter_reads.SWITCH_NAMES,
+            switch_names=meter_reads.SWITCH_NAMES, resets=tuple(RESETS), setting_tones=SETTING_TONES,
+            settings=[_SettingLine(v, words()) for v in settings.of_meter(conn, meter_no, site().now_ms)],
             usage_endpoint="operations.meter", usage_args={"meter_no": meter_no}, csv_endpoint="", problems=problems,
             form=request.form, key=secrets.token_urlsafe(12),
         )  # fmt: skip
+
+
+class _SettingLine:
+    """A setting as a line of the page."""
+
+    def __init__(self, view: SettingView, language: Language) -> None:
+        self.kind, self.state, self.reason = view.kind, view.state, view.reason
+        self.wanted_text, self.reported_text = (
+            results.setting_text(packed(record), language) if record else "" for record in (view.wanted, view.reported)
+        )
 
 
 # ---- commands -------------------------------------------------------------------------------------------------
@@ -165,7 +185,7 @@ def _act(cmd_id: str, release: bool) -> Response:
             if release:
                 commanding.release(conn, site().payments.signer, wanted, actor(), site().now_ms)
             else:
-                commanding.cancel(conn, wanted, actor(), site().now_ms)
+                commanding.cancel(conn, site().payments.signer, wanted, actor(), site().now_ms)
         except RefusedCommand as refused:
             flash(refused.detail, "bad")
     return redirect(url_for("operations.command_page", cmd_id=found.cmd_id))
@@ -177,12 +197,38 @@ def _act(cmd_id: str, release: bool) -> Response:
 @operations.get("/events")
 def events() -> str:
     urgent = bool(request.args.get("urgent"))
-    at, _, number = request.args.get("before", "").partition("-")
-    before = (int(at), int(number)) if at.isdigit() and number.isdigit() and len(at) < 16 and len(number) < 16 else None
     with site().db.read() as conn:
-        rows = event_reads.events(conn, urgent_only=urgent, before=before, limit=EVENTS_PAGE)
-    older = f"{rows[-1].at_ms}-{rows[-1].event_no}" if len(rows) == EVENTS_PAGE else ""
-    return render_template("staff/events.html", events=rows, urgent=urgent, older=older)
+        rows = event_reads.events(conn, urgent_only=urgent, before=_before(), limit=EVENTS_PAGE)
+    return render_template("staff/events.html", events=rows, urgent=urgent, older=_older(rows))
+
+
+@operations.get("/load")
+def load() -> str:
+    """Who took more than the limit of his supply (BYPL-9.1)."""
+    with site().db.read() as conn:
+        rows = loads.violations(conn, 0, site().now_ms + MS_PER_DAY, _before(), EVENTS_PAGE)
+    return render_template("staff/load.html", rows=rows, older=_older(rows))
+
+
+@operations.get("/prices")
+def prices() -> str:
+    """Where new prices are in force and who has viewed the message; of one version, whom it is missing from (ETSI 5.2.12)."""
+    tariff_id, number = request.args.get("tariff", ""), request.args.get("version", "")
+    with site().db.read() as conn:
+        known = price_notices.versions(conn)
+        chosen = next((v for v in known if (v.tariff_id, str(v.version)) == (tariff_id, number)), None)
+        found = price_notices.confirmations(conn, chosen.tariff_id, chosen.version) if chosen else ()
+    return render_template("staff/prices.html", versions=known, chosen=chosen, missing=[c for c in found if c.is_missing])
+
+
+def _before() -> tuple[int, int] | None:
+    """Where the page before this one ended: time and number of its last event."""
+    at, _, number = request.args.get("before", "").partition("-")
+    return (int(at), int(number)) if at.isdigit() and number.isdigit() and len(at) < 16 and len(number) < 16 else None
+
+
+def _older(rows: tuple[event_reads.EventRow, ...] | tuple[loads.Violation, ...]) -> str:
+    return f"{rows[-1].at_ms}-{rows[-1].event_no}" if len(rows) == EVENTS_PAGE else ""
 
 
 @operations.get("/dcus")

@@ -16,11 +16,13 @@ EXTENSION = "gridtally"
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
-    """`secret_key` signs the form cookie; `https` sets Secure cookies and HSTS; `zone` is the time zone of staff pages."""
+    """`secret_key` signs the form cookie; `https` sets Secure cookies and HSTS; `zone` is the time zone of staff pages;
+    `consumers_change_mode`: a consumer may ask for another way of paying himself."""
 
     secret_key: bytes
     https: bool = False
     zone: str = "UTC"
+    consumers_change_mode: bool = False
 
 
 @dataclass(frozen=True, slots=True)

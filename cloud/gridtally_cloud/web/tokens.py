@@ -18,8 +18,9 @@ from gridtally_cloud.web.tables import api_token
 from gridtally_shared.clock import MS_PER_DAY
 
 SCOPES = (
-    "meters:read", "readings:read", "events:read", "commands:read", "commands:write", "accounts:read", "bills:read",
-    "payments:write", "cash:write",
+    "meters:read", "readings:read", "events:read", "commands:read", "commands:write", "accounts:read", "accounts:write", "bills:read",
+    "payments:write", "cash:write", "settings:write", "station:write", "orders:read", "orders:write", "webhooks:write",
+    "inquiries:write",
 )  # fmt: skip
 LIFE_MS = 365 * MS_PER_DAY
 PREFIX = "gt1_"

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 from gridtally_cloud.store.days import EPOCH, date_of, day_of, midnight_ms
 from gridtally_cloud.web.charts import EMPTY, Axis, Bar, Mark, Stop, bar_chart, highest_of, tick_values
 from gridtally_cloud.web.i18n import Language
-from gridtally_cloud.web.reads.usage import DayTotal, Interval
+from gridtally_cloud.web.reads.usage import Interval
 from gridtally_shared.money import SYMBOLS
-from gridtally_shared.tariff.charge import energy_charge
-from gridtally_shared.tariff.model import Tariff
+from gridtally_shared.tariff.quote import Quote
+from gridtally_shared.usage_days import DayTotal
 
 SPANS = ("day", "month", "year")
 UNITS = ("kwh", "money")
@@ -219,12 +219,12 @@ def counts_of_days(totals: Sequence[DayTotal]) -> Counts:
     return Counts(sum(t.expected for t in totals), sum(t.present for t in totals), 0)
 
 
-def cost_nano(wh: int, tariff: Tariff | None) -> int | None:
+def cost_nano(wh: int, tariff: Quote | None) -> int | None:
     """Energy with tax at a tariff; None where there is no tariff."""
-    return energy_charge(tariff, 0, wh).total_nano if tariff else None
+    return tariff.energy_nano(wh) if tariff else None
 
 
-def view(span: Window, unit: str, parts: Sequence[Part], counts: Counts, tariff: Tariff | None, words: Language,
+def view(span: Window, unit: str, parts: Sequence[Part], counts: Counts, tariff: Quote | None, words: Language,
          now_ms: int, link: str = "") -> UsageView:  # fmt: skip
     """`link` is the address of the finer view with `{at}` in it, '' for bars that lead nowhere."""
     currency = tariff.currency if tariff else ""
@@ -276,14 +276,14 @@ def summary(parts: Sequence[Part], counts: Counts, words: Language) -> str:
     return " ".join([text, *(f"{g}." for g in gaps)])
 
 
-def _row(part: Part, tariff: Tariff | None, words: Language) -> Row:
+def _row(part: Part, tariff: Quote | None, words: Language) -> Row:
     if part.wh is None:
         return Row(part.name, "–", "–", part.mark.value)
-    money = words.money(energy_charge(tariff, 0, part.wh).total_nano, tariff.currency, True) if tariff else ""
+    money = words.money(tariff.energy_nano(part.wh), tariff.currency, True) if tariff else ""
     return Row(part.name, words.number(part.wh, 3), money, part.mark.value)
 
 
-def chart(chart_id: str, title: str, parts: Sequence[Part], unit: str, tariff: Tariff | None, words: Language,
+def chart(chart_id: str, title: str, parts: Sequence[Part], unit: str, tariff: Quote | None, words: Language,
           link: str = "", per_stop: int = 0) -> str:  # fmt: skip
     """The parts as an SVG; more than 48 of them take the focus by the hour."""
     together = per_stop or max(1, len(parts) // 24 if len(parts) > 48 else 1)
@@ -294,13 +294,13 @@ def chart(chart_id: str, title: str, parts: Sequence[Part], unit: str, tariff: T
     return bar_chart(chart_id, title, stops, axis)
 
 
-def _value(part: Part, unit: str, tariff: Tariff | None) -> int | None:
+def _value(part: Part, unit: str, tariff: Quote | None) -> int | None:
     """Height of a bar: Wh, or thousandths of the currency unit."""
     return None if part.wh is None else _height(part.wh, unit, tariff)
 
 
-def _height(wh: int, unit: str, tariff: Tariff | None) -> int:
-    return wh if unit == "kwh" or tariff is None else (energy_charge(tariff, 0, wh).total_nano + 500_000) // 1_000_000
+def _height(wh: int, unit: str, tariff: Quote | None) -> int:
+    return wh if unit == "kwh" or tariff is None else (tariff.energy_nano(wh) + 500_000) // 1_000_000
 
 
 def _tick_text(value: int, words: Language) -> str:
@@ -309,15 +309,15 @@ def _tick_text(value: int, words: Language) -> str:
     return words.number(value // 10 ** (3 - digits), digits)
 
 
-def _said(wh: int | None, unit: str, tariff: Tariff | None, words: Language) -> str:
+def _said(wh: int | None, unit: str, tariff: Quote | None, words: Language) -> str:
     if wh is None:
         return words.t("chart.missing")
     if unit == "money" and tariff:
-        return words.money(energy_charge(tariff, 0, wh).total_nano, tariff.currency, True)
+        return words.money(tariff.energy_nano(wh), tariff.currency, True)
     return words.kwh(wh, 3 if wh < 1000 else None)
 
 
-def _stop(parts: Sequence[Part], unit: str, tariff: Tariff | None, words: Language, link: str) -> Stop:
+def _stop(parts: Sequence[Part], unit: str, tariff: Quote | None, words: Language, link: str) -> Stop:
     first, known = parts[0], [p.wh for p in parts if p.wh is not None]
     estimated_wh = sum(p.estimated_wh for p in parts)
     name = first.name if len(parts) == 1 else f"{first.name.split('–')[0]}–{parts[-1].name.split('–')[-1]}"
@@ -339,18 +339,12 @@ def week(first: int, last: int, zone: str, since_ms: int) -> Window:
     return Window("day", date_of(last).isoformat(), date_of(first), date_of(last), zone, since_ms)
 
 
-def week_view(intervals: Sequence[Interval], span: Window, tariff: Tariff | None, words: Language, now_ms: int,
+def week_view(intervals: Sequence[Interval], span: Window, tariff: Quote | None, words: Language, now_ms: int,
               link: str) -> UsageView:  # fmt: skip
     """Some days as a small chart for the home page, named by weekday."""
     parts = [replace(p, tick=words.weekday_of(date.fromisoformat(p.key)), spare=False)
              for p in month_parts(intervals, span, words, now_ms)]  # fmt: skip
     return view(span, "kwh", parts, counts_of(intervals, now_ms, span.since_ms), tariff, words, now_ms, link)
-
-
-def utc_text(at_ms: int) -> str:
-    """RFC 3339 in UTC: 2026-11-21T14:00:00Z, with milliseconds only where there are any."""
-    moment = datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{moment}.{at_ms % 1000:03d}Z" if at_ms % 1000 else f"{moment}Z"
 
 
 def days_chart(chart_id: str, title: str, days: Sequence[tuple[str, int | None]], words: Language) -> str:

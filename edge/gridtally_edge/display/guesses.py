@@ -5,7 +5,9 @@ The caller's address counts too, so that one visitor can not walk through the ac
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from gridtally_shared.records import dataclass
 
 FREE = 5
 FIRST_LOCK_MS = 20_000

@@ -2,6 +2,7 @@
 
 * A visitor sees nothing without account number and PIN; a session belongs to one account and ends after half a day.
 * GET never changes anything but the language; forms are posted, cookies are HttpOnly and SameSite=Strict.
+* What a button asks for goes to the agent over the counter; the page says what came of it, or that it is kept for later.
 * No script and no outside resource: the content security policy allows the own style sheet and nothing else.
 * Meant for the home's own network behind the DCU; off the loopback only where the operator says so (safety.md 20).
 """
@@ -10,10 +11,11 @@ from __future__ import annotations
 
 import logging
 import secrets
+import socket
 import sqlite3
-import threading
+import ssl
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,17 +24,17 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import parse_qs
 
-from gridtally_edge.display.account import find_account, view_account
-from gridtally_edge.display.guesses import Guesses
-from gridtally_edge.display.page import balance_page, login_page, trouble_page
+from gridtally_edge.display.account import AccountView
+from gridtally_edge.display.door import Door
+from gridtally_edge.display.errands import Errands
+from gridtally_edge.display.page import ANSWERS, SAID, balance_page, login_page, trouble_page
 from gridtally_edge.display.texts import LANGUAGES, Words, accepted, language_of
-from gridtally_edge.journal.sqlite import open_reader
 from gridtally_edge.prepay.holds import zone_of
-from gridtally_edge.prepay.store import MONEY_STORE
 from gridtally_shared.clock import Clock
 from gridtally_shared.contract.messages import AccountConfig
 from gridtally_shared.errors import ConfigError
-from gridtally_shared.pins import hash_pin, pin_matches
+from gridtally_shared.messages.order import FILED
+from gridtally_shared.records import dataclass
 
 SESSION_S = 12 * 3600
 MOST_SESSIONS = 2_000
@@ -45,28 +47,29 @@ HEADERS = (
     ("Referrer-Policy", "no-referrer"),
     ("Cache-Control", "no-store"),
 )
-NOBODY = hash_pin("0", bytes(16))
+WISHES = {"/emergency": "emergency", "/reclose": "reclose", "/message": "messages"}
+"""Path of a button, and the word of it at the counter."""
 
 log = logging.getLogger("gridtally.display")
 
 
 @dataclass(slots=True)
 class Sessions:
-    """Who is in: token -> account and end, in real monotonic seconds."""
+    """Who is in: token -> account as it was then, and end, in real monotonic seconds."""
 
-    _open: dict[str, tuple[int, float]] = field(default_factory=dict)
+    _open: dict[str, tuple[AccountConfig, float]] = field(default_factory=dict)
 
-    def enter(self, account_no: int, now_s: float) -> str:
+    def enter(self, account: AccountConfig, now_s: float) -> str:
         self._open = {t: s for t, s in self._open.items() if s[1] > now_s}
         if len(self._open) >= MOST_SESSIONS:
             self._open.pop(min(self._open, key=lambda t: self._open[t][1]))
         token = secrets.token_urlsafe(24)
-        self._open[token] = (account_no, now_s + SESSION_S)
+        self._open[token] = (account, now_s + SESSION_S)
         return token
 
-    def account_of(self, token: str, now_s: float) -> int | None:
-        account_no, until_s = self._open.get(token, (0, 0.0))
-        return account_no if until_s > now_s else None
+    def account_of(self, token: str, now_s: float) -> AccountConfig | None:
+        account, until_s = self._open.get(token, (None, 0.0))
+        return account if until_s > now_s else None
 
     def leave(self, token: str) -> None:
         self._open.pop(token, None)
@@ -78,10 +81,9 @@ class DisplayServer(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, address: tuple[str, int], money_db: Path, clock: Clock) -> None:
-        self.money_db, self.clock = money_db, clock
-        self.sessions, self.guesses = Sessions(), Guesses()
-        self.lock = threading.Lock()
+    def __init__(self, address: tuple[str, int], money_db: Path, clock: Clock, tls: ssl.SSLContext | None = None) -> None:
+        self.door, self.errands, self.clock, self.tls = Door(money_db), Errands(money_db.parent), clock, tls
+        self.sessions = Sessions()
         self.style = resources.files("gridtally_edge.display").joinpath("style.css").read_bytes()
         try:
             super().__init__(address, DisplayHandler)
@@ -89,8 +91,16 @@ class DisplayServer(ThreadingHTTPServer):
             remedy = f"can not listen on {address[0]}:{address[1]} ({error.strerror}); stop the other program or choose another port"
             raise ConfigError("display.port", address[1], remedy) from error
 
-    def reader(self) -> sqlite3.Connection:
-        return open_reader(self.money_db, MONEY_STORE)
+    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
+        """With a certificate the visitor's thread shakes hands, so that a slow one holds up nobody."""
+        connection, address = super().get_request()
+        if self.tls is not None:
+            connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A visitor who went away or speaks no TLS."""
+        log.debug("a visit ended early", exc_info=True)
 
 
 class DisplayHandler(BaseHTTPRequestHandler):
@@ -104,8 +114,8 @@ class DisplayHandler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.OK, self.server.style, "text/css; charset=utf-8")
         elif self.path.startswith("/language/"):
             self._choose_language(self.path.removeprefix("/language/"))
-        elif self.path == "/":
-            self._show()
+        elif self.path.partition("?")[0] == "/":
+            self._show(self.path.partition("?said=")[2])
         else:
             self._answer(HTTPStatus.NOT_FOUND, b"There is only one page here: /\n", "text/plain; charset=utf-8")
 
@@ -118,20 +128,40 @@ class DisplayHandler(BaseHTTPRequestHandler):
         elif self.path == "/leave":
             self.server.sessions.leave(self._cookie(SESSION))
             self._redirect(f"{SESSION}=; Max-Age=0")
+        elif self.path in WISHES:
+            self._wish(WISHES[self.path], form)
         else:
             self._answer(HTTPStatus.NOT_FOUND, b"There is only one page here: /\n", "text/plain; charset=utf-8")
 
-    def _show(self) -> None:
-        account_no = self.server.sessions.account_of(self._cookie(SESSION), time.monotonic())
-        if account_no is None:
-            self._html(HTTPStatus.OK, login_page(Words(self._language())))
-            return
+    def _wish(self, kind: str, form: dict[str, str]) -> None:
+        """A button of the own account; without a session nothing is asked for."""
         try:
-            db = self.server.reader()
-            try:
-                view = view_account(db, account_no, self.server.clock.now_ms())
-            finally:
-                db.close()
+            account_no = self._guest()
+        except (ConfigError, sqlite3.Error) as error:
+            log.warning("the accounts can not be read: %s", error)
+            account_no = None
+        word = form.get("answer", "")[:40]
+        if account_no is None or (kind == "messages" and word.partition(".")[2] not in ("read", *ANSWERS, *FILED)):
+            self._redirect("")
+            return
+        said = self.server.errands.ask(kind, account_no, word)
+        shown = "asked" if (kind, said) == ("reclose", "noted") else said
+        self._redirect("", f"/?said={shown}" if shown in SAID else "/")
+
+    def _guest(self) -> int | None:
+        """The account whose page this visitor may see. A changed PIN ends what the old one opened."""
+        token = self._cookie(SESSION)
+        account = self.server.sessions.account_of(token, time.monotonic())
+        if account is None:
+            return None
+        if self.server.door.still(account):
+            return account.account_no
+        self.server.sessions.leave(token)
+        return None
+
+    def _show(self, said: str = "") -> None:
+        try:
+            view = self._own_view()
         except (ConfigError, sqlite3.Error) as error:
             log.warning("the balance can not be read: %s", error)
             self._html(HTTPStatus.SERVICE_UNAVAILABLE, trouble_page(Words(self._language())))
@@ -140,40 +170,31 @@ class DisplayHandler(BaseHTTPRequestHandler):
             self._html(HTTPStatus.OK, login_page(Words(self._language())))
             return
         words = Words(self._language(view.config.language), view.config.currency, zone_of(view.config.zone))
-        self._html(HTTPStatus.OK, balance_page(words, view))
+        self._html(HTTPStatus.OK, balance_page(words, view, said))
+        self.server.errands.shown(view.config.account_no, view.messages)
+
+    def _own_view(self) -> AccountView | None:
+        """None without a session. Raises ConfigError or sqlite3.Error where the store is away."""
+        account_no = self._guest()
+        if account_no is None:
+            return None
+        db = self.server.door.reader()
+        try:
+            return self.server.door.view(db, account_no, self.server.clock.now_ms())
+        finally:
+            db.close()
 
     def _open(self, account: str, pin: str) -> None:
         words = Words(self._language())
-        keys = (f"account {account[:18]}", f"from {self.client_address[0]}")
-        now_ms = time.monotonic_ns() // 1_000_000
-        with self.server.lock:  # one scrypt at a time: a small box, and no race around the count
-            wait_ms = self.server.guesses.wait_ms(keys, now_ms)
-            found = None if wait_ms else self._checked(account, pin)
-            if found is None and not wait_ms:
-                self.server.guesses.failed(keys, now_ms)
-            elif found is not None:
-                self.server.guesses.succeeded(keys)
-        if found is not None:
-            token = self.server.sessions.enter(found.account_no, time.monotonic())
+        visit = self.server.door.enter(account, pin, self.client_address[0])
+        if visit.account is not None:
+            token = self.server.sessions.enter(visit.account, time.monotonic())
             self._redirect(f"{SESSION}={token}; Max-Age={SESSION_S}")
-        elif wait_ms:
-            self._html(HTTPStatus.TOO_MANY_REQUESTS, login_page(words, account, words.label("locked", s=str(wait_ms // 1000 + 1))))
+        elif visit.wait_ms:
+            locked = words.label("locked", s=str(visit.wait_ms // 1000 + 1))
+            self._html(HTTPStatus.TOO_MANY_REQUESTS, login_page(words, account, locked))
         else:
             self._html(HTTPStatus.FORBIDDEN, login_page(words, account, words.label("wrong")))
-
-    def _checked(self, account: str, pin: str) -> AccountConfig | None:
-        """The account if the PIN is its own. Takes the same time whether or not there is such an account."""
-        try:
-            db = self.server.reader()
-            try:
-                found = find_account(db, int(account)) if account.isascii() and account.isdigit() and len(account) <= 18 else None
-            finally:
-                db.close()
-        except (ConfigError, sqlite3.Error) as error:
-            log.warning("the accounts can not be read: %s", error)
-            return None
-        matches = pin_matches(pin, found.pin_hash if found and found.pin_hash else NOBODY)
-        return found if matches and found is not None and found.pin_hash else None
 
     def _choose_language(self, code: str) -> None:
         if code in LANGUAGES:
@@ -201,11 +222,12 @@ class DisplayHandler(BaseHTTPRequestHandler):
             return None
         return {name: values[0] for name, values in fields.items()}
 
-    def _redirect(self, cookie: str) -> None:
+    def _redirect(self, cookie: str, location: str = "/") -> None:
         self.send_response(HTTPStatus.SEE_OTHER)
-        self.send_header("Location", "/")
+        self.send_header("Location", location)
         if cookie:
-            self.send_header("Set-Cookie", f"{cookie}; Path=/; HttpOnly; SameSite=Strict")
+            secure = "; Secure" if self.server.tls is not None else ""
+            self.send_header("Set-Cookie", f"{cookie}; Path=/; HttpOnly; SameSite=Strict{secure}")
         self.send_header("Content-Length", "0")
         self.end_headers()
 

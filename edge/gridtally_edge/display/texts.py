@@ -1,48 +1,17 @@
-"""The words of the balance page in English, Spanish and Hindi: messages by code, labels, reasons.
+"""The words of the balance page in English, Spanish and Hindi: its labels. Messages and reasons are of
+`gridtally_shared.messages`, the same for display, portal and desk.
 
-Message codes and their parameters travel (prepayment.md 6.3); only here they become words. A test keeps the three
-languages complete and their placeholders equal.
+A test keeps the three languages complete and their placeholders equal.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-from zoneinfo import ZoneInfo
+from gridtally_shared.messages import words as shared
+from gridtally_shared.messages.catalogue import FALLBACK, LANGUAGES, language_of, table
 
-from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
-from gridtally_shared.money import SYMBOLS, decimal_text, display, floor_to_minor, minor_digits, round_half_even
+__all__ = ["FALLBACK", "LABELS", "LANGUAGES", "MESSAGES", "Words", "accepted", "language_of"]
 
-LANGUAGES = {"en": "English", "es": "Español", "hi": "हिन्दी"}
-FALLBACK = "en"
-PRICE_DIGITS = 4
-
-MESSAGES: dict[str, dict[str, str]] = {
-    "LOW": {
-        "en": "Low balance {b}. About {t} left.",
-        "es": "Saldo bajo {b}. Quedan unas {t}.",
-        "hi": "बैलेंस कम {b}। लगभग {t} शेष।",
-    },
-    "LOW_BARE": {"en": "Low balance {b}. Please top up.", "es": "Saldo bajo {b}. Recargue, por favor.", "hi": "बैलेंस कम {b}। रिचार्ज करें।"},
-    "ZERO": {
-        "en": "Your account has reached zero. Balance {b}.",
-        "es": "Su cuenta ha llegado a cero. Saldo {b}.",
-        "hi": "आपका बैलेंस शून्य पर पहुँच गया। बैलेंस {b}।",
-    },
-    "CUT": {
-        "en": "Supply off. Pay {a} to restore.",
-        "es": "Servicio cortado. Pague {a} para restablecer.",
-        "hi": "बिजली बंद। चालू करने हेतु {a} दें।",
-    },
-    "CUT_ORDER": {
-        "en": "Supply switched off by your utility.",
-        "es": "Servicio cortado por su compañía.",
-        "hi": "बिजली कंपनी ने बिजली बंद की है।",
-    },
-    "ON": {"en": "Supply is on. Balance {b}.", "es": "Hay servicio. Saldo {b}.", "hi": "बिजली चालू। बैलेंस {b}।"},
-    "CREDIT": {"en": "{a} received. Balance {b}.", "es": "Recibido {a}. Saldo {b}.", "hi": "{a} मिला। बैलेंस {b}।"},
-    "TEXT": {"en": "{text}", "es": "{text}", "hi": "{text}"},
-}
+MESSAGES = table("notices")
 
 LABELS: dict[str, dict[str, str]] = {
     "title": {"en": "Your electricity balance", "es": "Su saldo de electricidad", "hi": "आपका बिजली बैलेंस"},
@@ -82,8 +51,14 @@ LABELS: dict[str, dict[str, str]] = {
     "armed": {"en": "Ready", "es": "Listo", "hi": "तैयार"},
     "unknown": {"en": "Not known", "es": "No se sabe", "hi": "पता नहीं"},
     "price": {"en": "Price now", "es": "Precio ahora", "hi": "अभी का दाम"},
+    "price_from": {"en": "Price from {d}", "es": "Precio desde el {d}", "hi": "{d} से दाम"},
     "price_value": {"en": "{p} per kWh, tax included", "es": "{p} por kWh, impuestos incluidos", "hi": "{p} प्रति kWh, कर सहित"},
-    "day": {"en": "Each day", "es": "Cada día", "hi": "हर दिन"},
+    "usual_day": {"en": "Usual day", "es": "Día habitual", "hi": "सामान्य दिन"},
+    "no_usual": {"en": "Known after the first whole day", "es": "Se sabrá tras el primer día completo", "hi": "पहले पूरे दिन के बाद"},
+    "last_days": {"en": "Last seven days", "es": "Últimos siete días", "hi": "पिछले सात दिन"},
+    "today": {"en": "Today", "es": "Hoy", "hi": "आज"},
+    "part_of_day": {"en": "in part", "es": "en parte", "hi": "अधूरा"},
+    "day": {"en": "Standing charge a day", "es": "Cargo fijo diario", "hi": "दैनिक स्थायी शुल्क"},
     "no_price": {"en": "Not known here yet", "es": "Aún no se conoce aquí", "hi": "अभी उपलब्ध नहीं"},
     "topup": {"en": "Last top-up", "es": "Última recarga", "hi": "पिछला रिचार्ज"},
     "topup_value": {"en": "{a} on {d}", "es": "{a} el {d}", "hi": "{a}, {d}"},
@@ -94,9 +69,9 @@ LABELS: dict[str, dict[str, str]] = {
     "messages": {"en": "Messages", "es": "Mensajes", "hi": "संदेश"},
     "no_messages": {"en": "No messages.", "es": "No hay mensajes.", "hi": "कोई संदेश नहीं।"},
     "as_of": {
-        "en": "As of {d}, entry {n} of your account. This page renews itself every minute.",
-        "es": "Al {d}, asiento {n} de su cuenta. La página se renueva cada minuto.",
-        "hi": "{d} तक, आपके खाते की प्रविष्टि {n}। यह पेज हर मिनट नया होता है।",
+        "en": "As of {d}, entry {n} of your account. This page renews itself.",
+        "es": "Al {d}, asiento {n} de su cuenta. La página se renueva sola.",
+        "hi": "{d} तक, आपके खाते की प्रविष्टि {n}। यह पेज अपने आप नया होता है।",
     },
     "never": {
         "en": "Your meter has not been read yet.",
@@ -113,141 +88,234 @@ LABELS: dict[str, dict[str, str]] = {
         "es": "El saldo no está disponible ahora. Inténtelo en un minuto.",
         "hi": "बैलेंस अभी उपलब्ध नहीं है। एक मिनट बाद कोशिश करें।",
     },
+    "more_than": {
+        "en": "More than 28 days",
+        "es": "Más de 28 días",
+        "hi": "28 दिन से अधिक",
+    },
+    "left_about": {
+        "en": "About {t} left",
+        "es": "Quedan unas {t}",
+        "hi": "लगभग {t} शेष",
+    },
+    "kwh_about": {
+        "en": "{kwh} kWh at the price of now",
+        "es": "{kwh} kWh al precio de ahora",
+        "hi": "अभी के दाम पर {kwh} kWh",
+    },
+    "runs_out": {
+        "en": "until about {d}",
+        "es": "hasta el {d} aprox.",
+        "hi": "लगभग {d} तक",
+    },
+    "cost_today": {
+        "en": "Used today",
+        "es": "Gastado hoy",
+        "hi": "आज का खर्च",
+    },
+    "charges_today": {
+        "en": "What today's cost is made of",
+        "es": "De qué se compone el gasto de hoy",
+        "hi": "आज का खर्च कैसे बना",
+    },
+    "not_of_balance": {
+        "en": "Not taken from the balance",
+        "es": "No sale del saldo",
+        "hi": "बैलेंस से नहीं लिया गया",
+    },
+    "limit": {
+        "en": "Load limit",
+        "es": "Límite de carga",
+        "hi": "लोड सीमा",
+    },
+    "no_limit": {
+        "en": "None in force",
+        "es": "Ninguno",
+        "hi": "कोई नहीं",
+    },
+    "protected": {
+        "en": "Protected until",
+        "es": "Protegido hasta",
+        "hi": "सुरक्षित",
+    },
+    "protected_open": {
+        "en": "Protected now",
+        "es": "Protegido ahora",
+        "hi": "अभी सुरक्षित",
+    },
+    "protected_value": {
+        "en": "No cut before {d}",
+        "es": "Sin corte antes del {d}",
+        "hi": "{d} से पहले कटौती नहीं",
+    },
+    "schedule_running": {
+        "en": "Schedule now",
+        "es": "Horario en curso",
+        "hi": "समय-सारणी अभी",
+    },
+    "schedule_coming": {
+        "en": "Next schedule",
+        "es": "Próximo horario",
+        "hi": "अगली समय-सारणी",
+    },
+    "schedule_supply": {
+        "en": "Supply on from {s} to {d}",
+        "es": "Servicio conectado desde {s} hasta {d}",
+        "hi": "{s} से {d} तक बिजली चालू",
+    },
+    "schedule_off": {
+        "en": "Supply off from {s} to {d}",
+        "es": "Servicio cortado desde {s} hasta {d}",
+        "hi": "{s} से {d} तक बिजली बंद",
+    },
+    "event": {
+        "en": "Event from {s} to {d}, paid by whoever asked for it",
+        "es": "Evento desde {s} hasta {d}, lo paga quien lo pidió",
+        "hi": "{s} से {d} तक कार्यक्रम, भुगतान माँगने वाला करेगा",
+    },
+    "event_credit": {
+        "en": "Left for the event",
+        "es": "Queda para el evento",
+        "hi": "कार्यक्रम के लिए शेष",
+    },
+    "debt_day": {
+        "en": "{a}, collected {r} each day",
+        "es": "{a}, se cobran {r} cada día",
+        "hi": "{a}, हर दिन {r} वसूली",
+    },
+    "debt_week": {
+        "en": "{a}, collected {r} each week",
+        "es": "{a}, se cobran {r} cada semana",
+        "hi": "{a}, हर सप्ताह {r} वसूली",
+    },
+    "debt_month": {
+        "en": "{a}, collected {r} each month",
+        "es": "{a}, se cobran {r} cada mes",
+        "hi": "{a}, हर माह {r} वसूली",
+    },
+    "debt_topup": {
+        "en": "{a}, {p} % of each top-up",
+        "es": "{a}, {p} % de cada recarga",
+        "hi": "{a}, हर रिचार्ज का {p} %",
+    },
+    "emergency": {
+        "en": "Emergency credit",
+        "es": "Crédito de emergencia",
+        "hi": "आपात क्रेडिट",
+    },
+    "emergency_offered": {
+        "en": "{b} is ready for you. It is paid back with your next top-up.",
+        "es": "Tiene {b} a su disposición. Se devuelve con la próxima recarga.",
+        "hi": "{b} आपके लिए तैयार है। अगले रिचार्ज से यह लौटाया जाता है।",
+    },
+    "emergency_in_use": {
+        "en": "In use: {u} used, {b} left. It is paid back with your next top-up.",
+        "es": "En uso: {u} gastados, quedan {b}. Se devuelve con la próxima recarga.",
+        "hi": "चालू: {u} उपयोग, {b} शेष। अगले रिचार्ज से लौटाया जाता है।",
+    },
+    "emergency_ready": {
+        "en": "{b} can be taken when your balance is low.",
+        "es": "Podrá tomar {b} cuando su saldo sea bajo.",
+        "hi": "बैलेंस कम होने पर {b} ले सकते हैं।",
+    },
+    "emergency_take": {
+        "en": "Take the emergency credit",
+        "es": "Tomar el crédito de emergencia",
+        "hi": "आपात क्रेडिट लें",
+    },
+    "at_home": {
+        "en": "I am at home: switch on",
+        "es": "Estoy en casa: conectar",
+        "hi": "मैं घर पर हूँ: चालू करें",
+    },
+    "reclose": {
+        "en": "I have reduced the load: switch on",
+        "es": "He reducido la carga: conectar",
+        "hi": "मैंने लोड घटाया: चालू करें",
+    },
+    "read": {
+        "en": "I have read this",
+        "es": "Lo he leído",
+        "hi": "मैंने पढ़ लिया",
+    },
+    "save": {
+        "en": "Keep",
+        "es": "Guardar",
+        "hi": "रखें",
+    },
+    "delete": {
+        "en": "Delete",
+        "es": "Borrar",
+        "hi": "हटाएँ",
+    },
+    "is_saved": {
+        "en": "Kept",
+        "es": "Guardado",
+        "hi": "रखा गया",
+    },
+    "say_yes": {
+        "en": "Yes",
+        "es": "Sí",
+        "hi": "हाँ",
+    },
+    "say_no": {
+        "en": "No",
+        "es": "No",
+        "hi": "नहीं",
+    },
+    "is_read": {
+        "en": "Read",
+        "es": "Leído",
+        "hi": "पढ़ा गया",
+    },
+    "is_accepted": {
+        "en": "You said yes",
+        "es": "Usted dijo que sí",
+        "hi": "आपने हाँ कहा",
+    },
+    "is_declined": {
+        "en": "You said no",
+        "es": "Usted dijo que no",
+        "hi": "आपने नहीं कहा",
+    },
+    "said_accepted": {
+        "en": "Done: the emergency credit is in use.",
+        "es": "Hecho: el crédito de emergencia está en uso.",
+        "hi": "हो गया: आपात क्रेडिट चालू है।",
+    },
+    "said_not_offered": {
+        "en": "Emergency credit can not be taken now.",
+        "es": "Ahora no se puede tomar crédito de emergencia.",
+        "hi": "अभी आपात क्रेडिट नहीं लिया जा सकता।",
+    },
+    "said_asked": {
+        "en": "Asked. The supply is switched on if the rules allow it.",
+        "es": "Pedido. Se conectará si las reglas lo permiten.",
+        "hi": "अनुरोध भेजा। नियम अनुमति दें तो बिजली चालू होगी।",
+    },
+    "said_noted": {
+        "en": "Noted.",
+        "es": "Anotado.",
+        "hi": "दर्ज हुआ।",
+    },
+    "said_later": {
+        "en": "Your wish is kept and done as soon as the meter box answers.",
+        "es": "Su petición queda guardada y se hará en cuanto responda el concentrador.",
+        "hi": "आपका अनुरोध रखा गया है; मीटर बॉक्स के उत्तर देते ही होगा।",
+    },
 }
 
-REASONS: dict[str, dict[str, str]] = {
-    "balance": {
-        "en": "Off since {d} because the balance was used up. Pay {a} and it comes back by itself.",
-        "es": "Cortado desde el {d} porque se agotó el saldo. Pague {a} y volverá solo.",
-        "hi": "{d} से बंद, क्योंकि बैलेंस समाप्त हो गया। {a} दें, बिजली अपने आप आ जाएगी।",
-    },
-    "balance_paid": {
-        "en": "Your payment is here. The supply is being switched on.",
-        "es": "Su pago ha llegado. Se está conectando el servicio.",
-        "hi": "आपका भुगतान मिल गया। बिजली चालू की जा रही है।",
-    },
-    "restore_holds": {
-        "en": "Your payment is here, but the supply is held off for another reason ({why}). Please call your utility.",
-        "es": "Su pago ha llegado, pero el servicio sigue cortado por otro motivo ({why}). Llame a su compañía.",
-        "hi": "भुगतान मिल गया, पर बिजली दूसरे कारण ({why}) से बंद है। कृपया बिजली कंपनी से संपर्क करें।",
-    },
-    "restore_remote_close": {
-        "en": "Your payment is here. For safety somebody must be at home when it is switched on: please call your utility.",
-        "es": "Su pago ha llegado. Por seguridad debe haber alguien en casa al conectar: llame a su compañía.",
-        "hi": "भुगतान मिल गया। सुरक्षा के लिए चालू करते समय घर पर कोई होना चाहिए: कृपया बिजली कंपनी को फ़ोन करें।",
-    },
-    "restore_load_side": {
-        "en": "Your payment is here, but there is current behind the switch. Turn off any inverter or generator; we try again.",
-        "es": "Su pago ha llegado, pero hay corriente tras el interruptor. Apague inversor o generador; se intentará de nuevo.",
-        "hi": "भुगतान मिल गया, पर स्विच के पीछे करंट है। इन्वर्टर या जनरेटर बंद करें; फिर कोशिश होगी।",
-    },
-    "restore_stuck": {
-        "en": "Your payment is here, but the meter did not switch on. We try again by ourselves.",
-        "es": "Su pago ha llegado, pero el medidor no conectó. Se intentará de nuevo.",
-        "hi": "भुगतान मिल गया, पर मीटर चालू नहीं हुआ। फिर कोशिश की जाएगी।",
-    },
-    "order": {
-        "en": "Switched off on {d} by your utility, not because of your balance. Please call them.",
-        "es": "Cortado el {d} por su compañía, no por el saldo. Por favor, llámela.",
-        "hi": "{d} को बिजली कंपनी ने बंद की, बैलेंस के कारण नहीं। कृपया उनसे संपर्क करें।",
-    },
-    "unordered": {
-        "en": "The switch in the meter was found open on {d}, and nobody here ordered it. Please call your utility.",
-        "es": "El {d} el interruptor del medidor apareció abierto y nadie aquí lo ordenó. Llame a su compañía.",
-        "hi": "{d} को मीटर का स्विच खुला मिला, यहाँ से किसी ने आदेश नहीं दिया। कृपया बिजली कंपनी से संपर्क करें।",
-    },
-    "armed": {
-        "en": "Press the button on the meter to switch it on.",
-        "es": "Pulse el botón del medidor para conectarlo.",
-        "hi": "चालू करने के लिए मीटर का बटन दबाएँ।",
-    },
-    "held_protected_hours": {
-        "en": "The balance is used up. The supply stays on during the protected hours ({why}).",
-        "es": "El saldo se agotó. El servicio sigue durante las horas protegidas ({why}).",
-        "hi": "बैलेंस समाप्त। सुरक्षित घंटों ({why}) में बिजली चालू रहेगी।",
-    },
-    "held_holds": {
-        "en": "The balance is used up. The supply stays on: protection applies to your home.",
-        "es": "El saldo se agotó. El servicio sigue: su hogar está protegido.",
-        "hi": "बैलेंस समाप्त। आपके घर पर सुरक्षा लागू है, बिजली चालू रहेगी।",
-    },
-    "held": {
-        "en": "The balance is used up. The supply stays on for now. Please top up.",
-        "es": "El saldo se agotó. El servicio sigue por ahora. Recargue, por favor.",
-        "hi": "बैलेंस समाप्त। अभी बिजली चालू है। कृपया रिचार्ज करें।",
-    },
-}
 
+class Words(shared.Words):
+    """The words of an account, with the page's labels."""
 
-@dataclass(frozen=True, slots=True)
-class Words:
-    """One language, with the currency and zone of one account."""
-
-    language: str
-    currency: str = ""
-    zone: ZoneInfo | None = None
+    __slots__ = ()
 
     def label(self, name: str, **values: str) -> str:
-        return _in(LABELS[name], self.language).format(**values)
-
-    def reason(self, name: str, **values: str) -> str:
-        return _in(REASONS[name], self.language).format(**values)
-
-    def message(self, code: str, params: dict[str, str], text: str) -> str:
-        """A stored message; an unknown code shows itself rather than nothing."""
-        template = MESSAGES.get(code)
-        if template is None:
-            return code
-        values = {name: self._value(name, value) for name, value in params.items()} | {"text": text}
-        try:
-            return _in(template, self.language).format(**values)
-        except KeyError:
-            return code
-
-    def money(self, amount_nano: int) -> str:
-        return _together(display(amount_nano, self.currency))
-
-    def asked(self, amount_nano: int) -> str:
-        """An amount to pay, rounded up to the coin: what is asked for is never too little."""
-        return self.money(-floor_to_minor(-amount_nano, self.currency))
-
-    def price(self, amount_nano: int) -> str:
-        """A price to a ten-thousandth, without needless zeros."""
-        whole, _, decimals = decimal_text(round_half_even(amount_nano, PRICE_DIGITS)).partition(".")
-        decimals = decimals.ljust(minor_digits(self.currency), "0")
-        return _together(f"{SYMBOLS.get(self.currency, self.currency)} {whole}{'.' if decimals else ''}{decimals}")
-
-    def moment(self, at_ms: int) -> str:
-        """Local date and time, the same digits in every language."""
-        return datetime.fromtimestamp(at_ms // 1000, self.zone).strftime("%d.%m.%Y %H:%M")
-
-    def span(self, ms: int) -> str:
-        """The two largest units of days, hours and minutes; rounded down."""
-        days, rest = divmod(ms, MS_PER_DAY)
-        hours, rest = divmod(rest, MS_PER_HOUR)
-        parts = ((days, "d"), (hours, "h"), (rest // 60_000, "min"))
-        first = next((i for i, (count, _) in enumerate(parts) if count), 2)
-        return _together(" ".join(f"{count} {unit}" for count, unit in parts[first : first + 2]))
-
-    def _value(self, name: str, value: str) -> str:
-        shown = {"a": self.asked, "b": self.money, "t": self.span, "d": self.moment}.get(name)
-        return shown(int(value)) if shown and value.lstrip("-").isdigit() else value
-
-
-def language_of(*wishes: str) -> str:
-    """The first of the wishes we have words for."""
-    return next((w for w in wishes if w in LANGUAGES), FALLBACK)
+        texts = LABELS[name]
+        return texts.get(self.language, texts[FALLBACK]).format(**values)
 
 
 def accepted(header: str) -> str:
     """The first language of an Accept-Language header that we have."""
     return language_of(*(part.split(";")[0].strip()[:2].lower() for part in header[:200].split(",")))
-
-
-def _together(text: str) -> str:
-    """A figure and its unit are not parted at the end of a line."""
-    return text.replace(" ", "\u00a0")
-
-
-def _in(texts: dict[str, str], language: str) -> str:
-    return texts.get(language, texts[FALLBACK])

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Final
 
@@ -21,8 +20,13 @@ from gridtally_edge.protocols.dlms.scaling import ScalerUnit, scaled, scaler_uni
 from gridtally_shared.errors import MeterFault
 from gridtally_shared.obis import Obis
 from gridtally_shared.quantities import BY_OBIS, Quantity
+from gridtally_shared.records import dataclass
 
+_DATA_CLASS: Final = 1
 _CLOCK_CLASS: Final = 8
+_COUNTED: Final = ("1", "min")
+_STAMPS: Final = frozenset({Obis.of("0.0.0.1.2.255"), Obis.of("1.0.0.1.2.255")})
+"""Billing time stamps, which stand where other profiles have the clock."""
 _PERIOD_LIMIT_S: Final = 86_400 * 366
 
 
@@ -84,7 +88,8 @@ def table_rows(columns: tuple[Attribute, ...], buffer: Data, rule: ClockRule, pe
 
 def _row_time(columns: tuple[Attribute, ...], cells: tuple[Data, ...]) -> CosemDateTime | None:
     for column, data in zip(columns, cells, strict=True):
-        if column.class_id == _CLOCK_CLASS and column.index == 2 and data.tag is not Tag.NULL:
+        is_time = column.class_id == _CLOCK_CLASS or column.obis in _STAMPS
+        if is_time and column.index == 2 and data.tag is not Tag.NULL:
             return decode_datetime(axdr.octets_of(data))
     return None
 
@@ -124,9 +129,14 @@ def to_exponent(value: int | Decimal, exponent: int) -> int:
 
 
 def quantity_cells(row: TableRow, scalers: Mapping[Obis, ScalerUnit]) -> Iterator[tuple[Quantity, int]]:
-    """The values of a row that we carry, by the table of quantities; other columns and missing cells are left out."""
+    """The values of a row that we carry, by the table of quantities; other columns and missing cells are left out. A counter
+    (class 1) has no scaler and is taken as it stands."""
     for cell in row.cells:
         quantity = BY_OBIS.get(cell.column.obis)
+        if quantity is None or cell.column.index != 2 or cell.data.tag is Tag.NULL:
+            continue
         scaling = scalers.get(cell.column.obis)
-        if quantity and scaling and cell.column.index == 2 and cell.data.tag is not Tag.NULL:
+        if scaling:
             yield quantity, quantity_value(quantity, cell.data, scaling)
+        elif cell.column.class_id == _DATA_CLASS and quantity.unit in _COUNTED:
+            yield quantity, axdr.integer_of(cell.data)

@@ -10,12 +10,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, fields
 from enum import Enum
+from functools import cache
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, get_type_hints
 
-from gridtally_edge.drivers.model import MeterPort
+from gridtally_edge.drivers.model import MeterPort, Pushed
 from gridtally_shared.errors import ConfigError
+from gridtally_shared.records import dataclass
 
 
 class DriverSettings(Protocol):
@@ -62,22 +64,27 @@ class Vector:
 
 @dataclass(frozen=True, slots=True)
 class Driver(Generic[S]):
-    """One meter model. `read_vector` decodes a vector's bytes to (name, text) pairs with the driver's own table."""
+    """One meter model. `read_vector` decodes a vector's bytes to (name, text) pairs with the driver's own table. `hears`
+    makes readings of what the meter sends unasked (one whole message of a line and when it came), where it does. `counts`: its
+    messages are numbered under a key, and `make_port` takes the durable book of those numbers as well."""
 
     name: str
     protocol: str
     title: str
     document: str
     settings_type: type[S]
-    make_port: Callable[[S], MeterPort]
+    make_port: Callable[..., MeterPort]
     line: LineDefaults
     vectors: tuple[Vector, ...]
     read_vector: Callable[[bytes], tuple[tuple[str, str], ...]]
+    commodity: str = "electricity"
+    hears: Callable[[S, bytes, int], Pushed | None] | None = None
+    counts: bool = False
 
 
 def settings_from(driver: Driver[S], values: Mapping[str, object]) -> S:
     """The driver's settings from plain values (text, int, bool; an Enum by its value). Raises ConfigError."""
-    kinds = get_type_hints(driver.settings_type)
+    kinds = _kinds(driver.settings_type)
     for key in values:
         if key not in kinds:
             raise ConfigError(key, values[key], f"{driver.name} knows only {', '.join(sorted(kinds))}")
@@ -86,6 +93,11 @@ def settings_from(driver: Driver[S], values: Mapping[str, object]) -> S:
         if required and field.name not in values:
             raise ConfigError(field.name, None, f"{driver.name} needs it: {kinds[field.name].__name__}")
     return driver.settings_type(**{key: _converted(key, value, kinds[key]) for key, value in values.items()})
+
+
+@cache
+def _kinds(settings_type: type) -> dict[str, type]:
+    return get_type_hints(settings_type)
 
 
 def _converted(key: str, value: object, kind: type) -> object:

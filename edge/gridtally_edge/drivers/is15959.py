@@ -1,329 +1,434 @@
-"""Indian single-phase smart meter, IS 15959 part 2 (IS 16444), over HDLC: the driver as a table.
+"""Indian smart meters, IS 15959 part 2 (IS 16444), single- and three-phase, over HDLC or the wrapper: the port.
 
-* Columns are read from the meter (attribute 3) and matched by OBIS code; the buffer carries no scaler, the scaler
-  profile does. A column missing there is asked for its own scaler once.
-* Block load stamps are the END of a block; `Reading.at_ms` is its START. The meter's capture period overrides the
-  setting, once the profile has been read; a row without a whole time stamp has no place and is left out.
-* The switch is the disconnect control 0.0.96.3.10.255; the balance goes to 0.0.94.96.24 and .25, whose base and unit
+* Columns are read from the meter, so one port serves both: profiles in is15959_profiles.py, event logs in
+  is15959_events.py, settings in is15959_settings.py, associations in is15959_config.py and is15959_session.py.
+* The switch is the disconnect control 0.0.96.3.10.255; prepayment values go to 0.0.94.96.19 to .25, whose base and unit
   are settings since utilities differ (rupee or paisa, .91 or .96).
-* Range access first; entries where the meter knows only those.
+* A setting that was written is read back and must be equal, else NOT_READ_BACK.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import replace
 from typing import Final
 
-from gridtally_edge.drivers.dlms_table import TableRow, columns_of, quantity_cells, scalers_of, table_rows
+from gridtally_edge.drivers.base import BasePort
+from gridtally_edge.drivers.dlms_table import columns_of, quantity_value
 from gridtally_edge.drivers.driver import Driver, LineDefaults
-from gridtally_edge.drivers.is15959_vectors import VECTORS, read_vector
-from gridtally_edge.drivers.model import Capability, MeterEvent, Now, Reading, SwitchState
+from gridtally_edge.drivers.is15959_config import Auth, Is15959Settings, Is15959WrapperSettings, associations
+from gridtally_edge.drivers.is15959_events import EventLogs
+from gridtally_edge.drivers.is15959_keys import book_name, check_step, keys_of, neighbours, under
+from gridtally_edge.drivers.is15959_plate import PLATE, PLATE_PROFILES, is_bare, name_plate_of, plate_of_profile
+from gridtally_edge.drivers.is15959_prepaid import (
+    Prepaid,
+    balance_writes,
+    difference,
+    prepaid_objects,
+    prepaid_of,
+    recharge_writes,
+    shows_recharge,
+    text_write,
+)
+from gridtally_edge.drivers.is15959_profiles import BILLING, CLOCK, DAILY, Profiles
+from gridtally_edge.drivers.is15959_push import hears
+from gridtally_edge.drivers.is15959_pushed import PushedValues
+from gridtally_edge.drivers.is15959_registers import RegisterMemory
+from gridtally_edge.drivers.is15959_session import Session, refusal, value_of
+from gridtally_edge.drivers.is15959_settings import (
+    DIAGNOSTIC_RESULTS,
+    LIMIT_WATCHES,
+    RESETS,
+    RUN_DIAGNOSTICS,
+    SETTINGS,
+    Context,
+    Write,
+    as_written,
+    diagnostics_of,
+    push_attributes,
+    push_record,
+    watched_value,
+)
+from gridtally_edge.drivers.is15959_values import check_values
+from gridtally_edge.drivers.is15959_vectors import THREE_PHASE_VECTORS, VECTORS, read_vector
+from gridtally_edge.drivers.model import (
+    Capability,
+    Diagnostic,
+    Face,
+    MeterEvent,
+    NamePlate,
+    Now,
+    Pushed,
+    Reading,
+    SwitchState,
+    TokenSeen,
+)
+from gridtally_edge.drivers.token_gateway import ENTER, LOOKS, seen_of, token_data
 from gridtally_edge.protocols.conversation import Conversation
 from gridtally_edge.protocols.dlms import axdr
-from gridtally_edge.protocols.dlms.access import Attribute, attribute, entry_selector, range_selector
-from gridtally_edge.protocols.dlms.acse import Mechanism
+from gridtally_edge.protocols.dlms.access import Attribute, Result, attribute
 from gridtally_edge.protocols.dlms.axdr import Data, Tag
-from gridtally_edge.protocols.dlms.client import AccessDenied, DlmsClient, Login
-from gridtally_edge.protocols.dlms.cosem_time import ClockPolicy, ClockRule, datetime_octets, decode_datetime
-from gridtally_edge.protocols.dlms.hdlc import Address
-from gridtally_edge.protocols.dlms.link import HdlcLink, Timing
-from gridtally_edge.protocols.dlms.link_parameters import LinkParameters
+from gridtally_edge.protocols.dlms.client import AccessDenied, DlmsClient
+from gridtally_edge.protocols.dlms.cosem_time import ClockRule, datetime_octets
+from gridtally_edge.protocols.dlms.counters import Counters, MemoryCounters
+from gridtally_edge.protocols.dlms.key_transfer import transfer_keys
 from gridtally_edge.protocols.dlms.scaling import ScalerUnit, scaler_unit_of
+from gridtally_shared import meter_settings as ms
 from gridtally_shared.errors import MeterFault, RefusedCommand
 from gridtally_shared.lifecycle import Reason
 from gridtally_shared.obis import Obis
-from gridtally_shared.quality import Quality
-from gridtally_shared.quantities import BY_OBIS, Kind
+from gridtally_shared.quantities import BY_NAME
 
-CLOCK: Final = attribute(8, "0.0.1.0.0.255", 2)
-SERIAL: Final = attribute(1, "0.0.96.1.0.255", 2)
+__all__ = ["CLOCK", "DRIVER", "THREE_PHASE", "WRAPPER", "Auth", "DlmsPort", "Is15959Settings"]
+
 SWITCH_OUTPUT: Final = attribute(70, "0.0.96.3.10.255", 2)
 SWITCH_CONTROL: Final = attribute(70, "0.0.96.3.10.255", 3)
+SWITCH_MODE: Final = attribute(70, "0.0.96.3.10.255", 4)
 DISCONNECT: Final = attribute(70, "0.0.96.3.10.255", 1)
 RECONNECT: Final = attribute(70, "0.0.96.3.10.255", 2)
-EVENT_LOGS: Final = tuple(f"0.0.99.98.{log}.255" for log in range(7))
+LOAD_SIDE: Final = attribute(3, "1.0.12.7.128.255", 2)
+LOAD_SIDE_SCALING: Final = attribute(3, "1.0.12.7.128.255", 3)
 _ORDER: Final = Data(Tag.INT8, 0)
 _READY: Final = 2
-_EVENT_CODE_GROUP: Final = (0, 0, 96, 11)
-_LAST_MS: Final = 4_102_444_799_000
-MAX_ENTRIES: Final = 10_000
+_ARMING: Final = frozenset({1, 3, 5, 6})
+_LOAD_SIDE_VOLTAGE: Final = BY_NAME["load_side_voltage_mv"]
 
 
-class Auth(Enum):
-    NONE = "none"
-    LLS = "lls"
+class DlmsPort(BasePort):
+    """A `MeterPort` (drivers/model.py) for one IS 15959 meter. Layouts are read once and kept while the port lives.
 
+    `counters` is where invocation counters are kept; without one they start from what the meter's public client tells."""
 
-class BalanceFamily(Enum):
-    """Where the prepayment objects live: C and D of 0.0.C.D.24."""
+    capabilities = frozenset(Capability) - {Capability.FIRMWARE}
 
-    STANDARD = "0.0.94.96"
-    OLD = "0.0.94.91"
-
-
-@dataclass(frozen=True, slots=True)
-class Is15959Settings:
-    """One meter's settings. `balance_unit_nano` is what one unit of the balance object is worth (10^7: the paisa)."""
-
-    physical_address: int
-    logical_address: int = 1
-    address_octets: int = 2
-    client_address: int = 32
-    auth: Auth = Auth.LLS
-    password: str = field(default="", repr=False)
-    clock_policy: ClockPolicy = ClockPolicy.BLUE_BOOK
-    utc_offset_min: int = 330
-    interval_s: int = 900
-    frame_size: int = 512
-    max_pdu: int = 1024
-    answer_ms: int = 1_500
-    retries: int = 2
-    balance_family: BalanceFamily = BalanceFamily.STANDARD
-    balance_unit_nano: int = 10_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileObject:
-    """A profile and the profile with its scalers."""
-
-    name: str
-    obis: Obis
-    scalers: Obis
-
-    def attribute(self, index: int) -> Attribute:
-        return Attribute(7, self.obis, index)
-
-    def scaler_attribute(self, index: int) -> Attribute:
-        return Attribute(7, self.scalers, index)
-
-
-INSTANT: Final = ProfileObject("instantaneous", Obis.of("1.0.94.91.0.255"), Obis.of("1.0.94.91.3.255"))
-BLOCK_LOAD: Final = ProfileObject("block load", Obis.of("1.0.99.1.0.255"), Obis.of("1.0.94.91.4.255"))
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """What a profile of this meter looks like."""
-
-    columns: tuple[Attribute, ...]
-    scalers: dict[Obis, ScalerUnit]
-
-
-class DlmsPort:
-    """A `MeterPort` (drivers/model.py) for one IS 15959 meter. Layouts are read once and kept while the port lives."""
-
-    capabilities = frozenset(Capability)
-
-    def __init__(self, settings: Is15959Settings) -> None:
-        self._settings = settings
-        self._client = _client(settings)
+    def __init__(self, settings: Is15959Settings, counters: Counters | None = None) -> None:
+        self._entered = self._settings = settings
         self._rule = ClockRule(settings.clock_policy, settings.utc_offset_min)
-        self._layouts: dict[Obis, Layout] = {}
-        self._no_range: set[Obis] = set()
-        self._absent: set[Obis] = set()
+        self._written: dict[ms.SettingKind, ms.AnySetting] = {}
+        self._behind: tuple[Data | Result, ...] = ()
+        self._registers = RegisterMemory()
+        self._has_text = True
         self.interval_s = settings.interval_s
+        self.keep_counters(counters or MemoryCounters())
+
+    def keep_counters(self, counters: Counters) -> None:
+        """Use this book of invocation counters, and the keys it knows of, from the next session on."""
+        self._counters = counters
+        self._let_in = not self._entered.master_key
+        self._take_up(0 if self._let_in else counters.generation_of(book_name(self._entered)))
+
+    def _take_up(self, generation: int) -> None:
+        """Keys of this generation from the next session on."""
+        self._generation, self._settings = generation, under(self._entered, generation)
+        self._session = Session(associations(self._settings, self._counters))
+        self._profiles = Profiles(self._session, self._settings, self._rule)
+        self._pushes = PushedValues(self._settings, self._rule, self._session, self._profiles, self._counters)
+        self._logs = EventLogs(self._session, self._profiles, self._rule)
 
     def open(self) -> Conversation[None]:
-        yield from self._client.open()
+        self._behind = ()
+        self._profiles.session_opened()
+        try:
+            yield from self._session.open()
+        except MeterFault:
+            if self._let_in or not (yield from self._open_with_others()):
+                raise
+        if not self._let_in:
+            self._let_in = True
+            self._counters.keep_generation(book_name(self._entered), self._generation)
+
+    def _open_with_others(self) -> Conversation[bool]:
+        """Whether the meter lets us in under keys it may have instead: the answer to a change was lost, or our book is an old one."""
+        first = self._generation
+        for generation in neighbours(first):
+            self._take_up(generation)
+            try:
+                yield from self._session.open()
+            except MeterFault:
+                continue
+            return True
+        self._take_up(first)
+        return False
 
     def close(self) -> Conversation[None]:
-        yield from self._client.close()
+        yield from self._session.close()
+
+    def client(self) -> Conversation[DlmsClient]:
+        """The open client, for what this driver has no words for (an object asked for from a shell)."""
+        return (yield from self._session.read())
 
     def read_serial(self) -> Conversation[str]:
-        return axdr.text_of((yield from self._client.get(SERIAL)))
+        return (yield from self._session.read_serial())
 
     def read_instant(self, now: Now) -> Conversation[tuple[Reading, ...]]:
         """One GET of the instantaneous profile; the moment is the DCU's when the answer is there."""
-        layout = yield from self._layout(INSTANT)
-        buffer = yield from self._client.get(INSTANT.attribute(2))
-        at_ms = now()
-        rows = tuple(self._rows(INSTANT, layout, buffer))
-        if len(rows) != 1:
-            raise MeterFault(f"the instantaneous profile has {len(rows)} rows")
-        return tuple(Reading(quantity.code, at_ms, value) for quantity, value in quantity_cells(rows[0], layout.scalers))
+        found = yield from self._profiles.read_instant(now)
+        yield from self._pushes.learn()
+        return self._registers.judged(found)
+
+    def hears_push(self, data: bytes, at_ms: int) -> Pushed | None:
+        """What this meter sends unasked, with its values once their layouts are known; None for another message. Raises
+        MeterFault."""
+        return self._pushes.hears(data, at_ms)
 
     def read_intervals(self, from_ms: int, to_ms: int) -> Conversation[tuple[Reading, ...]]:
         """All blocks whose START lies in from_ms..to_ms, the end excluded, oldest first."""
-        layout = yield from self._block_layout()
-        period_ms = self.interval_s * 1_000
-        buffer = yield from self._span(BLOCK_LOAD.obis, from_ms + period_ms, to_ms + period_ms, self.interval_s)
-        readings = []
-        for row in self._rows(BLOCK_LOAD, layout, buffer):
-            if row.at_ms is not None and from_ms <= row.at_ms - period_ms < to_ms:
-                readings.extend(self._block_readings(row, layout))
-        return tuple(sorted(readings, key=lambda reading: reading.at_ms))
+        found = yield from self._profiles.read_blocks(from_ms, to_ms)
+        self.interval_s = self._profiles.interval_s
+        return found
+
+    def read_daily(self, from_ms: int, to_ms: int) -> Conversation[tuple[Reading, ...]]:
+        return (yield from self._profiles.read_registers(DAILY, from_ms, to_ms))
+
+    def read_billing(self, from_ms: int, to_ms: int) -> Conversation[tuple[Reading, ...]]:
+        return (yield from self._profiles.read_registers(BILLING, from_ms, to_ms))
 
     def read_events(self, after_ms: int) -> Conversation[tuple[MeterEvent, ...]]:
-        """The entries of all logs the meter has, later than `after_ms`, oldest first."""
-        events: list[MeterEvent] = []
-        for name in EVENT_LOGS:
-            log = Obis.of(name)
-            if log not in self._absent:
-                events += yield from self._read_log(log, after_ms)
-        return tuple(sorted(events, key=lambda event: event.at_ms))
+        """The entries of all logs the meter has, later than `after_ms` or new in their log, oldest first."""
+        return (yield from self._logs.read(after_ms))
+
+    def read_status_word(self, now: Now) -> Conversation[tuple[MeterEvent, ...]]:
+        try:
+            return (yield from self._logs.read_status(now()))
+        except AccessDenied as denied:
+            raise refusal(denied, "the status word") from denied
 
     def read_clock(self) -> Conversation[int]:
-        data = yield from self._client.get(CLOCK)
-        return decode_datetime(axdr.octets_of(data)).utc_ms(self._rule)
+        return (yield from self._profiles.read_clock())
 
     def write_clock(self, utc_ms: int) -> Conversation[None]:
-        yield from self._client.set(CLOCK, axdr.octet_string(datetime_octets(utc_ms, self._rule)))
+        yield from self._write(Write(CLOCK, axdr.octet_string(datetime_octets(utc_ms, self._rule))))
+
+    def read_name_plate(self) -> Conversation[NamePlate]:
+        """From single objects, else from the name plate profile."""
+        plate = name_plate_of((yield from self._session.get_all(PLATE)))
+        for profile in PLATE_PROFILES if is_bare(plate) else ():
+            try:
+                columns = columns_of((yield from self._session.get(Attribute(7, profile, 3))))
+                return plate_of_profile(columns, (yield from self._session.get(Attribute(7, profile, 2))))
+            except AccessDenied as denied:
+                if not denied.undefined:
+                    raise
+        return plate
 
     def read_switch(self) -> Conversation[SwitchState]:
+        output, control, *behind = yield from self._session.get_all((SWITCH_OUTPUT, SWITCH_CONTROL, LOAD_SIDE, LOAD_SIDE_SCALING))
+        self._behind = tuple(behind)
         try:
-            output = yield from self._client.get(SWITCH_OUTPUT)
-            control = yield from self._client.get(SWITCH_CONTROL)
+            if axdr.integer_of(value_of(SWITCH_OUTPUT, output)):
+                return SwitchState.CLOSED
+            ready = axdr.integer_of(value_of(SWITCH_CONTROL, control)) == _READY
         except AccessDenied as denied:
             if denied.undefined:
                 return SwitchState.NOT_FITTED
             raise
-        if axdr.integer_of(output):
-            return SwitchState.CLOSED
-        return SwitchState.ARMED if axdr.integer_of(control) == _READY else SwitchState.OPEN
+        return SwitchState.ARMED if ready else SwitchState.OPEN
 
     def open_switch(self) -> Conversation[None]:
-        yield from self._operate(DISCONNECT)
+        yield from self._write(Write(DISCONNECT, _ORDER, True))
 
     def close_switch(self) -> Conversation[None]:
-        yield from self._operate(RECONNECT)
+        yield from self._write(Write(RECONNECT, _ORDER, True))
 
-    def write_balance(self, amount_nano: int, at_ms: int) -> Conversation[None]:
-        """Show a balance, rounded down to the meter's unit, and the moment it held."""
-        amount = amount_nano // self._settings.balance_unit_nano
-        if not -(1 << 31) <= amount < 1 << 31:
-            raise RefusedCommand(Reason.MALFORMED, f"a balance of {amount} does not fit the meter's display")
-        base = self._settings.balance_family.value
-        yield from self._client.set(attribute(1, f"{base}.24.255", 2), Data(Tag.INT32, amount))
-        moment = axdr.octet_string(datetime_octets(at_ms, self._rule))
-        yield from self._client.set(attribute(1, f"{base}.25.255", 2), moment)
+    def arms_on_close(self) -> Conversation[bool]:
+        """By the control mode: in these a reconnect from afar leads to "ready for reconnection"."""
+        (mode,) = yield from self._session.get_all((SWITCH_MODE,))
+        return not isinstance(mode, Result) and axdr.integer_of(mode) in _ARMING
 
-    def _operate(self, method: Attribute) -> Conversation[None]:
+    def read_load_side(self) -> Conversation[int | None]:
+        """Taken with the switch state, where that was read just before: nothing was written in between."""
+        behind, self._behind = self._behind, ()
+        value, scaling = behind or (yield from self._session.get_all((LOAD_SIDE, LOAD_SIDE_SCALING)))
+        if isinstance(value, Result) or isinstance(scaling, Result) or value.tag is Tag.NULL:
+            return None
+        return quantity_value(_LOAD_SIDE_VOLTAGE, value, scaler_unit_of(scaling))
+
+    def write_face(self, face: Face) -> Conversation[None]:
+        """Amounts are rounded down to the meter's unit. What reads back otherwise is a fault: the display is wrong then, the money is
+        not. The last top-up is written where the meter shows another one."""
+        yield from self._write_text(face.text)
+        for write in balance_writes(face.balance_nano, face.at_ms, self._settings, self._rule):
+            yield from self._write(write)
+        seen = yield from self.read_prepaid()
+        fault = difference(seen if self._has_text else replace(seen, text=None), face, self._settings)
+        if fault:
+            raise MeterFault(fault)
+        if face.recharge is not None and not shows_recharge(seen, face.recharge, self._settings):
+            for write in recharge_writes(face.recharge, self._settings, self._rule):
+                yield from self._write(write)
+
+    def _write_text(self, text: str) -> Conversation[None]:
+        """A meter that refuses it shows figures only, and is not asked again while this port lives."""
+        if not self._has_text:
+            return
         try:
-            yield from self._client.act(method, _ORDER)
+            yield from self._write(text_write(text))
+        except RefusedCommand:
+            self._has_text = False
+
+    def read_prepaid(self) -> Conversation[Prepaid]:
+        """What the meter shows of its account."""
+        outcomes = yield from self._session.get_all(prepaid_objects(self._settings))
+        return prepaid_of(outcomes, self._settings, self._rule)
+
+    def read_setting(self, kind: ms.SettingKind) -> Conversation[ms.AnySetting]:
+        """What the meter holds. Of several pushes: the one this port wrote last, else the instant push."""
+        written = self._written.get(kind)
+        if kind is ms.SettingKind.KEYS:
+            return self._keys()
+        if isinstance(written, ms.PushSetup):
+            return (yield from self._read_push(Obis.of(written.obis)))
+        row = SETTINGS[kind]
+        context = yield from self._context(kind)
+        values = yield from self._values(row.reads(context), row.optional)
+        return as_written(row.record(values, context), written, context.clock_ms)
+
+    def write_setting(self, setting: ms.AnySetting) -> Conversation[None]:
+        """Write, read back, compare. Raises RefusedCommand(NOT_READ_BACK) where the meter then holds something else."""
+        kind = ms.KIND_OF[type(setting)]
+        if kind in ms.READ_ONLY:
+            raise RefusedCommand(Reason.MALFORMED, f"{kind.name.lower()} can only be read")
+        check_values(setting)
+        if isinstance(setting, ms.KeyGeneration):
+            return (yield from self._change_keys(setting))
+        context = yield from self._context(kind)
+        yield from self._write_all(SETTINGS[kind].writes(setting, context), SETTINGS[kind].optional, setting)
+        self._written[kind] = setting
+        found = yield from self.read_setting(kind)
+        if found != setting:
+            raise RefusedCommand(Reason.NOT_READ_BACK, f"the meter holds {found}")
+
+    def _keys(self) -> ms.KeyGeneration:
+        """What the meter has let us in with. Raises RefusedCommand where it has no keys that could be changed."""
+        if not self._entered.master_key:
+            check_step(self._entered, 0, 1)
+        return ms.KeyGeneration(self._generation)
+
+    def _change_keys(self, wanted: ms.KeyGeneration) -> Conversation[None]:
+        """Give the meter its next keys under its master key, and be let in with them. Raises RefusedCommand."""
+        check_step(self._entered, self._generation, wanted.generation)
+        serial = yield from self._session.read_serial()
+        client = yield from self._session.change()
+        self._let_in = False
+        try:
+            yield from transfer_keys(client, self._entered.master_key, keys_of(self._entered, wanted.generation))
         except AccessDenied as denied:
-            reason = Reason.UNSUPPORTED if denied.undefined else Reason.METER_FAULT
-            raise RefusedCommand(reason, f"the meter refuses: {denied.result}") from denied
+            self._let_in = True
+            raise refusal(denied, "the new keys") from denied
+        yield from self._session.close()
+        self._take_up(wanted.generation)
+        yield from self.open()
+        if (yield from self._session.read_serial()) != serial or self._generation != wanted.generation:
+            raise RefusedCommand(Reason.NOT_READ_BACK, f"the meter lets us in with keys of generation {self._generation}")
 
-    def _layout(self, profile: ProfileObject) -> Conversation[Layout]:
-        known = self._layouts.get(profile.obis)
-        if known is None:
-            known = yield from self._read_layout(profile)
-            self._layouts[profile.obis] = known
-        return known
+    def reset(self, kind: ms.ResetKind) -> Conversation[None]:
+        yield from self._write(RESETS[kind])
 
-    def _block_layout(self) -> Conversation[Layout]:
-        """The block load layout. The meter's own capture period overrides the setting: stamps depend on it."""
-        if BLOCK_LOAD.obis not in self._layouts:
-            try:
-                period_s = axdr.integer_of((yield from self._client.get(BLOCK_LOAD.attribute(4))))
-            except AccessDenied:
-                period_s = 0
-            self.interval_s = period_s if 60 <= period_s <= 86_400 else self.interval_s
-        return (yield from self._layout(BLOCK_LOAD))
-
-    def _read_layout(self, profile: ProfileObject) -> Conversation[Layout]:
-        columns = columns_of((yield from self._client.get(profile.attribute(3))))
-        scalers = yield from self._read_scalers(profile)
-        for column in columns:
-            if column.class_id == 3 and column.obis in BY_OBIS and column.obis not in scalers:
-                own = yield from self._client.get(Attribute(3, column.obis, 3))
-                scalers[column.obis] = scaler_unit_of(own)
-        return Layout(columns, scalers)
-
-    def _read_scalers(self, profile: ProfileObject) -> Conversation[dict[Obis, ScalerUnit]]:
+    def read_diagnostics(self) -> Conversation[tuple[Diagnostic, ...]]:
         try:
-            columns = columns_of((yield from self._client.get(profile.scaler_attribute(3))))
-            buffer = yield from self._client.get(profile.scaler_attribute(2))
+            return diagnostics_of((yield from self._session.get(DIAGNOSTIC_RESULTS)), self._rule)
         except AccessDenied as denied:
-            if denied.undefined:
-                return {}
-            raise
-        return scalers_of(columns, buffer)
+            raise refusal(denied, "diagnostics") from denied
 
-    def _rows(self, profile: ProfileObject, layout: Layout, buffer: Data) -> tuple[TableRow, ...]:
+    def run_diagnostics(self) -> Conversation[None]:
+        yield from self._write(RUN_DIAGNOSTICS)
+
+    def read_token(self, digits: str) -> Conversation[TokenSeen]:
+        """What the token gateway holds, compared with `digits`. Raises RefusedCommand where the meter has none."""
+        outcomes = yield from self._session.get_all(LOOKS)
         try:
-            return tuple(table_rows(layout.columns, buffer, self._rule, self.interval_s))
-        except MeterFault:
-            self._layouts.pop(profile.obis, None)
-            raise
+            values = tuple(value_of(target, outcome) for target, outcome in zip(LOOKS, outcomes, strict=True))
+        except AccessDenied as denied:
+            raise refusal(denied, "the token gateway") from denied
+        return seen_of(values, digits, self._settings.token_form, self._rule)
 
-    def _block_readings(self, row: TableRow, layout: Layout) -> list[Reading]:
-        start_ms = (row.at_ms or 0) - self.interval_s * 1_000
-        quality = Quality.CLOCK_UNCERTAIN if row.doubtful else Quality.OK
-        return [
-            Reading(quantity.code, start_ms, value, int(quality))
-            for quantity, value in quantity_cells(row, layout.scalers)
-            if quantity.kind is Kind.INTERVAL
-        ]
+    def enter_token(self, digits: str) -> Conversation[None]:
+        """Hand 20 digits to the meter as they are."""
+        yield from self._write(Write(ENTER, token_data(digits, self._settings.token_form), True))
 
-    def _span(self, obis: Obis, first_ms: int, last_ms: int, period_s: int) -> Conversation[Data]:
-        """The rows of a time span, or more: by range, or by entries where the meter knows only those."""
-        buffer = Attribute(7, obis, 2)
-        if obis not in self._no_range:
-            moments = (axdr.octet_string(datetime_octets(at_ms, self._rule)) for at_ms in (first_ms, last_ms))
+    def _context(self, kind: ms.SettingKind) -> Conversation[Context]:
+        context = Context(self._rule, family=self._settings.balance_family.value, balance_unit_nano=self._settings.balance_unit_nano)
+        if kind is ms.SettingKind.ACTIVITY_CALENDAR:
+            return replace(context, clock_ms=(yield from self.read_clock()))
+        if kind is ms.SettingKind.LOAD_LIMIT:
+            return replace(context, limit_scaler=(yield from self._limit_scaler()))
+        return context
+
+    def _limit_scaler(self) -> Conversation[int]:
+        """The power of ten of a watt that the limit counts in. Raises RefusedCommand where the meter does not watch watts."""
+        (watched,) = yield from self._values((LIMIT_WATCHES,), frozenset())
+        target = watched_value(watched)
+        (scaling,) = yield from self._values((Attribute(target.class_id, target.obis, 3),), frozenset())
+        unit = scaler_unit_of(scaling) if scaling else ScalerUnit(0, 0)
+        if unit.unit_text != "W":
+            raise RefusedCommand(Reason.UNSUPPORTED, f"the meter limits {target.obis} in {unit.unit_text}, not watts")
+        return unit.scaler
+
+    def _values(self, targets: tuple[Attribute, ...], optional: frozenset[Attribute]) -> Conversation[tuple[Data | None, ...]]:
+        values: list[Data | None] = []
+        for target in targets:
             try:
-                return (yield from self._client.get(buffer, range_selector(CLOCK, *moments)))
+                values.append((yield from self._session.get(target)))
             except AccessDenied as denied:
-                if not denied.no_range_access:
+                if target not in optional or not denied.undefined:
+                    raise refusal(denied, str(target)) from denied
+                values.append(None)
+        return tuple(values)
+
+    def _write_all(self, writes: tuple[Write, ...], optional: frozenset[Attribute], setting: ms.AnySetting) -> Conversation[None]:
+        for write in writes:
+            try:
+                yield from self._write(write)
+            except RefusedCommand as refused:
+                if write.target not in optional or refused.reason != Reason.UNSUPPORTED:
                     raise
-                self._no_range.add(obis)
-        return (yield from self._entries(obis, first_ms, period_s))
 
-    def _entries(self, obis: Obis, first_ms: int, period_s: int) -> Conversation[Data]:
-        in_use = axdr.integer_of((yield from self._client.get(Attribute(7, obis, 7))))
-        if not in_use:
-            return axdr.array()
-        wanted = MAX_ENTRIES
-        if period_s:
-            clock_ms = yield from self.read_clock()
-            wanted = max((clock_ms - first_ms) // (period_s * 1_000) + 2, 1)
-        first = max(in_use - min(wanted, MAX_ENTRIES) + 1, 1)
-        return (yield from self._client.get(Attribute(7, obis, 2), entry_selector(first, in_use)))
+    def _read_push(self, obis: Obis) -> Conversation[ms.PushSetup]:
+        targets = push_attributes(obis)
+        values = yield from self._values(targets, frozenset(targets[2:]))
+        return push_record(obis, values, Context(self._rule))
 
-    def _read_log(self, log: Obis, after_ms: int) -> Conversation[list[MeterEvent]]:
+    def _write(self, write: Write) -> Conversation[None]:
+        self._behind = ()
+        client = yield from self._session.change()
         try:
-            columns = yield from self._log_columns(log)
-            buffer = yield from self._span(log, after_ms, _LAST_MS, 0)
+            if write.acts:
+                yield from client.act(write.target, write.value)
+            else:
+                yield from client.set(write.target, write.value)
         except AccessDenied as denied:
-            if not denied.undefined:
-                raise
-            self._absent.add(log)
-            return []
-        rows = table_rows(columns, buffer, self._rule, 0)
-        return [event for row in rows if (event := _event(row)) and event.at_ms > after_ms]
-
-    def _log_columns(self, log: Obis) -> Conversation[tuple[Attribute, ...]]:
-        if log not in self._layouts:
-            self._layouts[log] = Layout(columns_of((yield from self._client.get(Attribute(7, log, 3)))), {})
-        return self._layouts[log].columns
+            raise refusal(denied, str(write.target)) from denied
 
 
-def _event(row: TableRow) -> MeterEvent | None:
-    for cell in row.cells:
-        if tuple(cell.column.obis.value[:4]) == _EVENT_CODE_GROUP and row.at_ms is not None:
-            return MeterEvent(axdr.integer_of(cell.data), row.at_ms)
-    return None
-
-
-def _client(settings: Is15959Settings) -> DlmsClient:
-    server = Address(settings.logical_address, settings.physical_address, settings.address_octets)
-    if settings.address_octets == 1:
-        server = Address(settings.physical_address)
-    sizes = LinkParameters(settings.frame_size, settings.frame_size)
-    link = HdlcLink(Address(settings.client_address), server, sizes, Timing(settings.answer_ms, settings.retries))
-    mechanism = Mechanism.LLS if settings.auth is Auth.LLS else Mechanism.NONE
-    return DlmsClient(link, Login(mechanism, settings.password.encode()), settings.max_pdu)
-
-
+_DOCUMENT: Final = "IS 15959 part 2:2016, object lists; IEC 62056-46, -47, -5-3, -6-2"
 DRIVER: Final = Driver(
     name="is15959",
     protocol="dlms-hdlc",
     title="Indian single-phase smart meter (IS 16444, IS 15959 part 2)",
-    document="IS 15959 part 2:2016, single-phase object lists; IEC 62056-46, -5-3, -6-2",
+    document=_DOCUMENT,
     settings_type=Is15959Settings,
     make_port=DlmsPort,
+    counts=True,
     line=LineDefaults(baud=9600),
     vectors=VECTORS,
     read_vector=read_vector,
+    hears=hears,
+)
+THREE_PHASE: Final = replace(
+    DRIVER,
+    name="is15959-3ph",
+    title="Indian three-phase smart meter (IS 16444, IS 15959 part 2)",
+    vectors=THREE_PHASE_VECTORS,
+)
+WRAPPER: Final = Driver(
+    name="is15959-wrapper",
+    protocol="dlms-wrapper",
+    title="Indian smart meter (IS 16444, IS 15959 part 2) on an IP line",
+    document=_DOCUMENT,
+    settings_type=Is15959WrapperSettings,
+    make_port=DlmsPort,
+    counts=True,
+    line=LineDefaults(baud=115_200),
+    vectors=(*VECTORS, *THREE_PHASE_VECTORS),
+    read_vector=read_vector,
+    hears=hears,
 )

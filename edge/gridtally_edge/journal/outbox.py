@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 from gridtally_shared.clock import MS_PER_DAY
@@ -50,11 +51,16 @@ class Outbox:
 
     def append(self, kind: EntryKind, message: Any, lane: Lane, now_ms: int) -> int:
         """Queue a contract message (one of ENTRY_TYPES) and give its number."""
-        take = "UPDATE outbox_lane SET next_seq = next_seq + 1 WHERE lane = ? RETURNING next_seq - 1"
-        seq = int(self._db.execute(take, (int(lane),)).fetchall()[0][0])
-        row = (self.stream_id, int(lane), seq, int(kind), encode(message), now_ms)
-        self._db.execute("INSERT INTO outbox_entry VALUES (?, ?, ?, ?, ?, ?)", row)
-        return seq
+        return self.append_all(kind, (message,), lane, now_ms)
+
+    def append_all(self, kind: EntryKind, messages: Sequence[Any], lane: Lane, now_ms: int) -> int:
+        """Queue several messages of one kind in their order and give the number of the first."""
+        bodies = [encode(message) for message in messages]
+        take = "UPDATE outbox_lane SET next_seq = next_seq + ? WHERE lane = ? RETURNING next_seq"
+        first = int(self._db.execute(take, (len(messages), int(lane))).fetchall()[0][0]) - len(messages)
+        rows = [(self.stream_id, int(lane), seq, int(kind), body, now_ms) for seq, body in enumerate(bodies, first)]
+        self._db.executemany("INSERT INTO outbox_entry VALUES (?, ?, ?, ?, ?, ?)", rows)
+        return first
 
     def pending(self, lane: Lane, after_seq: int, max_bytes: int) -> tuple[Entry, ...]:
         """The entries that follow `after_seq`, as many as fit `max_bytes`, at least one if there is any. Receipted

@@ -13,23 +13,39 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from gridtally_edge.drivers.model import MeterEvent, Reading, SwitchState
 from gridtally_edge.journal.blocks import blocks_of
 from gridtally_edge.journal.outbox import Outbox
 from gridtally_edge.journal.sqlite import transaction
-from gridtally_edge.polling.forming import INTERVAL_OF_REGISTER, Samples, closed_until, first_mark, form_intervals
+from gridtally_edge.polling.forming import (
+    INTERVAL_OF_REGISTER,
+    NO_LIMITS,
+    RegisterLimits,
+    Samples,
+    closed_until,
+    first_mark,
+    form_intervals,
+)
 from gridtally_edge.polling.gaps import Span
 from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
 from gridtally_shared.contract import messages as m
 from gridtally_shared.events import BY_NAME, event_type
 from gridtally_shared.quality import Quality
+from gridtally_shared.quantities import BY_CODE, Kind
+from gridtally_shared.records import dataclass
+from gridtally_shared.usage_days import daily_mean
+
+if TYPE_CHECKING:
+    from gridtally_edge.journal.days import Household
 
 STATUS_EVERY_MS = MS_PER_HOUR
 VALUES_PER_ENTRY = 500
 KEEP_SAMPLES_MS = 60 * MS_PER_DAY
 KEEP_INTERVALS_MS = 400 * MS_PER_DAY
+KEEP_PUSHED_MS = 8 * MS_PER_DAY
 KEEP_EVENTS_DAYS = 400
 LEAST_EVENTS_DAYS = 45
 """Diagnostic events are kept at least so long (I2NFR5)."""
@@ -39,7 +55,9 @@ REGISTER_WENT_BACK = BY_NAME["register_went_back"].code
 
 @dataclass(frozen=True, slots=True)
 class MeterState:
-    """What is remembered of a meter. `mark_ms`: all intervals before it were asked and answered, or formed."""
+    """What is remembered of a meter. `mark_ms`: all intervals before it were asked and answered, or formed.
+    `clock_set_ms`: when this DCU last set its clock; `sync_failures` refusals since; `capture_s` the profile's period (0: not
+    known)."""
 
     meter_no: int
     serial: str = ""
@@ -53,12 +71,16 @@ class MeterState:
     reported_ms: int = 0
     samples: int = 0
     intervals: int = 0
+    clock_set_ms: int | None = None
+    sync_failures: int = 0
+    capture_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class MeterUpdate:
     """What one poll means for the journal. `state` is the meter's new state but for the counts. `forms_intervals`: the
-    meter keeps no load profile. `late`: the intervals fill a gap and travel in the backlog lane."""
+    meter keeps no load profile. `late`: the intervals fill a gap and travel in the backlog lane. `rows` are (kind, value) of
+    daily and billing rows; `push_key` (serial, setup, clock) of what came unasked: stored once."""
 
     state: MeterState
     interval_ms: int
@@ -67,6 +89,9 @@ class MeterUpdate:
     events: tuple[MeterEvent, ...] = ()
     forms_intervals: bool = False
     late: bool = False
+    limits: RegisterLimits = NO_LIMITS
+    rows: tuple[tuple[str, Reading], ...] = ()
+    push_key: tuple[str, str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +128,57 @@ class ReadingsJournal:
         rows = self._db.execute(query, (meter_no, quantity, span.from_ms, span.to_ms))
         return frozenset(row[0] for row in rows)
 
+    def stored_rows(self, meter_no: int, kind: str) -> tuple[int, ...]:
+        """Stamps of the daily or billing rows of a meter, ascending."""
+        query = "SELECT at_ms FROM profile_row WHERE meter_no = ? AND kind = ? ORDER BY at_ms"
+        return tuple(row[0] for row in self._db.execute(query, (meter_no, kind)))
+
     def meter_seen(self, seen: m.MeterSeen, lane: m.Lane, now_ms: int) -> bool:
-        """Propose a meter to the cloud, once for each serial at an address. True when it was news."""
-        known = self._db.execute("SELECT serial FROM meter_seen WHERE line = ? AND address = ?", (seen.line, seen.address))
-        if known.fetchone() == (seen.serial,):
+        """Propose a meter to the cloud, once for each place it is at. True when it was news."""
+        if self.place_of(seen.serial) == (seen.line, seen.address):
             return False
         with transaction(self._db):
+            self._db.execute("DELETE FROM meter_seen WHERE serial = ?", (seen.serial,))
             self._db.execute("INSERT OR REPLACE INTO meter_seen VALUES (?, ?, ?)", (seen.line, seen.address, seen.serial))
             self.outbox.append(m.EntryKind.METER_SEEN, seen, lane, now_ms)
         return True
+
+    def place_of(self, serial: str) -> tuple[str, str] | None:
+        """Line and address at which this serial was seen last."""
+        row = self._db.execute("SELECT line, address FROM meter_seen WHERE serial = ?", (serial,)).fetchone()
+        return (row[0], row[1]) if row else None
+
+    def change_is_known(self, change_id: str) -> bool:
+        return self._db.execute("SELECT 1 FROM meter_change WHERE change_id = ?", (change_id,)).fetchone() is not None
+
+    def record_change(self, change_id: str, updates: tuple[MeterUpdate, ...], events: tuple[m.Event, ...], now_ms: int) -> None:
+        """Closing and opening registers and their events, once for each change, in one commit."""
+        with transaction(self._db):
+            self._db.execute("INSERT INTO meter_change VALUES (?, ?)", (change_id, now_ms))
+            sweep = _Sweep(self._db, self.outbox, dict(self.states), m.Lane.LIVE, now_ms)
+            for update in updates:
+                sweep.store(update)
+            for event in events:
+                sweep.store_event(event)
+            sweep.queue()
+        self.states = sweep.states
+
+    def last_registers(self, meter_no: int) -> tuple[Reading, ...]:
+        """The newest stored value of each register of a meter."""
+        query = "SELECT quantity, max(at_ms), value, quality FROM sample WHERE meter_no = ? GROUP BY quantity"
+        rows = self._db.execute(query, (meter_no,)).fetchall()
+        return tuple(Reading(*row) for row in rows if BY_CODE[row[0]].kind is Kind.REGISTER)
+
+    def usual_day_wh(self, of: Household, now_ms: int) -> int | None:
+        """What a day usually takes; None before the first whole one."""
+        from gridtally_edge.journal.days import recent_days  # it brings the tariff's calendar, which no poll waits for
+
+        return daily_mean(recent_days(self._db, of, now_ms), of.today(now_ms))
+
+    def report_node(self, report: m.NodeReport, lane: m.Lane, now_ms: int) -> None:
+        """A node's place has changed (BYPL-11.1)."""
+        with transaction(self._db):
+            self.outbox.append(m.EntryKind.NODE, report, lane, now_ms)
 
     def add_event(self, event: m.Event, lane: m.Lane, now_ms: int) -> None:
         """An event the DCU itself noticed."""
@@ -135,6 +202,8 @@ class ReadingsJournal:
             self._db.execute("DELETE FROM sample WHERE at_ms < ?", (now_ms - KEEP_SAMPLES_MS,))
             self._db.execute("DELETE FROM interval WHERE start_ms < ?", (now_ms - KEEP_INTERVALS_MS,))
             self._db.execute("DELETE FROM event WHERE at_ms < ?", (now_ms - self._keep_events_ms,))
+            self._db.execute("DELETE FROM profile_row WHERE at_ms < ?", (now_ms - KEEP_INTERVALS_MS,))
+            self._db.execute("DELETE FROM pushed WHERE heard_ms < ?", (now_ms - KEEP_PUSHED_MS,))
             self.outbox.prune(now_ms)
 
     def _load_states(self) -> Iterable[MeterState]:
@@ -157,8 +226,10 @@ class _Sweep:
         self._intervals = self._revised = 0
 
     def store(self, update: MeterUpdate) -> None:
+        if update.push_key is not None and not self._is_news(update.push_key):
+            return
         before = self.states.get(update.state.meter_no, MeterState(update.state.meter_no))
-        values = self._store_samples(update)
+        values = self._store_samples(update) + self._store_rows(update)
         intervals, mark_ms = self._intervals_of(update)
         fresh = self._store_intervals(update, intervals)
         for event in update.events:
@@ -166,6 +237,10 @@ class _Sweep:
         self._note_resets(before.meter_no, fresh if update.forms_intervals else ())
         state = replace(update.state, mark_ms=mark_ms, samples=before.samples + values, intervals=before.intervals + len(fresh))
         self._store_state(before, state)
+
+    def _is_news(self, push_key: tuple[str, str, int]) -> bool:
+        row = (*push_key, self._now_ms)
+        return self._db.execute("INSERT OR IGNORE INTO pushed VALUES (?, ?, ?, ?)", row).rowcount == 1
 
     def store_event(self, event: m.Event) -> None:
         row = (event.meter_no, event.at_ms, event.code, event.detail)
@@ -180,16 +255,25 @@ class _Sweep:
         for lane, blocks in self._blocks.items():
             if blocks:
                 put(m.EntryKind.INTERVALS, m.Intervals(tuple(blocks)), lane, now_ms)
-        for event in self._events:
+        for event in sorted(self._events, key=lambda e: event_type(e.code).rank):
             lane = m.Lane.URGENT if event_type(event.code).urgent else self._lane
             put(m.EntryKind.EVENT, event, lane, now_ms)
         for status in self._statuses:
             put(m.EntryKind.METER_STATUS, status, self._lane, now_ms)
         return SweepOutcome(len(self._values), self._intervals, self._revised, tuple(self._events))
 
+    def _store_rows(self, update: MeterUpdate) -> int:
+        """Daily and billing values are samples at their own moments; their stamps tell which rows are there."""
+        for stamp in {(update.state.meter_no, kind, r.at_ms) for kind, r in update.rows}:
+            self._db.execute("INSERT OR IGNORE INTO profile_row VALUES (?, ?, ?)", stamp)
+        return self._store_readings(update, tuple(r for _, r in update.rows))
+
     def _store_samples(self, update: MeterUpdate) -> int:
+        return self._store_readings(update, update.readings)
+
+    def _store_readings(self, update: MeterUpdate, readings: tuple[Reading, ...]) -> int:
         stored = 0
-        for r in update.readings:
+        for r in readings:
             row = (update.state.meter_no, r.quantity, r.at_ms, r.value, r.quality)
             if self._db.execute("INSERT OR IGNORE INTO sample VALUES (?, ?, ?, ?, ?)", row).rowcount:
                 self._values.append(m.Value(*row))
@@ -211,7 +295,7 @@ class _Sweep:
         formed: list[Reading] = []
         for register in registers:
             samples = self._samples(update.state.meter_no, register, mark_ms)
-            formed += form_intervals(samples, mark_ms, until_ms, update.interval_ms)
+            formed += form_intervals(samples, mark_ms, until_ms, update.interval_ms, update.limits)
         return tuple(formed), until_ms
 
     def _samples(self, meter_no: int, register: int, mark_ms: int) -> Samples:
@@ -256,11 +340,14 @@ class _Sweep:
                 m.MeterStatus(state.meter_no, state.contact_ms, state.answering, state.switch.value, state.clock_offset_ms)
             )
         self.states[state.meter_no] = state
-        self._db.execute("INSERT OR REPLACE INTO meter_state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _row(state))
+        self._db.execute(_PUT_STATE, _row(state))
+
+
+_PUT_STATE = f"INSERT OR REPLACE INTO meter_state VALUES ({', '.join('?' * 15)})"
 
 
 def _row(s: MeterState) -> tuple[object, ...]:
     return (
         s.meter_no, s.serial, s.contact_ms, int(s.answering), s.switch.value, s.clock_offset_ms, s.clock_read_ms,
-        s.mark_ms, s.events_ms, s.reported_ms, s.samples, s.intervals,
+        s.mark_ms, s.events_ms, s.reported_ms, s.samples, s.intervals, s.clock_set_ms, s.sync_failures, s.capture_s,
     )  # fmt: skip

@@ -3,6 +3,9 @@
 * `interval`: version 0 is the first value and stays; a different value that comes later is the next version.
 * `meter_state`: what the planner must remember over a restart, above all the mark of the load profile.
 * `config`: the newest signed configuration, as it came.
+* `profile_row`: the stamps of stored daily and billing rows (their values are samples), so that a missing one is seen.
+* `pushed`: what came unasked, by its key; a repeat is passed over. `name_plate`: what the meter said it is.
+* `meter_change`: additions, removals and replacements of the registry that are journaled already.
 """
 
 from __future__ import annotations
@@ -33,6 +36,24 @@ _TABLES = (
     "CREATE TABLE config (current INTEGER PRIMARY KEY, version INTEGER NOT NULL, envelope BLOB NOT NULL) STRICT",
 )
 
-READINGS = Store("readings", (Migration("001-readings", (*_TABLES, *Outbox.schema)),))
+_LINES_AND_METERS = (
+    "ALTER TABLE meter_state ADD COLUMN clock_set_ms INTEGER",
+    "ALTER TABLE meter_state ADD COLUMN sync_failures INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE meter_state ADD COLUMN capture_s INTEGER NOT NULL DEFAULT 0",
+    """CREATE TABLE profile_row (
+        meter_no INTEGER NOT NULL, kind TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (meter_no, kind, at_ms)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE pushed (
+        serial TEXT NOT NULL, setup TEXT NOT NULL, clock_ms INTEGER NOT NULL, heard_ms INTEGER NOT NULL,
+        PRIMARY KEY (serial, setup, clock_ms)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE TABLE name_plate (serial TEXT PRIMARY KEY, body BLOB NOT NULL, read_ms INTEGER NOT NULL) STRICT",
+    "CREATE TABLE meter_change (change_id TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) STRICT",
+)
+
+READINGS = Store(
+    "readings",
+    (Migration("001-readings", (*_TABLES, *Outbox.schema)), Migration("002-lines-and-meters", _LINES_AND_METERS)),
+)
 READINGS_REFERENCE = "gridtally_edge.journal.schema:READINGS"
 READINGS_FILE = "readings.db"

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import importlib
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from gridtally_shared.errors import ConfigError
+from gridtally_shared.records import dataclass
 
 BUSY_TIMEOUT_MS = 10_000
 CACHE_KIB = 512
@@ -106,6 +105,8 @@ def migrate(path: Path, store: Store) -> None:
 
 def migrate_in_child(path: Path, store_reference: str) -> None:
     """`migrate` in a process of its own; `store_reference` is `module:NAME` of a Store. Raises ConfigError."""
+    import subprocess  # seldom needed, and never while the agent runs
+
     command = [sys.executable, "-m", __name__, str(path), store_reference]
     done = subprocess.run(command, capture_output=True, text=True, timeout=CHILD_TIMEOUT_S, check=False)
     if done.returncode:

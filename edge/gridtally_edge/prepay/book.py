@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import field, fields
+from operator import attrgetter
 from typing import Any
 
-from gridtally_edge.prepay.rows import AccountRow, JournalRow, one, save, some, values_of
+from gridtally_edge.prepay.rows import AccountRow, JournalRow, one, save, values_of
+from gridtally_shared.contract.codec import INT_MAX
 from gridtally_shared.contract.messages import AccountHead, JournalRange
-from gridtally_shared.ledger.entries import Kind, LedgerEntry, Posting, entry_from
+from gridtally_shared.ledger.entries import GENESIS, Kind, LedgerEntry, Posting, entry_from, hash_of
 from gridtally_shared.ledger.replay import LedgerState, Problem, apply, problem_of, replay
 from gridtally_shared.ledger.window import UsedWindow
+from gridtally_shared.records import dataclass
+
+_PLAIN = tuple(f.name for f in fields(LedgerState) if f.name not in ("account_no", "epoch", "head", "pools", "used"))
+_VALUES = attrgetter(*_PLAIN)
+
+HELD_BACK = "mirror"
+"""While a journal does not fit its mirror, its entries stay here: `AccountRow.ledger_fault` begins with this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,7 @@ class Book:
             raise ValueError(f"account {self.row.account_no}: own entry {problem.seq}: {problem.text}")
         body = entry.to_bytes()
         save(self.db, JournalRow(entry.account_no, entry.epoch, entry.seq, kind, entry.at_ms, entry.register_after_wh, body))
-        self.state = apply(self.state, entry)
+        self.state = apply(self.state, entry, hash_of(body))
         self.fresh.append(body)
         return entry
 
@@ -57,16 +67,25 @@ class Book:
             self.row.balance_nano, self.row.seq = self.state.balance_nano, self.state.seq
         if values_of(self.row) != self.stored:
             save(self.db, self.row)
-        if not self.fresh:
+        if not self.fresh or self.row.ledger_fault.startswith(HELD_BACK):
             return None
         first = self.state.seq - len(self.fresh) + 1
         return JournalRange(self.row.account_no, self.row.epoch, first, tuple(self.fresh))
 
+    def adopt(self, state: LedgerState) -> None:
+        """Go on from the state of other entries, which are stored already (recovery.py)."""
+        self.state, self.row.as_of_ms = state, state.at_ms
+        self.row.state, self.row.balance_nano, self.row.seq = state_text(state), state.balance_nano, state.seq
+        self.fresh.clear()
+
 
 def open_book(db: sqlite3.Connection, account_no: int, epoch: int) -> Book:
     found = one(db, AccountRow, account_no, epoch)
-    row = found or AccountRow(account_no, epoch)
-    return Book(db, row, state_from(row), stored=values_of(row) if found else ())
+    return book_from(db, found) if found else Book(db, AccountRow(account_no, epoch), LedgerState(account_no, epoch))
+
+
+def book_from(db: sqlite3.Connection, row: AccountRow) -> Book:
+    return Book(db, row, state_from(row), stored=values_of(row))
 
 
 def head_of(row: AccountRow) -> AccountHead:
@@ -76,8 +95,21 @@ def head_of(row: AccountRow) -> AccountHead:
 
 def entries_of(db: sqlite3.Connection, account_no: int, epoch: int) -> list[LedgerEntry]:
     """The account's journal in order. Raises ContractError for a body that is not an entry."""
-    rows = some(db, JournalRow, "WHERE account_no = ? AND epoch = ? ORDER BY seq", account_no, epoch)
-    return [entry_from(r.body) for r in rows]
+    return list(entries_from(db, account_no, epoch, 1))
+
+
+def entries_from(
+    db: sqlite3.Connection, account_no: int, epoch: int, from_seq: int, upto_seq: int = INT_MAX
+) -> Iterator[LedgerEntry]:
+    """The journal from one number to another, in order. Raises ContractError for a body that is not an entry."""
+    query = "SELECT body FROM journal WHERE account_no = ? AND epoch = ? AND seq BETWEEN ? AND ? ORDER BY seq"
+    return (entry_from(body) for (body,) in db.execute(query, (account_no, epoch, from_seq, upto_seq)).fetchall())
+
+
+def hash_at(db: sqlite3.Connection, account_no: int, epoch: int, seq: int) -> bytes:
+    """The hash of an entry as it is stored; GENESIS where there is none."""
+    row = one(db, JournalRow, account_no, epoch, seq)
+    return hash_of(row.body) if row else GENESIS
 
 
 def replayed(db: sqlite3.Connection, account_no: int, epoch: int) -> tuple[LedgerState, Problem | None]:
@@ -86,20 +118,41 @@ def replayed(db: sqlite3.Connection, account_no: int, epoch: int) -> tuple[Ledge
 
 def state_text(state: LedgerState) -> str:
     """The cached form of a state: JSON, because a person may want to look at it."""
-    return json.dumps({
-        "seq": state.seq, "head": state.head.hex(), "pools": {str(int(k)): v for k, v in sorted(state.pools.items())},
-        "prefix": state.used.prefix, "bitmap": state.used.bitmap, "meter_no": state.meter_no, "register_wh": state.register_wh,
-        "opened_wh": state.opened_wh, "at_ms": state.at_ms, "register_at_ms": state.register_at_ms,
-        "opened_day": state.opened_day, "charged_day": state.charged_day,
-    })  # fmt: skip
+    plain = dict(zip(_PLAIN, _VALUES(state), strict=True))
+    pools = {str(int(k)): v for k, v in sorted(state.pools.items())}
+    text = _JSON.encode({"head": state.head.hex(), "pools": pools, "prefix": state.used.prefix, "bitmap": state.used.bitmap, **plain})
+    _remember(text, state)
+    return text
+
+
+_JSON = json.JSONEncoder()
+RECENT = 1024
+_recent: dict[str, LedgerState] = {}
+"""What the newest texts say: each names the hash of its last entry, so it is of one state only. A sweep need not read again what the
+one before wrote."""
+
+
+def _remember(text: str, state: LedgerState) -> None:
+    if len(_recent) >= RECENT:
+        _recent.clear()
+    _recent[text] = state
 
 
 def state_from(row: AccountRow) -> LedgerState:
-    if not row.state:
-        return LedgerState(row.account_no, row.epoch)
-    raw = json.loads(row.state)
+    """The cached state of an account."""
+    known = _recent.get(row.state)
+    if known is not None and (known.account_no, known.epoch) == (row.account_no, row.epoch):
+        return known
+    return state_of(row.account_no, row.epoch, row.state)
+
+
+def state_of(account_no: int, epoch: int, text: str) -> LedgerState:
+    """A cached state. One of an older version lacks what that version could not have changed."""
+    if not text:
+        return LedgerState(account_no, epoch)
+    raw = json.loads(text)
+    plain = {name: raw[name] for name in _PLAIN if name in raw}
     return LedgerState(
-        row.account_no, row.epoch, raw["seq"], bytes.fromhex(raw["head"]), {int(k): v for k, v in raw["pools"].items()},
-        UsedWindow(raw["prefix"], raw["bitmap"]), raw["meter_no"], raw["register_wh"], raw["opened_wh"], raw["at_ms"],
-        raw["register_at_ms"], raw["opened_day"], raw["charged_day"],
+        account_no, epoch, head=bytes.fromhex(raw["head"]), pools={int(k): v for k, v in raw["pools"].items()},
+        used=UsedWindow(raw["prefix"], raw["bitmap"]), **plain,
     )  # fmt: skip

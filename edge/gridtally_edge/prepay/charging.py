@@ -1,4 +1,4 @@
-"""From a reading to what is charged: judge the register, price its movement, count the days. Pure.
+"""What a register reading is good for. Pure.
 
 * The register is a witness: what is charged in all is what it moved since OPEN (prepayment.md I9), whatever the splits.
 * A register that went back or jumped beyond what a service can carry is held: nothing is charged until it is plausible
@@ -8,18 +8,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from gridtally_edge.prepay.events import MeterRead
 from gridtally_edge.prepay.switching import UNUSABLE
-from gridtally_shared.clock import MS_PER_HOUR
-from gridtally_shared.ledger.entries import Pool, Posting
+from gridtally_shared.ledger.register import possible_wh
 from gridtally_shared.ledger.replay import LedgerState
-from gridtally_shared.tariff.charge import Charge
-
-LARGEST_LOAD_W = 100_000
-SLACK_WH = 1_000
+from gridtally_shared.records import dataclass
 
 
 class Verdict(Enum):
@@ -51,7 +46,7 @@ def judge(state: LedgerState, last_good_ms: int, held: str, held_wh: int | None,
     if register_wh < state.register_wh:
         return Judgement(Verdict.WENT_BACK, register_wh)
     still_beyond = held == Verdict.JUMPED.value and held_wh is not None and register_wh >= held_wh
-    if still_beyond or register_wh - state.register_wh > _possible_wh(read.at_ms - last_good_ms):
+    if still_beyond or register_wh - state.register_wh > possible_wh(read.at_ms - last_good_ms):
         return Judgement(Verdict.JUMPED, register_wh)
     return Judgement(Verdict.CHARGE, register_wh)
 
@@ -62,13 +57,3 @@ def unwrapped(base_wh: int, raw_wh: int, modulus_wh: int | None) -> int:
         return raw_wh
     ahead = (raw_wh - base_wh) % modulus_wh
     return base_wh + (ahead if ahead <= modulus_wh // 2 else ahead - modulus_wh)
-
-
-def postings_of(charge: Charge, pool: Pool) -> tuple[Posting, ...]:
-    """From the consumer's money to the charge's pool and the tax."""
-    rows = ((Pool.PAID, -charge.total_nano), (pool, charge.net_nano), (Pool.TAX, charge.tax_nano))
-    return tuple(Posting(p, amount) for p, amount in rows if amount)
-
-
-def _possible_wh(elapsed_ms: int) -> int:
-    return SLACK_WH + LARGEST_LOAD_W * elapsed_ms // MS_PER_HOUR

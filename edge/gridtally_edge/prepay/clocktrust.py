@@ -13,12 +13,12 @@ Source: prepayment.md 5.6; safety.md 12.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from statistics import median_low
+from dataclasses import replace
 
 from gridtally_edge.prepay.events import ClockObserved, ClockSource
 from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
 from gridtally_shared.contract.messages import ClockState
+from gridtally_shared.records import dataclass
 
 STEP_MS = 10_000
 DRIFT_PPM = 100
@@ -124,3 +124,8 @@ def _is_overruled(trust: Trust, observation: ClockObserved) -> bool:
         return False
     fresh = 0 <= observation.local_ms - trust.agreed_ms <= 2 * MS_PER_HOUR
     return fresh and RANK[observation.source] < RANK[trust.source]
+
+
+def median_low(values: Sequence[int]) -> int:
+    """The middle value, the lower of two; one of the values itself. (The module statistics would cost memory and start.)"""
+    return sorted(values)[(len(values) - 1) // 2]

@@ -15,27 +15,62 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from gridtally_edge.drivers.model import SwitchState
+from gridtally_edge.drivers.model import Face, SwitchState
+from gridtally_edge.journal.days import Household
 from gridtally_edge.journal.outbox import Outbox
 from gridtally_edge.journal.sqlite import transaction
-from gridtally_edge.prepay import actions, clocktrust, commands, events, instruments, readings, upkeep
+from gridtally_edge.prepay import (
+    actions,
+    charges,
+    checkpoints,
+    clocktrust,
+    command_switch,
+    commands,
+    events,
+    files,
+    forecasting,
+    instruments,
+    keypad,
+    leases,
+    limiter,
+    limiting,
+    messages,
+    meter_jobs,
+    mode_checks,
+    notices,
+    price_changes,
+    readings,
+    recovery,
+    site,
+    tokens,
+    upkeep,
+)
+from gridtally_edge.prepay.account_orders import keep_site_holds, with_orders
 from gridtally_edge.prepay.book import head_of
 from gridtally_edge.prepay.clocktrust import ClockVerdict, Trust
-from gridtally_edge.prepay.events import Permit, PrepayEffect, PrepayEvent, SwitchResult
-from gridtally_edge.prepay.notices import watch_balance
-from gridtally_edge.prepay.plan import plan_of, rules_of, store_config, stored_plan
-from gridtally_edge.prepay.rows import AccountRow, ActionRow, one
+from gridtally_edge.prepay.events import Permit, PrepayEffect, PrepayEvent, ShowOnMeter, SwitchResult
+from gridtally_edge.prepay.face import face_of
+from gridtally_edge.prepay.instruments import Taken
+from gridtally_edge.prepay.plan import rules_of, store_config, stored_plan
+from gridtally_edge.prepay.rows import AccountRow, ActionRow, CounterRow, one, some
 from gridtally_edge.prepay.supply import evaluate
+from gridtally_edge.prepay.told import household_of
 from gridtally_edge.prepay.turn import Identity, LinkState, Turn
-from gridtally_shared.contract.messages import AccountConfig, AccountHead
+from gridtally_shared.contract.messages import AccountConfig, AccountHead, ClockState, CounterHead
+from gridtally_shared.prepay.facts import Happening
 
 __all__ = ["Identity", "PrepayCore"]
 
+MANY = 8
+"""Readings of one sweep from which on all accounts are asked for at once."""
+
 
 class PrepayCore:
-    """`outbox` is the money store's own; the agent's sync drains it like the one of readings.db."""
+    """`outbox` is the money store's own; the agent's sync drains it like the one of readings.db. `near`: meters whose accounts
+    are near their end, which are to be read each recording interval (forecasting.is_near)."""
 
     def __init__(self, connection: sqlite3.Connection, identity: Identity) -> None:
         self._db = connection
@@ -45,11 +80,13 @@ class PrepayCore:
         self._trust = upkeep.stored_trust(connection)
         self._link = LinkState()
         self._permits: dict[bytes, Permit] = {}
+        self.wake_ms: int | None = None
+        self.near: frozenset[int] = frozenset()
 
     def start(self, now_ms: int) -> tuple[PrepayEffect, ...]:
         """Once after opening: check journals against their caches, look at switches whose order has no result."""
         self._link = LinkState(offline_since_ms=now_ms)
-        return self._turn(now_ms, 0, (upkeep.start,))
+        return self._turn(now_ms, 0, (_ordered, upkeep.start, forecasting.mark_all))
 
     def handle(self, event: PrepayEvent, now_ms: int, mono_ms: int = 0) -> tuple[PrepayEffect, ...]:
         """One event, one transaction. `mono_ms` is the monotonic clock where it runs at the speed of `now_ms`."""
@@ -63,10 +100,23 @@ class PrepayCore:
         """How far our time may be believed, for hello and for the display."""
         return clocktrust.verdict(self._trust, now_ms)
 
+    def face(self, show: ShowOnMeter, daily_wh: int | None) -> Face:
+        """What the meter's own display is to show now."""
+        return face_of(self._db, self._plan, show, daily_wh)
+
+    def household(self, meter_no: int) -> Household | None:
+        """Who is behind a meter; None for nobody, or before the account was opened."""
+        account = self._plan.by_meter.get(meter_no)
+        return household_of(self._db, account) if account is not None else None
+
     def heads(self) -> tuple[AccountHead, ...]:
         """The journals' heads of the accounts configured here, for hello."""
         rows = (one(self._db, AccountRow, a.account_no, a.account_epoch) for a in self._plan.config.accounts)
         return tuple(head_of(row) for row in rows if row is not None)
+
+    def counters(self) -> tuple[CounterHead, ...]:
+        """The highest command counter taken of each key, for hello."""
+        return tuple(CounterHead(row.key_id, row.highest) for row in some(self._db, CounterRow, "ORDER BY key_id"))
 
     @property
     def config_version(self) -> int:
@@ -79,14 +129,19 @@ class PrepayCore:
     def _turn(self, now_ms: int, mono_ms: int, steps: tuple[Callable[[Turn], None], ...]) -> tuple[PrepayEffect, ...]:
         with transaction(self._db):
             turn = Turn(
-                self._db, self.outbox, self._identity, now_ms, mono_ms, self._plan, self._trust, self._link, self._permits
-            )
+                self._db, self.outbox, self._identity, now_ms, mono_ms, self._plan, self._trust, self._link, self._permits,
+                near=set(self.near),
+            )  # fmt: skip
             upkeep.pass_time(turn)
             for step in steps:
                 step(turn)
             upkeep.store_floor(turn)
             turn.flush()
         self._plan, self._trust, self._link = turn.plan, turn.trust, turn.link
+        if turn.near != self.near:
+            self.near = frozenset(turn.near)
+        waits = [ms for ms in (self.wake_ms, turn.wake_ms) if ms is not None and (ms > now_ms or not turn.ticked)]
+        self.wake_ms = min(waits, default=None)  # what is due stays so until a tick has come
         return tuple(turn.effects)
 
 
@@ -94,8 +149,15 @@ def _step(event: PrepayEvent) -> Callable[[Turn], None]:
     return lambda turn: HANDLERS[type(event)](turn, event)
 
 
+def _ordered(turn: Turn) -> None:
+    """What control instruments set holds before anything is looked at."""
+    turn.plan = with_orders(turn, turn.plan)
+
+
 def _evaluate_all(turn: Turn) -> None:
-    for account in turn.plan.config.accounts:
+    turn.plan = with_orders(turn, turn.plan)
+    command_switch.withdraw_held(turn)
+    for account in turn.plan.accounts.values():
         evaluate(turn, account)
 
 
@@ -106,21 +168,24 @@ def _evaluate_meter(turn: Turn, meter_no: int) -> None:
 
 
 def _credited(turn: Turn, account: AccountConfig) -> None:
-    if turn.book(account).state.balance_nano > 0:
-        actions.withdraw_cut(turn, account)
-    evaluate(turn, account)
+    evaluate(turn, account, Happening.CREDITED)
 
 
 def _on_config(turn: Turn, event: events.ConfigAccepted) -> None:
     if event.config.version <= turn.plan.config.version or event.config.dcu != turn.identity.dcu:
         return
-    store_config(turn.db, event.config, turn.now_ms)
-    if turn.plan.config.version and rules_of(turn.plan.config) != rules_of(event.config):
+    before, accounts = turn.plan.config, turn.plan.accounts
+    planned = turn.plan
+    turn.plan, refused = store_config(turn.db, event.config, turn.now_ms, turn.clock.state is not ClockState.UNTRUSTED)
+    keep_site_holds(turn, before, accounts)
+    price_changes.taken(turn, planned, refused)
+    if before.version and rules_of(before) != rules_of(event.config):
         turn.remember("changed_ms", turn.now_ms)
         turn.remember("breaker_tripped", 0)
-    turn.plan = plan_of(event.config)
     for account in instruments.unpark(turn):
         _credited(turn, account)
+    turn.near.intersection_update(turn.plan.by_meter)
+    mode_checks.watch_all(turn)
     _evaluate_all(turn)
 
 
@@ -133,21 +198,76 @@ def _on_read(turn: Turn, event: events.MeterRead) -> None:
 
 def _on_sweep(turn: Turn, event: events.SweepRead) -> None:
     upkeep.observe_meters(turn, event.reads)
+    if len(event.reads) >= MANY:
+        turn.read_ahead()
     for read in event.reads:
         _on_read(turn, read)
 
 
 def _on_instrument(turn: Turn, event: events.InstrumentArrived) -> None:
-    account = instruments.arrived(turn, event.envelope)
-    if account is None:
+    _instrument_taken(turn, instruments.arrived(turn, event.envelope))
+
+
+def _on_code(turn: Turn, event: events.CodeEntered) -> None:
+    _instrument_taken(turn, keypad.entered(turn, event))
+
+
+def _on_token(turn: Turn, event: events.TokenEntered) -> None:
+    tokens.entered(turn, event)
+
+
+def _on_file(turn: Turn, event: events.FileBrought) -> None:
+    for taken in files.brought(turn, event):
+        _instrument_taken(turn, taken)
+
+
+def _instrument_taken(turn: Turn, taken: Taken | None) -> None:
+    """What was taken in may have been waited for."""
+    if taken is None:
         return
-    _credited(turn, account)
-    for further in instruments.unpark(turn):
-        _credited(turn, further)
+    further = instruments.unpark(turn)
+    account = turn.plan.accounts[taken.account_no]
+    if taken.credited:
+        _credited(turn, account)
+    elif account not in further and not taken.refused:
+        evaluate(turn, account)
+    for other in further:
+        _credited(turn, other)
 
 
 def _on_command(turn: Turn, event: events.CommandArrived) -> None:
     commands.arrived(turn, event.envelope)
+
+
+def _on_message_seen(turn: Turn, event: events.MessageSeen) -> None:
+    commands.message_seen(turn, event)
+
+
+def _on_message_said(turn: Turn, event: events.MessageSaid) -> None:
+    messages.said(turn, event)
+
+
+def _on_emergency(turn: Turn, event: events.EmergencyAccepted) -> None:
+    account = turn.plan.accounts.get(event.account_no)
+    if account is not None:
+        evaluate(turn, account, Happening.EMERGENCY_ACCEPTED)
+
+
+def _on_reclose(turn: Turn, event: events.RecloseAsked) -> None:
+    account = turn.plan.accounts.get(event.account_no)
+    if account is not None:
+        evaluate(turn, account, Happening.RECLOSED_BY_HAND)
+
+
+def _on_hold(turn: Turn, event: events.HoldAsked) -> None:
+    account = site.asked(turn, event)
+    if account is not None:
+        command_switch.withdraw_held(turn)
+        evaluate(turn, account)
+
+
+def _on_person(turn: Turn, event: events.PersonNamed) -> None:
+    site.named(turn, event)
 
 
 def _on_switch_finished(turn: Turn, event: events.SwitchFinished) -> None:
@@ -159,8 +279,7 @@ def _on_switch_finished(turn: Turn, event: events.SwitchFinished) -> None:
         return
     account = turn.plan.accounts.get(action.account_no)
     if account is not None and event.outcome.register_wh is not None:
-        readings.charge_register(turn, account, upkeep.read_of(turn, action, event.outcome))
-        watch_balance(turn, account)
+        readings.charge_supply(turn, account, upkeep.read_of(turn, action, event.outcome))
     _finish(turn, action, event.outcome)
 
 
@@ -180,7 +299,11 @@ def _resolve(turn: Turn, action: ActionRow, state: SwitchState, serial: str, at_
 
 
 def _on_read_finished(turn: Turn, event: events.ReadFinished) -> None:
-    if commands.read_finished(turn, event):
+    if commands.read_finished(turn, event) or meter_jobs.finished(turn, event) or tokens.finished(turn, event):
+        return
+    concerned = mode_checks.finished(turn, event) or limiter.finished(turn, event)
+    if concerned:
+        _evaluate_meter(turn, concerned)
         return
     action = one(turn.db, ActionRow, event.cmd_id)
     if action is not None and action.state == "unresolved" and event.ok:
@@ -189,24 +312,49 @@ def _on_read_finished(turn: Turn, event: events.ReadFinished) -> None:
 
 def _on_welcome(turn: Turn, event: events.WelcomeSeen) -> None:
     upkeep.take_welcome(turn, event)
+    commands.run_due(turn)
     _evaluate_all(turn)
+
+
+def _on_mirror(turn: Turn, event: events.MirrorArrived) -> None:
+    recovery.mirrored(turn, event.envelope)
+    for account in instruments.unpark(turn):
+        _credited(turn, account)
+    _evaluate_all(turn)
+
+
+def _on_checkpoint(turn: Turn, event: events.CheckpointSigned) -> None:
+    checkpoints.countersigned(turn, event.envelope)
 
 
 def _on_link(turn: Turn, event: events.LinkChanged) -> None:
     if event.up != turn.link.up:
-        turn.link = LinkState(event.up, False, turn.link.offline_since_ms if event.up else turn.now_ms)
+        since_ms = turn.link.offline_since_ms if event.up else turn.now_ms
+        turn.link = replace(turn.link, up=event.up, welcomed=False, offline_since_ms=since_ms)
 
 
 def _on_clock(turn: Turn, event: events.ClockObserved) -> None:
     upkeep.observe_clock(turn, event)
+    commands.run_due(turn)
 
 
 def _on_tick(turn: Turn, event: events.Tick) -> None:
+    turn.ticked = True
     for account in turn.plan.config.accounts:
-        readings.charge_days(turn, account)
-        watch_balance(turn, account)
+        charges.charge_days(turn, account)
     commands.run_due(turn)
     _evaluate_all(turn)
+    for account in turn.plan.accounts.values():
+        leases.watch(turn, account)
+        limiting.ask_demand(turn, account)
+        actions.look_behind(turn, account)
+        notices.show_at_its_time(turn, account)
+    meter_jobs.run_due(turn)
+    mode_checks.watch_all(turn)
+    messages.expire(turn)
+    price_changes.come_into_force(turn)
+    checkpoints.make_due(turn, turn.plan.config.accounts)
+    recovery.ask_again(turn)
     upkeep.prune(turn)
 
 
@@ -215,11 +363,22 @@ HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     events.MeterRead: _on_read,
     events.SweepRead: _on_sweep,
     events.InstrumentArrived: _on_instrument,
+    events.CodeEntered: _on_code,
+    events.TokenEntered: _on_token,
+    events.FileBrought: _on_file,
     events.CommandArrived: _on_command,
+    events.MessageSeen: _on_message_seen,
+    events.MessageSaid: _on_message_said,
+    events.EmergencyAccepted: _on_emergency,
+    events.RecloseAsked: _on_reclose,
+    events.HoldAsked: _on_hold,
+    events.PersonNamed: _on_person,
     events.SwitchFinished: _on_switch_finished,
     events.ReadFinished: _on_read_finished,
     events.WelcomeSeen: _on_welcome,
     events.LinkChanged: _on_link,
     events.ClockObserved: _on_clock,
     events.Tick: _on_tick,
+    events.MirrorArrived: _on_mirror,
+    events.CheckpointSigned: _on_checkpoint,
 }

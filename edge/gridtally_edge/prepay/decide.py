@@ -1,198 +1,105 @@
-"""May this supply be cut, must it be restored? A pure function of what is known; every test is evidence.
+"""From what is stored to what the engine looks at: the facts of one supply.
 
-* A cut needs every test of CUT_TESTS (prepayment.md 3.5). Not knowing fails a test: unknown always means "stay on".
-* A restore is the default once there is credit again; only a hold of another kind, an unordered state or a live load
-  side keep the supply off.
-* Nothing here acts: the verdict and its tests become a DECISION entry of the journal, and then an order.
-
-Source: prepayment.md 3.3 and 3.5; safety.md 1, 2, 5, 6, 11, 13.
+The engine itself is `gridtally_shared.prepay.engine`; nothing is decided here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import replace
 
 from gridtally_edge.drivers.model import SwitchState
-from gridtally_edge.prepay.holds import holds_against_close, holds_against_cut, protected_hours
-from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
-from gridtally_shared.contract.messages import AccountConfig, ClockState
-from gridtally_shared.ledger.evidence import DecisionEvidence, TestResult
+from gridtally_edge.prepay.actions import open_action
+from gridtally_edge.prepay.instruments import parked_of
+from gridtally_edge.prepay.limiting import watched
+from gridtally_edge.prepay.notices import left_ms
+from gridtally_edge.prepay.recovery import region_of
+from gridtally_edge.prepay.rows import ScheduleRow, some
+from gridtally_edge.prepay.rules import local_of
+from gridtally_edge.prepay.turn import Turn
+from gridtally_shared.clock import MS_PER_HOUR
+from gridtally_shared.contract.messages import AccountConfig
+from gridtally_shared.prepay.facts import CutShare, Facts, Happening, facts_from
+from gridtally_shared.prepay.in_force import InForce
+from gridtally_shared.prepay.regions import Schedule, Switch
+from gridtally_shared.schedules.document import Action
 
-ORDER_RESPECTED_MS = MS_PER_DAY
-LIVE_LOAD_W = 10
-RESYNCS = 1
-
-
-class Verdict(Enum):
-    """STAY: nothing to do. HELD: a cut is due but a test blocks it. RESTORE_HELD: a restore is due but held."""
-
-    STAY = "stay"
-    CUT = "cut"
-    HELD = "held"
-    RESTORE = "restore"
-    RESTORE_HELD = "restore_held"
-
-
-class OffReason(Enum):
-    """Why a switch is open, as far as we know."""
-
-    NONE = ""
-    BALANCE = "balance"
-    ORDER = "order"
-    UNORDERED = "unordered"
+SWITCHES: dict[SwitchState, Switch] = {
+    SwitchState.OPEN: Switch.OPEN,
+    SwitchState.CLOSED: Switch.CLOSED,
+    SwitchState.ARMED: Switch.ARMED,
+    SwitchState.NOT_FITTED: Switch.NOT_FITTED,
+    SwitchState.UNKNOWN: Switch.UNKNOWN,
+}
 
 
-@dataclass(frozen=True, slots=True)
-class SupplyView:
-    """All a decision looks at. Ages in ms; None means never or not known."""
-
-    balance_nano: int
-    funded: bool
-    ledger_fault: str
-    register_held: str
-    tariff_known: bool
-    clock: ClockState
-    uncertainty_ms: int
-    reading_age_ms: int | None
-    reading_limit_ms: int
-    serial_proven: bool
-    parked: int
-    missing_instruments: bool
-    notice_at_ms: int | None
-    exhausted_since_ms: int | None
-    link_up: bool
-    offline_since_ms: int
-    lease_until_ms: int
-    switch: SwitchState
-    off_reason: OffReason
-    pending_action: bool
-    stuck_until_ms: int
-    resyncs: int
-    closed_by_order_ms: int | None
-    cuts_last_hour: int
-    cuts_allowed: int
-    breaker_tripped: bool
-    power_w: int | None
+def facts_of(turn: Turn, account: AccountConfig, rules: InForce, happening: Happening | None = None) -> Facts:
+    book, row, clock, meter = turn.book(account), turn.switch(account.meter_no), turn.clock, turn.plan.meters[account.meter_no]
+    moving = open_action(turn, account.meter_no) is not None
+    limit = watched(turn, account, moving)
+    return replace(
+        facts_from(account, turn.now_ms, book.state, SWITCHES[SwitchState(row.state)], row, _share(turn, account)),
+        policy_known=rules.known,
+        last_topup_nano=_newest_topup(turn, account) if happening is Happening.CREDITED else 0,
+        time_left_ms=left_ms(turn, account) if rules.policy.low.hours else None,
+        ledger=region_of(book.row.ledger_fault), ledger_fault=book.row.ledger_fault,
+        register_held=book.row.held,
+        boundary=book.state.mode == account.mode,
+        tariff_known=account.tariff_id in turn.plan.tariffs,
+        clock=clock.state, uncertainty_ms=clock.uncertainty_ms,
+        reading_age_ms=turn.now_ms - row.register_ms if row.register_ms else None,
+        interval_ms=meter.interval_s * 1000,
+        serial_proven=row.serial == meter.serial,
+        parked=parked_of(turn, account.account_no),
+        link_up=turn.link.online, started=turn.link.waited_ms is not None, offline_since_ms=turn.link.offline_since_ms,
+        cloud_seen_ms=turn.fact("cloud_seen_ms"),
+        lease_until_ms=lease_until_ms(turn),
+        moving=moving,
+        pending_action=_is_waited_for(turn, account.meter_no),
+        power_w=row.power_w, load_side_mv=row.load_side_mv,
+        demand_over=limit.demand_over, demand_w=limit.demand_w, over_for_ms=limit.over_for_ms,
+        limits=limit.limits, limit_for_ms=limit.limit_for_ms, limiter=limit.limiter,
+        schedule=schedule_of(turn, account.meter_no),
+        region=local_of(turn, account),
+    )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    verdict: Verdict
-    tests: tuple[TestResult, ...] = ()
-
-    @property
-    def blocked_by(self) -> tuple[str, ...]:
-        return tuple(t.name for t in self.tests if not t.holds)
-
-    def evidence(self) -> DecisionEvidence:
-        return DecisionEvidence(self.verdict.value, self.tests)
+def _share(turn: Turn, account: AccountConfig) -> CutShare:
+    feeder = turn.plan.on_feeder(account.feeder)
+    behind, allowed = (_cuts_last_hour(turn, feeder), turn.plan.most_cuts(len(feeder))) if feeder else (0, None)
+    return CutShare(_cuts_last_hour(turn), turn.plan.cuts_allowed, behind, allowed, bool(turn.fact("breaker_tripped")))
 
 
-Check = Callable[[SupplyView, AccountConfig, int], tuple[bool, str]]
+def schedule_of(turn: Turn, meter_no: int) -> Schedule:
+    """A supply that a schedule keeps on is not cut (prepayment.md 3.5)."""
+    rows = some(turn.db, ScheduleRow, "WHERE meter_no = ? AND stage <> 'over'", meter_no)
+    if any(row.running and row.action == Action.SUPPLY for row in rows):
+        return Schedule.RUNNING
+    return Schedule.PENDING if rows else Schedule.NONE
 
 
-def _reading(v: SupplyView, p: AccountConfig, now_ms: int) -> tuple[bool, str]:
-    age_ms = v.reading_age_ms
-    return age_ms is not None and 0 <= age_ms <= v.reading_limit_ms, f"age {age_ms} ms, limit {v.reading_limit_ms} ms"
+def _newest_topup(turn: Turn, account: AccountConfig) -> int:
+    query = "SELECT amount_nano FROM instrument WHERE account_no = ? AND epoch = ? AND state = 'applied' ORDER BY gseq DESC LIMIT 1"
+    found = turn.db.execute(query, (account.account_no, account.account_epoch)).fetchone()
+    return max(0, found[0]) if found else 0
 
 
-def _clock(v: SupplyView, p: AccountConfig, now_ms: int) -> tuple[bool, str]:
-    return v.clock is not ClockState.UNTRUSTED, f"{v.clock.name.lower()}, give or take {v.uncertainty_ms} ms"
+def lease_until_ms(turn: Turn) -> int:
+    """The right to cut ends by itself: the lease of the configuration, or the same length since the cloud last spoke."""
+    seen_ms = turn.fact("cloud_seen_ms")
+    renewed_ms = seen_ms + turn.plan.lease_length_ms if seen_ms and turn.plan.lease_length_ms else 0
+    return max(turn.plan.config.cut_lease_until_ms, renewed_ms)
 
 
-def _protected(v: SupplyView, p: AccountConfig, now_ms: int) -> tuple[bool, str]:
-    hours = protected_hours(p.protected_hours, p.zone)
-    free = not hours.touches(now_ms - v.uncertainty_ms, now_ms + v.uncertainty_ms)
-    return free, f"{', '.join(p.protected_hours) or 'none'} ({p.zone})"
+def _is_waited_for(turn: Turn, meter_no: int) -> bool:
+    """A switch command that was accepted and waits for its turn."""
+    query = "SELECT 1 FROM command WHERE meter_no = ? AND state < 20 AND type IN (1, 2) AND due_ms <= ? LIMIT 1"
+    return turn.db.execute(query, (meter_no, turn.now_ms)).fetchone() is not None
 
 
-def _notice(v: SupplyView, p: AccountConfig, now_ms: int) -> tuple[bool, str]:
-    at_ms = v.notice_at_ms
-    return at_ms is not None and at_ms + p.notice_lead_s * 1000 <= now_ms, f"notice at {at_ms}, lead {p.notice_lead_s} s"
-
-
-def _offline(v: SupplyView, p: AccountConfig, now_ms: int) -> tuple[bool, str]:
-    if v.link_up:
-        return True, "online"
-    grace_from_ms = max(v.offline_since_ms, v.exhausted_since_ms or now_ms)
-    allowed = {"allowed": True, "grace": now_ms >= grace_from_ms + p.offline_grace_h * MS_PER_HOUR}
-    return allowed.get(p.offline_cut, False), f"offline since {v.offline_since_ms}, policy {p.offline_cut}"
-
-
-def _holds(v: SupplyView, p: AccountConfig, now_ms: int) -> tuple[bool, str]:
-    blocking = holds_against_cut(p.holds)
-    return not blocking, ", ".join(blocking) or "none"
-
-
-def _switch(v: SupplyView, p: AccountConfig, now_ms: int) -> tuple[bool, str]:
-    return v.switch in (SwitchState.CLOSED, SwitchState.ARMED), v.switch.name.lower()
-
-
-def _order(v: SupplyView, p: AccountConfig, now_ms: int) -> tuple[bool, str]:
-    at_ms = v.closed_by_order_ms
-    return at_ms is None or now_ms - at_ms >= ORDER_RESPECTED_MS, f"closed by order at {at_ms}"
-
-
-CUT_TESTS: tuple[tuple[str, Check], ...] = (
-    ("zero_action", lambda v, p, now: (p.zero_action == "disconnect", p.zero_action)),
-    ("ledger", lambda v, p, now: (not v.ledger_fault, v.ledger_fault or "ok")),
-    ("register", lambda v, p, now: (not v.register_held, v.register_held or "ok")),
-    ("tariff", lambda v, p, now: (v.tariff_known, p.tariff_id)),
-    ("clock", _clock),
-    ("reading", _reading),
-    ("serial", lambda v, p, now: (v.serial_proven, "proven" if v.serial_proven else "not proven")),
-    ("parked", lambda v, p, now: (v.parked == 0, f"{v.parked} parked")),
-    ("gap", lambda v, p, now: (not v.missing_instruments, "an earlier one is missing" if v.missing_instruments else "none")),
-    ("protected_hours", _protected),
-    ("holds", _holds),
-    ("notice", _notice),
-    ("offline", _offline),
-    ("lease", lambda v, p, now: (now + v.uncertainty_ms <= v.lease_until_ms, f"until {v.lease_until_ms}")),
-    ("switch", _switch),
-    ("pending", lambda v, p, now: (not v.pending_action, "an action is under way" if v.pending_action else "none")),
-    ("stuck", lambda v, p, now: (now >= v.stuck_until_ms, f"until {v.stuck_until_ms}")),
-    ("resync", lambda v, p, now: (v.resyncs <= RESYNCS, f"{v.resyncs} since the last cut")),
-    ("order", _order),
-    ("hourly_share", lambda v, p, now: (v.cuts_last_hour < v.cuts_allowed, f"{v.cuts_last_hour} of {v.cuts_allowed}")),
-    ("breaker", lambda v, p, now: (not v.breaker_tripped, "waits for a person" if v.breaker_tripped else "closed")),
-)
-
-RESTORE_TESTS: tuple[tuple[str, Check], ...] = (
-    ("holds", lambda v, p, now: (not holds_against_close(p.holds), ", ".join(holds_against_close(p.holds)) or "none")),
-    ("remote_close", lambda v, p, now: (not p.arm_only, "the consumer must be present" if p.arm_only else "allowed")),
-    ("load_side", lambda v, p, now: (v.power_w is None or v.power_w <= LIVE_LOAD_W, f"{v.power_w} W behind the open switch")),
-    ("pending", lambda v, p, now: (not v.pending_action, "an action is under way" if v.pending_action else "none")),
-    ("stuck", lambda v, p, now: (now >= v.stuck_until_ms, f"until {v.stuck_until_ms}")),
-)  # fmt: skip
-
-
-def decide(view: SupplyView, policy: AccountConfig, now_ms: int) -> Decision:
-    """What to do with this supply now. The tests are given whenever a cut or a restore is due."""
-    if view.switch is SwitchState.OPEN and view.off_reason is OffReason.BALANCE:
-        return _restore(view, policy, now_ms)
-    if is_exhausted(view, policy) and view.switch is not SwitchState.OPEN:
-        tests = _run(CUT_TESTS, view, policy, now_ms)
-        return Decision(Verdict.CUT if all(t.holds for t in tests) else Verdict.HELD, tests)
-    return Decision(Verdict.STAY)
-
-
-def is_exhausted(view: SupplyView, policy: AccountConfig) -> bool:
-    """Nothing left, and the policy speaks of a cut at all. An account that never had an instrument is not exhausted: its
-    opening credit may still be under way."""
-    return view.funded and view.balance_nano <= 0 and policy.zero_action != "none"
-
-
-def _restore(view: SupplyView, policy: AccountConfig, now_ms: int) -> Decision:
-    """Credit is back, or the policy or a protection no longer lets this supply be off."""
-    paid = view.balance_nano >= max(1, policy.restore_min_nano)
-    if not (paid or policy.zero_action != "disconnect" or holds_against_cut(policy.holds)):
-        return Decision(Verdict.STAY)
-    tests = _run(RESTORE_TESTS, view, policy, now_ms)
-    return Decision(Verdict.RESTORE if all(t.holds for t in tests) else Verdict.RESTORE_HELD, tests)
-
-
-def _run(checks: tuple[tuple[str, Check], ...], v: SupplyView, p: AccountConfig, now_ms: int) -> tuple[TestResult, ...]:
-    results = ((name, check(v, p, now_ms)) for name, check in checks)
-    return tuple(TestResult(name, holds, seen) for name, (holds, seen) in results)
+def _cuts_last_hour(turn: Turn, meters: frozenset[int] | None = None) -> int:
+    """Local cuts, of these meters or of all, that acted or may have; an order that was withdrawn or never reached its meter
+    does not count."""
+    query = """SELECT meter_no FROM action WHERE origin = 'local' AND close = 0 AND created_ms > ?
+        AND result IN ('', 'done', 'stuck', 'unknown')"""
+    found = turn.db.execute(query, (turn.now_ms - MS_PER_HOUR,)).fetchall()
+    return sum(meters is None or meter_no in meters for (meter_no,) in found)

@@ -1,18 +1,21 @@
-"""The accepted configuration, indexed for the core: who is behind a meter, and which tariff prices what.
+"""The accepted configuration, indexed for the core: who is behind a meter, and what prices an account.
 
-A tariff document this version does not understand leaves its accounts without a tariff: nothing is charged until a
-readable version comes (then everything is, from the register), and nobody is cut meanwhile.
+A tariff none of whose versions is understood leaves its accounts without one: nothing is charged until a readable version
+comes (then everything is, from the register), and nobody is cut meanwhile.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, field
+from dataclasses import field, replace
 
+from gridtally_edge.prepay.charge_store import Pinned, Priced, pin, pinned, priced
+from gridtally_edge.prepay.documents import Documents, documents_of, keep
 from gridtally_shared.contract.codec import decode, encode
-from gridtally_shared.contract.messages import AccountConfig, DcuConfig, MeterConfig
-from gridtally_shared.errors import ContractError
-from gridtally_shared.tariff.versions import TariffBook, tariff_book
+from gridtally_shared.contract.messages import AccountConfig, DcuConfig, MeterConfig, TariffDocument
+from gridtally_shared.prepay.facts import most_cuts
+from gridtally_shared.records import dataclass
+from gridtally_shared.tariff.taking import Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,42 +24,57 @@ class Plan:
     meters: dict[int, MeterConfig] = field(default_factory=dict)
     accounts: dict[int, AccountConfig] = field(default_factory=dict)
     by_meter: dict[int, AccountConfig] = field(default_factory=dict)
-    tariffs: dict[str, TariffBook] = field(default_factory=dict)
+    tariffs: dict[str, tuple[TariffDocument, ...]] = field(default_factory=dict)
+    priced: dict[int, Priced] = field(default_factory=dict)
+    rules: Documents = field(default_factory=Documents)
 
     @property
     def cuts_allowed(self) -> int:
         """Local cuts within one hour before the breaker holds them."""
-        return max(1, len(self.meters) * self.config.cut_share_per_hour_permille // 1000)
+        return self.most_cuts(len(self.meters))
+
+    def most_cuts(self, meters: int) -> int:
+        return most_cuts(meters, self.config.cut_share_per_hour_permille)
+
+    def on_feeder(self, feeder: str) -> frozenset[int]:
+        """The meters behind one feeder; none where it is not named."""
+        return frozenset(a.meter_no for a in self.accounts.values() if a.feeder == feeder) if feeder else frozenset()
 
     @property
     def lease_length_ms(self) -> int:
         return max(0, self.config.cut_lease_until_ms - self.config.issued_at_ms)
 
 
-def plan_of(config: DcuConfig) -> Plan:
+def plan_of(config: DcuConfig, documents: Pinned, rules: Documents) -> Plan:
+    """`documents`: the versions of each tariff; `rules`: policies and calendars.
+    `tariffs` of the plan are those that price at least one account."""
     meters = {m.meter_no: m for m in config.meters}
     accounts = {a.account_no: a for a in config.accounts}
-    tariffs = {tid: book for tid in sorted({a.tariff_id for a in config.accounts}) if (book := _readable(tid, config))}
-    return Plan(config, meters, accounts, {a.meter_no: a for a in config.accounts}, tariffs)
+    found = {a.account_no: price for a in config.accounts if (price := priced(a, documents.get(a.tariff_id, ())))}
+    tariffs = {accounts[number].tariff_id: documents[accounts[number].tariff_id] for number in found}
+    return Plan(config, meters, accounts, {a.meter_no: a for a in config.accounts}, tariffs, found, rules)
 
 
 def rules_of(config: DcuConfig) -> bytes:
     """What decides about cuts; a renewed lease or another meter is no change of it."""
-    return encode(DcuConfig(0, "", 0, (), config.accounts, config.tariffs, config.cut_share_per_hour_permille))
+    return encode(replace(config, version=0, issued_at_ms=0, meters=(), cut_lease_until_ms=0))
 
 
 def stored_plan(db: sqlite3.Connection) -> Plan:
     """The plan of the stored configuration; an empty one where none was accepted yet."""
+    config = _stored(db)
+    return plan_of(config, pinned(db, config), documents_of(db, config))
+
+
+def _stored(db: sqlite3.Connection) -> DcuConfig:
     row = db.execute("SELECT body FROM config").fetchone()
-    return plan_of(decode(DcuConfig, row[0]) if row else DcuConfig(0, "", 0))
+    return decode(DcuConfig, row[0]) if row else DcuConfig(0, "", 0)
 
 
-def store_config(db: sqlite3.Connection, config: DcuConfig, now_ms: int) -> None:
+def store_config(db: sqlite3.Connection, config: DcuConfig, now_ms: int, believed: bool) -> tuple[Plan, tuple[Refusal, ...]]:
+    """Keep a configuration with its tariffs, policies and calendars; the plan of now, and the versions of tariffs that were refused."""
+    before = _stored(db)
+    refused = pin(db, before, config, now_ms, believed)
+    keep(db, before, config)
     db.execute("INSERT OR REPLACE INTO config VALUES (1, ?, ?, ?)", (config.version, encode(config), now_ms))
-
-
-def _readable(tariff_id: str, config: DcuConfig) -> TariffBook | None:
-    try:
-        return tariff_book(tariff_id, config.tariffs)
-    except ContractError:
-        return None
+    return stored_plan(db), refused

@@ -8,19 +8,24 @@
 from __future__ import annotations
 
 from gridtally_edge.drivers.model import SwitchState
-from gridtally_edge.prepay import actions
+from gridtally_edge.prepay import actions, limiter, limiting, schedule_money
 from gridtally_edge.prepay.book import Book
-from gridtally_edge.prepay.charging import Verdict, judge, postings_of
-from gridtally_edge.prepay.decide import OffReason
+from gridtally_edge.prepay.charge_store import store_running
+from gridtally_edge.prepay.charges import charge_days, charge_use, collect_debt
+from gridtally_edge.prepay.charging import Verdict, judge
+from gridtally_edge.prepay.clocktrust import STEP_MS
 from gridtally_edge.prepay.events import MeterRead
 from gridtally_edge.prepay.holds import zone_of
-from gridtally_edge.prepay.notices import show_on_meter, watch_balance
+from gridtally_edge.prepay.modes import convert_if_due, is_charged, pass_by
+from gridtally_edge.prepay.notices import show_on_meter
 from gridtally_edge.prepay.rows import ActionRow, SwitchRow
+from gridtally_edge.prepay.swaps import bridge, carried_of, is_bound, is_gap, opening_of
 from gridtally_edge.prepay.turn import Turn
 from gridtally_shared.contract.messages import AccountConfig, ClockState
-from gridtally_shared.ledger.entries import Kind, Pool
-from gridtally_shared.tariff.charge import energy_charge, fixed_charge
-from gridtally_shared.tariff.versions import local_day
+from gridtally_shared.ledger.charges import opening_detail
+from gridtally_shared.ledger.entries import Kind
+from gridtally_shared.prepay.facts import OffReason
+from gridtally_shared.tariff.daybook import day_of
 
 USE_WHILE_OPEN_WH = 5
 
@@ -37,20 +42,31 @@ def take_reading(turn: Turn, read: MeterRead) -> ActionRow | None:
     row.serial, row.serial_ms, row.register_modulus_wh = read.serial, read.at_ms, read.register_modulus_wh
     account = turn.plan.by_meter.get(read.meter_no)
     if account is not None:
-        charge_register(turn, account, read)
         charge_days(turn, account)
-        watch_balance(turn, account)
+        charge_supply(turn, account, read)
+        collect_debt(turn, account)
+        limiting.sample(turn, account, read)
         show_on_meter(turn, account)
     return _take_switch(turn, row, read)
+
+
+def charge_supply(turn: Turn, account: AccountConfig, read: MeterRead) -> None:
+    """Charge the register, and let an event that is held there pay for its part."""
+    before, since_ms = turn.book(account).state, turn.switch(account.meter_no).register_ms
+    charge_register(turn, account, read)
+    schedule_money.cover(turn, account, before, since_ms)
 
 
 def charge_register(turn: Turn, account: AccountConfig, read: MeterRead) -> None:
     """Open the account, charge the movement, or hold."""
     book = turn.book(account)
-    if book.state.meter_no not in (0, account.meter_no):
+    if not is_bound(turn, account, book, read):
         book.row.held = "other_meter"
         return
-    last_good_ms = max(book.state.register_at_ms, turn.switch(account.meter_no).register_ms)
+    if book.state.opened_wh is not None and not is_charged(book):
+        pass_by(turn, account, book, read)
+        return
+    last_good_ms = _last_good_ms(turn, account, book)
     judgement = judge(book.state, last_good_ms, book.row.held, book.row.held_wh, read)
     if judgement.verdict in (Verdict.WENT_BACK, Verdict.JUMPED):
         _hold(turn, account, book, judgement.verdict, judgement.register_wh)
@@ -58,50 +74,44 @@ def charge_register(turn: Turn, account: AccountConfig, read: MeterRead) -> None
     if judgement.verdict is Verdict.IGNORE:
         return
     if judgement.verdict is Verdict.OPEN:
-        _open(turn, account, book, judgement.register_wh, read.at_ms)
-    elif account.tariff_id in turn.plan.tariffs:
-        _charge(turn, account, book, last_good_ms, judgement.register_wh, read.at_ms)
+        _open(turn, account, book, *opening_of(account, judgement.register_wh, read.at_ms))
+        if book.state.register_wh != judgement.register_wh:
+            charge_register(turn, account, read)
+            return
+    elif is_gap(account, book):
+        if not bridge(turn, account, book, judgement.register_wh, read.at_ms):
+            return
+    elif account.account_no in turn.plan.priced:
+        charge_use(turn, account, last_good_ms, judgement.register_wh, read.at_ms)
     else:
         return
     turn.switch(account.meter_no).register_ms = read.at_ms
     book.row.held, book.row.held_wh = "", None
+    convert_if_due(turn, account, book, judgement.register_wh, read.at_ms)
 
 
-def charge_days(turn: Turn, account: AccountConfig) -> None:
-    """The daily charge, once for each local day that began. Waits while the clock is not believed."""
-    book, tariffs, zone = turn.book(account), turn.plan.tariffs.get(account.tariff_id), zone_of(account.zone)
-    charged, opened = book.state.charged_day, book.state.opened_day
-    if tariffs is None or zone is None or charged is None or opened is None or not tariffs.charges_days:
-        return
-    if turn.clock.state is ClockState.UNTRUSTED:
-        return
-    for span in tariffs.day_spans(charged, local_day(turn.now_ms, zone), zone):
-        charge = fixed_charge(span.tariff, span.start - opened, span.end - opened)
-        book.add(
-            Kind.FIXED, turn.stamp(), postings_of(charge, Pool.FIXED),
-            meter_no=account.meter_no, tariff_version=span.tariff.version, day_after=span.end,
-        )  # fmt: skip
+def _last_good_ms(turn: Turn, account: AccountConfig, book: Book) -> int:
+    """When the register was last good; a time still to come was told by a wrong clock, and then it is not known."""
+    last_ms = max(book.state.register_at_ms, turn.switch(account.meter_no).register_ms)
+    believed = turn.clock.state is not ClockState.UNTRUSTED
+    return 0 if believed and last_ms > turn.now_ms + turn.clock.uncertainty_ms + STEP_MS else last_ms
 
 
 def _open(turn: Turn, account: AccountConfig, book: Book, register_wh: int, at_ms: int) -> None:
+    """The day of the opening belongs to whoever had the supply at its midnight. It begins as the configuration says; what an order
+    changes comes with an entry of its own. The engine goes on where the epoch before left the supply: nothing is told twice."""
+    signed = next(a for a in turn.plan.config.accounts if a.account_no == account.account_no)
     zone = zone_of(account.zone)
-    day = local_day(at_ms, zone) if zone else 0
+    day = day_of(at_ms - 1, zone) if zone else 0
+    running = carried_of(signed, turn.plan.priced.get(account.account_no))
     book.add(
-        Kind.OPEN, turn.stamp(at_ms), meter_no=account.meter_no,
-        register_before_wh=register_wh, register_after_wh=register_wh, day_after=day,
+        Kind.OPEN, turn.stamp(at_ms), meter_no=account.meter_no, register_before_wh=register_wh, register_after_wh=register_wh,
+        day_after=day, mode=signed.mode, detail=opening_detail(running) if running else b"",
     )  # fmt: skip
-
-
-def _charge(turn: Turn, account: AccountConfig, book: Book, from_ms: int, register_wh: int, at_ms: int) -> None:
-    tariffs, charged_wh, opened_wh = turn.plan.tariffs[account.tariff_id], book.state.register_wh, book.state.opened_wh
-    if charged_wh is None or opened_wh is None:
-        return
-    for span in tariffs.energy_spans(charged_wh, from_ms, register_wh, at_ms):
-        charge = energy_charge(span.tariff, span.start - opened_wh, span.end - opened_wh)
-        book.add(
-            Kind.ENERGY, turn.stamp(at_ms), postings_of(charge, Pool.ENERGY), meter_no=account.meter_no,
-            register_before_wh=span.start, register_after_wh=span.end, tariff_version=span.tariff.version,
-        )  # fmt: skip
+    if not book.row.standing:
+        book.row.standing = signed.standing
+    if running is not None:
+        store_running(turn.db, book.state, running)
 
 
 def _hold(turn: Turn, account: AccountConfig, book: Book, verdict: Verdict, register_wh: int) -> None:
@@ -121,7 +131,7 @@ def _wrong_house(turn: Turn, row: SwitchRow, read: MeterRead, bound: str) -> Non
 def _take_switch(turn: Turn, row: SwitchRow, read: MeterRead) -> ActionRow | None:
     if read.at_ms < row.state_ms:
         return None
-    row.power_w = read.power_w
+    row.power_w, row.load_side_mv = read.power_w, read.load_side_mv
     if read.switch is SwitchState.UNKNOWN:
         return None
     before, row.state, row.state_ms = SwitchState(row.state), read.switch.value, read.at_ms
@@ -130,6 +140,8 @@ def _take_switch(turn: Turn, row: SwitchRow, read: MeterRead) -> ActionRow | Non
     if action is not None:
         return action if action.state == "unresolved" and read.at_ms >= action.unresolved_ms else None
     _watch_orders(turn, row, read, before)
+    if read.switch is SwitchState.OPEN:
+        actions.answers_again(turn, read.meter_no)
     return None
 
 
@@ -140,7 +152,7 @@ def _watch_use(turn: Turn, row: SwitchRow, read: MeterRead, before: SwitchState)
     if before is not SwitchState.OPEN or row.open_wh is None:
         row.open_wh = read.register_wh
     if read.register_wh - row.open_wh >= USE_WHILE_OPEN_WH and not row.use_reported:
-        row.use_reported = 1
+        row.use_reported, row.fault = 1, "live"
         turn.report(read.meter_no, "use_while_open", f"wh={read.register_wh - row.open_wh}")
 
 
@@ -149,9 +161,9 @@ def _watch_orders(turn: Turn, row: SwitchRow, read: MeterRead, before: SwitchSta
     if read.switch is SwitchState.OPEN and row.off_reason == OffReason.NONE.value:
         late = actions.late_cut(turn, read.meter_no)
         row.off_reason, row.off_since_ms = late.value, read.at_ms
-        if late is OffReason.UNORDERED:
+        if late is OffReason.UNORDERED and not limiter.ask_why(turn, read.meter_no):
             turn.report(read.meter_no, "switch_unordered", f"open, was {before.name.lower()}")
-        else:
+        elif late is not OffReason.UNORDERED:
             row.stuck_until_ms = 0
     elif read.switch is SwitchState.CLOSED and row.off_reason != OffReason.NONE.value:
         was_ours = row.off_reason != OffReason.UNORDERED.value

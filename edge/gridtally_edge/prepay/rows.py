@@ -6,10 +6,13 @@ Only int, str, bytes and None are stored; a class with other types converts them
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from functools import cache
 from operator import attrgetter
 from typing import Any, ClassVar, TypeVar
+
+from gridtally_shared.records import dataclass
 
 
 class Row:
@@ -25,10 +28,10 @@ R = TypeVar("R", bound=Row)
 
 @dataclass(frozen=True, slots=True)
 class _Sql:
-    names: tuple[str, ...]
     columns: str
     insert: str
     select: str
+    values: Callable[[Any], tuple[Any, ...]]
 
 
 @cache
@@ -37,7 +40,7 @@ def _made(cls: Any) -> _Sql:
     columns, marks = ", ".join(names), ", ".join("?" * len(names))
     where = " AND ".join(f"{name} = ?" for name in cls.KEY)
     insert = f"INSERT OR REPLACE INTO {cls.TABLE} ({columns}) VALUES ({marks})"
-    return _Sql(names, columns, insert, f"SELECT {columns} FROM {cls.TABLE} WHERE {where}")
+    return _Sql(columns, insert, f"SELECT {columns} FROM {cls.TABLE} WHERE {where}", attrgetter(*names))
 
 
 def _sql(cls: Any) -> _Sql:
@@ -47,8 +50,7 @@ def _sql(cls: Any) -> _Sql:
 
 def values_of(row: Row) -> tuple[Any, ...]:
     """The row's columns in order: what is stored, and what tells whether it changed."""
-    values: tuple[Any, ...] = attrgetter(*_sql(type(row)).names)(row)
-    return values
+    return _sql(type(row)).values(row)
 
 
 def one(db: sqlite3.Connection, cls: type[R], *key: Any) -> R | None:
@@ -67,10 +69,17 @@ def save(db: sqlite3.Connection, row: Row) -> None:
     db.execute(_sql(type(row)).insert, values_of(row))
 
 
+def save_all(db: sqlite3.Connection, cls: type[R], rows: Sequence[R]) -> None:
+    """`save` of several rows of one class."""
+    if rows:
+        db.executemany(_sql(cls).insert, [values_of(row) for row in rows])
+
+
 @dataclass(slots=True)
 class AccountRow(Row):
     """`state` is the cached LedgerState (book.py); the journal is the truth. `held` is why the register is not charged
-    ('went_back', 'jumped'), since `held_wh`. `notice_ms` is when the consumer was warned in this low spell."""
+    ('went_back', 'jumped'), since `held_wh`. `standing` is where the engine left this supply (shared prepay/standing.py),
+    `last_decision` its verdict with what blocked it."""
 
     TABLE: ClassVar[str] = "account"
     KEY: ClassVar[tuple[str, ...]] = ("account_no", "epoch")
@@ -84,10 +93,9 @@ class AccountRow(Row):
     held: str = ""
     held_wh: int | None = None
     ledger_fault: str = ""
-    notice_ms: int | None = None
-    exhausted_since_ms: int | None = None
     shown_ms: int = 0
     last_decision: str = ""
+    standing: str = ""
 
 
 @dataclass(slots=True)
@@ -106,7 +114,8 @@ class JournalRow(Row):
 
 @dataclass(slots=True)
 class InstrumentRow(Row):
-    """`state`: 'applied', 'parked' (account not here yet, or too far ahead), 'refused'."""
+    """`state`: 'applied', 'parked' (account not here yet, too far ahead, or before its turn), 'refused'. `carrier`: what
+    brought it first: 'mqtt', 'keypad' or 'file'. A body that came by keypad is replaced by the signed one when that comes."""
 
     TABLE: ClassVar[str] = "instrument"
     KEY: ClassVar[tuple[str, ...]] = ("account_no", "epoch", "gseq")
@@ -119,12 +128,79 @@ class InstrumentRow(Row):
     reason: str
     amount_nano: int
     at_ms: int
+    carrier: str = "mqtt"
+
+
+@dataclass(slots=True)
+class KeypadRow(Row):
+    """Wrong codes of an account and the lock they led to (keypad_lock.py); `key` is the one a KEY_ROTATE brought, `retired`
+    the one it took out of use."""
+
+    TABLE: ClassVar[str] = "keypad"
+    KEY: ClassVar[tuple[str, ...]] = ("account_no",)
+
+    account_no: int
+    wrong: int = 0
+    left_ms: int = 0
+    seen_ms: int = 0
+    boot_id: bytes = b""
+    key: bytes = b""
+    retired: bytes = b""
+
+
+@dataclass(slots=True)
+class OrderRow(Row):
+    """What a control instrument set for an account, under a name of account_orders.py; 0 was lifted. `until_ms` 0: until
+    another one says otherwise."""
+
+    TABLE: ClassVar[str] = "account_order"
+    KEY: ClassVar[tuple[str, ...]] = ("account_no", "epoch", "name")
+
+    account_no: int
+    epoch: int
+    name: str
+    value: int
+    until_ms: int
+    gseq: int
+    at_ms: int
+
+
+@dataclass(slots=True)
+class LeaseRow(Row):
+    """Asks of an account for chunks of its shared wallet: how many were asked for and granted, and the newest chunk."""
+
+    TABLE: ClassVar[str] = "lease"
+    KEY: ClassVar[tuple[str, ...]] = ("account_no", "epoch")
+
+    account_no: int
+    epoch: int
+    asked: int = 0
+    granted: int = 0
+    chunk_nano: int = 0
+
+
+@dataclass(slots=True)
+class CodeEntryRow(Row):
+    """The answer to a typed code (keypad.CodeResult), kept a week for whoever asks again."""
+
+    TABLE: ClassVar[str] = "code_entry"
+    KEY: ClassVar[tuple[str, ...]] = ("entry_id",)
+
+    entry_id: bytes
+    account_no: int
+    result: str
+    gseq: int
+    amount_nano: int
+    balance_nano: int
+    until_ms: int
+    at_ms: int
 
 
 @dataclass(slots=True)
 class SwitchRow(Row):
     """What is known of one meter's switch. `counter` is the number of its newest action, whoever ordered it; `ordered`
-    the state last ordered (1 closed, 0 open, None never)."""
+    the state last ordered (1 closed, 0 open, None never). `arms`: whether its meter arms instead of closing, None not known.
+    `fault`: 'stuck' (no movement) or 'live' (says open, and there is current or voltage behind it), until it is seen to work."""
 
     TABLE: ClassVar[str] = "switch"
     KEY: ClassVar[tuple[str, ...]] = ("meter_no",)
@@ -147,6 +223,9 @@ class SwitchRow(Row):
     stuck_until_ms: int = 0
     closed_by_order_ms: int | None = None
     register_modulus_wh: int | None = None
+    arms: int | None = None
+    fault: str = ""
+    load_side_mv: int | None = None
 
 
 @dataclass(slots=True)
@@ -175,8 +254,8 @@ class ActionRow(Row):
 @dataclass(slots=True)
 class CommandRow(Row):
     """A command that was verified and addressed to this DCU. `state` and `reason` are of lifecycle.py, `result` of the
-    receipt. `due_ms`: when to run it (or run it again), None when it is not waiting. `reserved`: its switch number is
-    taken, so only a newer order can overtake it."""
+    receipt. `due_ms`: when to run it (or run it again), None when it is not waiting. `reserved`: the switch number it took
+    (0: none yet), so only a newer order can overtake it."""
 
     TABLE: ClassVar[str] = "command"
     KEY: ClassVar[tuple[str, ...]] = ("cmd_id",)
@@ -193,6 +272,36 @@ class CommandRow(Row):
     due_ms: int | None = None
     tries: int = 0
     reserved: int = 0
+    not_before_ms: int = 0
+
+
+@dataclass(slots=True)
+class ScheduleRow(Row):
+    """A schedule this edge holds, beside its command. `running`: within a window; `runs` counts them. `before`: why the supply
+    was off when the window began ('': it was on). `stage`: 'waiting', 'running', 'closing' (its time is over, the last
+    reading is awaited), 'over'. `reopen_ms`: since when the supply is to go off again; `held` is what keeps a step from
+    being taken. `end_ms` comes earlier when it is ended early."""
+
+    TABLE: ClassVar[str] = "schedule"
+    KEY: ClassVar[tuple[str, ...]] = ("cmd_id",)
+
+    cmd_id: bytes
+    schedule_no: int
+    meter_no: int
+    account_no: int
+    epoch: int
+    programme: str
+    start_ms: int
+    end_ms: int
+    stage: str = "waiting"
+    running: int = 0
+    runs: int = 0
+    window_ms: int = 0
+    before: str = ""
+    reopen_ms: int | None = None
+    early: int = 0
+    held: str = ""
+    action: int = 1
 
 
 @dataclass(slots=True)
@@ -211,7 +320,9 @@ class CounterRow(Row):
 
 @dataclass(slots=True)
 class MessageRow(Row):
-    """A message on the consumer's page. `params` is JSON of name and value; `text` is the words of a MESSAGE command."""
+    """A message on the consumer's page. `params` is JSON of name and value; `text` is the words of a MESSAGE command. `state` is
+    that of messages.py since `state_ms`, '' is delivered; `asks`: a yes or no is wanted. `entry` names the journal's own entry;
+    `filed` is what the consumer did with it: '', 'saved' or 'deleted'."""
 
     TABLE: ClassVar[str] = "message"
     KEY: ClassVar[tuple[str, ...]] = ("message_no",)
@@ -225,6 +336,11 @@ class MessageRow(Row):
     text: str = ""
     until_ms: int = 0
     cmd_id: bytes = b""
+    state: str = ""
+    state_ms: int = 0
+    asks: int = 0
+    entry: str = ""
+    filed: str = ""
 
 
 @dataclass(slots=True)

@@ -9,6 +9,14 @@ from __future__ import annotations
 
 from gridtally_edge.journal.outbox import Outbox
 from gridtally_edge.journal.sqlite import Migration, Store
+from gridtally_edge.prepay.charge_store import SCHEMA as CHARGING
+from gridtally_edge.prepay.documents import SCHEMA as DOCUMENTS
+from gridtally_edge.prepay.forecast_rows import FORECAST
+from gridtally_edge.prepay.limiter_rows import SCHEMA as LIMITER
+from gridtally_edge.prepay.recovery_rows import PRUNING
+from gridtally_edge.prepay.recovery_rows import SCHEMA as RECOVERY
+from gridtally_edge.prepay.site_rows import SCHEMA as SITE
+from gridtally_edge.prepay.token_rows import SCHEMA as TOKENS
 
 _TABLES: tuple[str, ...] = (
     """CREATE TABLE config (
@@ -60,5 +68,87 @@ _TABLES: tuple[str, ...] = (
     "CREATE TABLE fact (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID",
 )
 
-MONEY_STORE = Store("money", (Migration("m001_money", (*Outbox.schema, *_TABLES)),))
+_KEYPAD: tuple[str, ...] = (
+    "ALTER TABLE instrument ADD COLUMN carrier TEXT NOT NULL DEFAULT 'mqtt'",
+    """CREATE TABLE keypad (
+        account_no INTEGER PRIMARY KEY, wrong INTEGER NOT NULL, left_ms INTEGER NOT NULL, seen_ms INTEGER NOT NULL,
+        boot_id BLOB NOT NULL, key BLOB NOT NULL, retired BLOB NOT NULL
+    ) STRICT""",
+    """CREATE TABLE code_entry (
+        entry_id BLOB PRIMARY KEY, account_no INTEGER NOT NULL, result TEXT NOT NULL, gseq INTEGER NOT NULL,
+        amount_nano INTEGER NOT NULL, balance_nano INTEGER NOT NULL, until_ms INTEGER NOT NULL, at_ms INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+)
+_ORDERS: tuple[str, ...] = (
+    """CREATE TABLE account_order (
+        account_no INTEGER NOT NULL, epoch INTEGER NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL, until_ms INTEGER NOT NULL,
+        gseq INTEGER NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (account_no, epoch, name)
+    ) STRICT, WITHOUT ROWID""",
+)
+
+_COMMAND_TIMES = ("ALTER TABLE command ADD COLUMN not_before_ms INTEGER NOT NULL DEFAULT 0",)
+
+_STANDING = (
+    "ALTER TABLE account ADD COLUMN standing TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE account DROP COLUMN notice_ms",
+    "ALTER TABLE account DROP COLUMN exhausted_since_ms",
+)
+
+_SCHEDULES = (
+    """CREATE TABLE schedule (
+        cmd_id BLOB PRIMARY KEY, schedule_no INTEGER NOT NULL, meter_no INTEGER NOT NULL, account_no INTEGER NOT NULL,
+        epoch INTEGER NOT NULL, programme TEXT NOT NULL, start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL, stage TEXT NOT NULL,
+        running INTEGER NOT NULL, runs INTEGER NOT NULL, window_ms INTEGER NOT NULL, before TEXT NOT NULL, reopen_ms INTEGER,
+        early INTEGER NOT NULL, held TEXT NOT NULL, action INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX schedule_open ON schedule (meter_no) WHERE stage <> 'over'",
+)
+
+_MESSAGE_STATES = (
+    "ALTER TABLE message ADD COLUMN state TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE message ADD COLUMN state_ms INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE message ADD COLUMN asks INTEGER NOT NULL DEFAULT 0",
+)
+
+_MESSAGES_FILED = (
+    "ALTER TABLE message ADD COLUMN entry TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE message ADD COLUMN filed TEXT NOT NULL DEFAULT ''",
+)
+
+_LEASES: tuple[str, ...] = (
+    """CREATE TABLE lease (
+        account_no INTEGER NOT NULL, epoch INTEGER NOT NULL, asked INTEGER NOT NULL, granted INTEGER NOT NULL,
+        chunk_nano INTEGER NOT NULL, PRIMARY KEY (account_no, epoch)
+    ) STRICT, WITHOUT ROWID""",
+)
+
+_SWITCH_FAULTS = (
+    "ALTER TABLE switch ADD COLUMN arms INTEGER",
+    "ALTER TABLE switch ADD COLUMN fault TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE switch ADD COLUMN load_side_mv INTEGER",
+)
+
+MONEY_STORE = Store(
+    "money",
+    (
+        Migration("m001_money", (*Outbox.schema, *_TABLES)),
+        Migration("m002_command_times", _COMMAND_TIMES),
+        Migration("m003_keypad", _KEYPAD),
+        Migration("m004_orders", _ORDERS),
+        Migration("m004_standing", _STANDING),
+        Migration("m004_charging", CHARGING),
+        Migration("m005_recovery", RECOVERY),
+        Migration("m006_forecast", FORECAST),
+        Migration("m007_leases", _LEASES),
+        Migration("m010_schedules", _SCHEDULES),
+        Migration("m012_documents", DOCUMENTS),
+        Migration("m011_tokens", TOKENS),
+        Migration("m011_limiter", LIMITER),
+        Migration("m011_switch_faults", _SWITCH_FAULTS),
+        Migration("m013_message_states", _MESSAGE_STATES),
+        Migration("m014_site", SITE),
+        Migration("m015_pruning", PRUNING),
+        Migration("m016_messages_filed", _MESSAGES_FILED),
+    ),
+)
 """Create or update with `journal.sqlite.migrate(path, MONEY_STORE)`; reference `gridtally_edge.prepay.store:MONEY_STORE`."""

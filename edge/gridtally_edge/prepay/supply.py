@@ -1,100 +1,112 @@
-"""From what is stored to a decision, and from a decision to an order: the step the core takes after every event."""
+"""The step the core takes after every event: ask the engine about one supply, keep its standing, carry out its effects.
+
+* Evidence is written before the effects of its row: when an order leaves, why it does is durable.
+* A supply that is paid and at rest is passed by without a question: most supplies, most of the time.
+"""
 
 from __future__ import annotations
 
-from gridtally_edge.drivers.model import SwitchState
-from gridtally_edge.prepay.actions import new_id, open_action, order_by_balance
-from gridtally_edge.prepay.decide import Decision, OffReason, SupplyView, Verdict, decide
-from gridtally_edge.prepay.instruments import parked_of
+from collections.abc import Callable
+
+from gridtally_edge.prepay import limiter, limiting
+from gridtally_edge.prepay.actions import (
+    brings_back_nano,
+    new_id,
+    order_by_balance,
+    order_by_limit,
+    withdraw_close,
+    withdraw_cut,
+    withdraw_trip,
+)
+from gridtally_edge.prepay.book import Book
+from gridtally_edge.prepay.decide import facts_of
+from gridtally_edge.prepay.forecasting import follow, mark_near
+from gridtally_edge.prepay.notices import left_ms, tell, warn
+from gridtally_edge.prepay.rules import local_of, policy_of, standing_of
 from gridtally_edge.prepay.turn import Turn
-from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
+from gridtally_shared.clock import MS_PER_DAY
 from gridtally_shared.contract.messages import AccountConfig
-from gridtally_shared.ledger.entries import Kind
+from gridtally_shared.contract.prepay_messages import AccountMode
+from gridtally_shared.ledger.entries import Kind, Pool
 from gridtally_shared.ledger.evidence import detail
+from gridtally_shared.ledger.money_order import owed
+from gridtally_shared.prepay.due import is_at_rest, quiet_above_ms, quiet_above_nano
+from gridtally_shared.prepay.engine import Fired, advance
+from gridtally_shared.prepay.facts import Happening, OffReason
+from gridtally_shared.prepay.policy import Policy
+from gridtally_shared.prepay.situation import calendar_of
+from gridtally_shared.prepay.standing import Standing, standing_text
+from gridtally_shared.prepay.table import ORDERS, Effect
 
-READING_LIMIT_INTERVALS = 2
 CAREFUL_AFTER_CHANGE_MS = MS_PER_DAY
-REPORTED_HELD = frozenset({Verdict.HELD, Verdict.RESTORE_HELD})
+PROTECTION_SEEN_MS = 7 * MS_PER_DAY
+SHARES_USED_UP = frozenset({"held:hourly_share", "held:hourly_share,feeder"})
+"""Nothing but the share of an hour holds a cut; the feeder's own share may be used up with it."""
 
 
-def evaluate(turn: Turn, account: AccountConfig) -> None:
-    """Decide on one supply and do what follows. Nothing to decide while an order is under way or before the opening."""
-    book, meter_no = turn.book(account), account.meter_no
-    if meter_no not in turn.plan.meters or book.state.opened_wh is None:
+def evaluate(turn: Turn, account: AccountConfig, happening: Happening | None = None) -> None:
+    """Decide on one supply and do what follows; nothing before its opening."""
+    book = turn.book(account)
+    if account.meter_no not in turn.plan.meters or book.state.opened_wh is None:
         return
-    if _is_settled(turn, account):
-        book.row.last_decision = ""
+    follow(turn, account)
+    _decide(turn, account, happening)
+    mark_near(turn, account)
+
+
+def _decide(turn: Turn, account: AccountConfig, happening: Happening | None) -> None:
+    book, rules = turn.book(account), policy_of(turn, account)
+    before = standing_of(book)
+    if happening is None and _is_settled(turn, account, rules.policy, before):
         return
-    if open_action(turn, meter_no) is not None or _is_waited_for(turn, meter_no):
-        return
-    decision = decide(view_of(turn, account), account, turn.now_ms)
-    if decision.verdict is Verdict.STAY:
-        book.row.last_decision = ""
-    elif decision.verdict in REPORTED_HELD:
-        if decision.blocked_by == ("hourly_share",):
-            _trip(turn)
-        _hold(turn, account, decision)
-    else:
-        _carry_out(turn, account, decision)
+    facts = facts_of(turn, account, rules, happening)
+    step = advance(before, facts, rules.policy, happening)
+    _keep(book, before, step.standing)
+    for fired in step.fired:
+        _carry_out(turn, account, fired)
+    limiting.noted(turn, account, before, step.standing)
+    if step.standing.decision in SHARES_USED_UP:
+        _trip(turn)
+    _tell_limit(turn, account, before, step.standing)
+    limiter.look_for(turn, account)
+    limiter.follow(turn, account)
 
 
-def _is_settled(turn: Turn, account: AccountConfig) -> bool:
-    """There is money and money did not switch off: nothing that `decide` could change. Most supplies, most of the time."""
-    return turn.book(account).state.balance_nano > 0 and turn.switch(account.meter_no).off_reason != OffReason.BALANCE.value
+def _is_settled(turn: Turn, account: AccountConfig, policy: Policy, standing: Standing) -> bool:
+    if turn.book(account).state.balance_nano <= quiet_above_nano(policy, standing) or not is_at_rest(standing):
+        return False
+    if policy.low.hours:
+        span_ms = left_ms(turn, account)
+        if span_ms is not None and span_ms <= quiet_above_ms(policy):
+            return False
+    if turn.switch(account.meter_no).off_reason == OffReason.LIMIT.value or limiting.is_limited(turn, account):
+        return False
+    money_is_out = turn.switch(account.meter_no).off_reason == OffReason.BALANCE.value
+    return not money_is_out and account.mode == AccountMode.PREPAID
 
 
-def view_of(turn: Turn, account: AccountConfig) -> SupplyView:
-    book, row, clock = turn.book(account), turn.switch(account.meter_no), turn.clock
-    meter = turn.plan.meters[account.meter_no]
-    return SupplyView(
-        balance_nano=book.state.balance_nano,
-        funded=bool(book.state.used.prefix or book.state.used.bitmap),
-        ledger_fault=book.row.ledger_fault,
-        register_held=book.row.held,
-        tariff_known=account.tariff_id in turn.plan.tariffs,
-        clock=clock.state,
-        uncertainty_ms=clock.uncertainty_ms,
-        reading_age_ms=turn.now_ms - row.register_ms if row.register_ms else None,
-        reading_limit_ms=READING_LIMIT_INTERVALS * meter.interval_s * 1000,
-        serial_proven=row.serial == meter.serial,
-        parked=parked_of(turn, account.account_no),
-        missing_instruments=book.state.used.bitmap != 0,
-        notice_at_ms=book.row.notice_ms,
-        exhausted_since_ms=book.row.exhausted_since_ms,
-        link_up=turn.link.online,
-        offline_since_ms=turn.link.offline_since_ms,
-        lease_until_ms=lease_until_ms(turn),
-        switch=SwitchState(row.state),
-        off_reason=OffReason(row.off_reason),
-        pending_action=_is_waited_for(turn, account.meter_no),
-        stuck_until_ms=row.stuck_until_ms,
-        resyncs=row.resyncs,
-        closed_by_order_ms=row.closed_by_order_ms,
-        cuts_last_hour=_cuts_last_hour(turn),
-        cuts_allowed=turn.plan.cuts_allowed,
-        breaker_tripped=bool(turn.fact("breaker_tripped")),
-        power_w=row.power_w,
-    )
+def _keep(book: Book, before: Standing, after: Standing) -> None:
+    if after != before:
+        book.row.standing, book.row.last_decision = standing_text(after), after.decision
 
 
-def lease_until_ms(turn: Turn) -> int:
-    """The right to cut ends by itself: the lease of the configuration, or the same length since the cloud last spoke."""
-    seen_ms = turn.fact("cloud_seen_ms")
-    renewed_ms = seen_ms + turn.plan.lease_length_ms if seen_ms and turn.plan.lease_length_ms else 0
-    return max(turn.plan.config.cut_lease_until_ms, renewed_ms)
+def _carry_out(turn: Turn, account: AccountConfig, fired: Fired) -> None:
+    action_id = b"" if ORDERS.isdisjoint(fired.effects) else new_id()
+    if fired.evidence is not None:
+        turn.book(account).add(
+            Kind.DECISION, turn.stamp(), meter_no=account.meter_no, cause=action_id, detail=detail(fired.evidence)
+        )
+    for effect in fired.effects:
+        act = ACTS.get(effect)
+        if act is not None:
+            act(turn, account, fired, action_id)
 
 
-def _is_waited_for(turn: Turn, meter_no: int) -> bool:
-    """A switch command that was accepted and waits for its turn."""
-    query = "SELECT 1 FROM command WHERE meter_no = ? AND state < 20 AND type IN (1, 2) AND due_ms <= ? LIMIT 1"
-    return turn.db.execute(query, (meter_no, turn.now_ms)).fetchone() is not None
-
-
-def _cuts_last_hour(turn: Turn) -> int:
-    """Local cuts that acted or may have; an order that was withdrawn or never reached its meter does not count."""
-    query = """SELECT count(*) FROM action WHERE origin = 'local' AND close = 0 AND created_ms > ?
-        AND result IN ('', 'done', 'stuck', 'unknown')"""
-    return int(turn.db.execute(query, (turn.now_ms - MS_PER_HOUR,)).fetchone()[0])
+def _report_held(turn: Turn, account: AccountConfig, fired: Fired, action_id: bytes) -> None:
+    evidence = fired.evidence
+    if evidence is not None and evidence.verdict == "held":
+        blocked = ",".join(t.name for t in evidence.tests if not t.holds)
+        turn.report(account.meter_no, "cut_held", f"account={account.account_no} by={blocked}")
 
 
 def _trip(turn: Turn) -> None:
@@ -106,20 +118,80 @@ def _trip(turn: Turn) -> None:
         turn.report(0, "cut_held", "breaker: too many cuts in an hour soon after a change; change tariff, policy or share to go on")
 
 
-def _hold(turn: Turn, account: AccountConfig, decision: Decision) -> None:
-    """Write the evidence once for each new set of reasons, not at every reading."""
-    book = turn.book(account)
-    key = f"{decision.verdict.value}:{','.join(decision.blocked_by)}"
-    if book.row.last_decision == key:
-        return
-    book.row.last_decision = key
-    book.add(Kind.DECISION, turn.stamp(), meter_no=account.meter_no, detail=detail(decision.evidence()))
-    if decision.verdict is Verdict.HELD and "zero_action" not in decision.blocked_by:
-        turn.report(account.meter_no, "cut_held", f"account={account.account_no} by={','.join(decision.blocked_by)}")
+def _balance(turn: Turn, account: AccountConfig) -> int:
+    return turn.book(account).state.balance_nano
 
 
-def _carry_out(turn: Turn, account: AccountConfig, decision: Decision) -> None:
-    book, action_id = turn.book(account), new_id()
-    book.row.last_decision = decision.verdict.value
-    book.add(Kind.DECISION, turn.stamp(), meter_no=account.meter_no, cause=action_id, detail=detail(decision.evidence()))
-    order_by_balance(turn, account, decision.verdict is Verdict.RESTORE, action_id)
+def _emergency(turn: Turn, account: AccountConfig) -> int:
+    """What is left of the emergency credit."""
+    return max(0, policy_of(turn, account).policy.emergency.limit_nano - owed(turn.book(account).state, Pool.EMERGENCY))
+
+
+def _ask(turn: Turn, account: AccountConfig, event: str) -> None:
+    """Upward, with what is there; the cloud answers with money or with another mode."""
+    turn.report(account.meter_no, event, f"account={account.account_no} balance_nano={_balance(turn, account)}")
+
+
+def _tell_protected(turn: Turn, account: AccountConfig) -> None:
+    """With the end of the protection where the calendar says it; a flag or the weather has none."""
+    calendar = calendar_of(policy_of(turn, account).policy, local_of(turn, account))
+    until_ms = calendar.free_from_ms(turn.now_ms, turn.now_ms + PROTECTION_SEEN_MS)
+    if until_ms is None or until_ms <= turn.now_ms:
+        tell(turn, account, "PROT_OPEN")
+    else:
+        tell(turn, account, "PROT", d=until_ms)
+
+
+def _tell_limit(turn: Turn, account: AccountConfig, before: Standing, after: Standing) -> None:
+    """Each new limit in force, and its end."""
+    if after.limit_w is not None and after.limit_w != before.limit_w:
+        tell(turn, account, "LIMIT", w=after.limit_w)
+    elif after.limit_w is None and before.limit_w is not None:
+        tell(turn, account, "LIMIT_OFF")
+
+
+def _tell_tripped(turn: Turn, account: AccountConfig) -> None:
+    """The supply comes back by itself, once."""
+    standing, policy = standing_of(turn.book(account)), policy_of(turn, account).policy
+    turn.report(account.meter_no, "load_limit_exceeded", f"account={account.account_no} limit_w={standing.limit_w} by={standing.limit_by}")
+    tell(turn, account, "RECLOSE", t=policy.reclose.delay_s * 1000)
+
+
+def _tell_locked(turn: Turn, account: AccountConfig) -> None:
+    standing = standing_of(turn.book(account))
+    turn.report(account.meter_no, "load_limit_exceeded", f"account={account.account_no} limit_w={standing.limit_w} stays=open")
+    tell(turn, account, "MANUAL")
+
+
+def _by_hand(fired: Fired) -> bool:
+    return fired.evidence is not None and fired.evidence.verdict.endswith("by_hand")
+
+
+Act = Callable[[Turn, AccountConfig, Fired, bytes], None]
+ACTS: dict[Effect, Act] = {
+    Effect.TELL_LOW: lambda turn, account, fired, _: warn(turn, account),
+    Effect.TELL_ZERO: lambda turn, account, fired, _: tell(turn, account, "ZERO", b=_balance(turn, account)),
+    Effect.TELL_OFFER: lambda turn, account, fired, _: tell(turn, account, "EC_OFFER", b=_emergency(turn, account)),
+    Effect.TELL_EMERGENCY: lambda turn, account, fired, _: tell(turn, account, "EC_ON", b=_emergency(turn, account)),
+    Effect.TELL_OVERDRAWN: lambda turn, account, fired, _: tell(turn, account, "OVERDRAWN", b=_balance(turn, account)),
+    Effect.TELL_PROTECTED: lambda turn, account, fired, _: _tell_protected(turn, account),
+    Effect.ASK_PAYMENT: lambda turn, account, fired, _: _ask(turn, account, "replenish_asked"),
+    Effect.ASK_FIELD: lambda turn, account, fired, _: _ask(turn, account, "field_cut_asked"),
+    Effect.TELL_FIELD: lambda turn, account, fired, _: tell(turn, account, "FIELD", a=brings_back_nano(turn, account)),
+    Effect.TELL_STAYS_ON: lambda turn, account, fired, _: tell(turn, account, "STAYS_ON", a=brings_back_nano(turn, account)),
+    Effect.CALL_BACK: lambda turn, account, fired, _: _ask(turn, account, "field_cut_called_back"),
+    Effect.ASK_DORMANT: lambda turn, account, fired, _: _ask(turn, account, "account_dormant"),
+    Effect.ASK_MODE: lambda turn, account, fired, _: _ask(turn, account, "billing_asked"),
+    Effect.HOLD: _report_held,
+    Effect.ORDER_OPEN: lambda turn, account, fired, action_id: order_by_balance(turn, account, False, action_id),
+    Effect.ORDER_CLOSE: lambda turn, account, fired, action_id: order_by_balance(turn, account, True, action_id, _by_hand(fired)),
+    Effect.TRIP: lambda turn, account, fired, action_id: order_by_limit(turn, account, False, action_id),
+    Effect.RECLOSE: lambda turn, account, fired, action_id: order_by_limit(turn, account, True, action_id, _by_hand(fired)),
+    Effect.TELL_TRIPPED: lambda turn, account, fired, _: _tell_tripped(turn, account),
+    Effect.TELL_LOCKED: lambda turn, account, fired, _: _tell_locked(turn, account),
+    Effect.RECOVER: lambda turn, account, fired, _: withdraw_cut(turn, account),
+    Effect.WITHDRAW: lambda turn, account, fired, _: withdraw_cut(turn, account),
+    Effect.WITHDRAW_CLOSE: lambda turn, account, fired, _: withdraw_close(turn, account),
+    Effect.WITHDRAW_TRIP: lambda turn, account, fired, _: withdraw_trip(turn, account),
+}
+"""An effect that is not here asks nothing of this concentrator."""

@@ -3,23 +3,28 @@
 * The serial is read first and must equal the bound one; nothing is sent to another meter (safety.md 4).
 * A cut reads the register in the same association; without a good value not below what is charged it does not cut.
 * The permit and the latest time are asked immediately before the order leaves: a payment in the meantime wins.
+* Before a close the load side is asked, where the meter can tell it: nothing is closed onto a live one. After a cut it is asked
+  too: a switch that says open with voltage behind it is welded, bypassed, or fed from the home.
+* An order that may only arm is given to a meter whose control mode arms; any other one would close an empty home.
 * An answer to the order is no proof. The state is read back, and only what the meter reports counts.
 * A line that fails ends as an outcome, never as an exception, and says whether the order may have reached the meter.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from gridtally_edge.drivers.model import MeterPort, Now, Reading, SwitchState
+from gridtally_edge.drivers.model import Capability, MeterPort, Now, Reading, SwitchState
 from gridtally_edge.prepay.events import RunSwitch, SwitchOutcome, SwitchResult
 from gridtally_edge.protocols.conversation import Conversation
 from gridtally_shared.errors import GridtallyError, LinkDown, MeterFault, RefusedCommand
 from gridtally_shared.quality import Quality
 from gridtally_shared.quantities import ENERGY_IMPORT
+from gridtally_shared.records import dataclass
+from gridtally_shared.supply_test import LIVE_MV
 
 READ_BACKS = 3
-UNUSABLE = Quality.MISSING | Quality.COMM_ERROR | Quality.METER_INVALID | Quality.ESTIMATED
+UNUSABLE = int(Quality.MISSING | Quality.COMM_ERROR | Quality.METER_INVALID | Quality.ESTIMATED)
 REACHED: dict[bool, frozenset[SwitchState]] = {
     True: frozenset({SwitchState.CLOSED, SwitchState.ARMED}),
     False: frozenset({SwitchState.OPEN}),
@@ -69,11 +74,34 @@ def _act(port: MeterPort, now: Now, order: RunSwitch, seen: _Seen) -> Conversati
         return seen.note(result=SwitchResult.ALREADY)
     if order.min_register_wh is not None and not (yield from _register_is_good(port, now, order.min_register_wh, seen)):
         return seen.note(result=SwitchResult.NO_REGISTER)
+    refusal = (yield from _why_not_close(port, order, seen)) if order.close else None
+    if refusal is not None:
+        return seen.note(result=refusal)
     if not order.permit.granted() or now() > order.latest_ms:
         return seen.note(result=SwitchResult.WITHDRAWN)
     yield from _order(port, order.close, seen)
     yield from _read_back(port, order.close, seen)
+    if seen.outcome.result is SwitchResult.DONE and not order.close:
+        yield from _look_behind(port, seen)
     return None
+
+
+def _why_not_close(port: MeterPort, order: RunSwitch, seen: _Seen) -> Conversation[SwitchResult | None]:
+    yield from _look_behind(port, seen)
+    if (seen.outcome.load_side_mv or 0) > LIVE_MV:
+        return SwitchResult.LIVE
+    if order.arm and not (yield from port.arms_on_close()):
+        return SwitchResult.PRESENCE
+    return None
+
+
+def _look_behind(port: MeterPort, seen: _Seen) -> Conversation[None]:
+    """What can not be asked stays unknown; it never spoils what is known of the switch."""
+    if Capability.LOAD_SIDE in port.capabilities:
+        try:
+            seen.note(load_side_mv=(yield from port.read_load_side()))
+        except GridtallyError as error:
+            seen.note(fault=str(error))
 
 
 def _register_is_good(port: MeterPort, now: Now, min_register_wh: int, seen: _Seen) -> Conversation[bool]:

@@ -1,31 +1,27 @@
-"""What the core does beside money: the clock's trust, the start after a crash, the cloud's mirror, forgetting.
+"""What the core does beside money: the clock's trust, the start after a crash, the cloud's word, forgetting.
 
-* A mirror that is ahead of the journal, or different from it, means an old disk image or a fork: metering, credit and
-  restoring go on, cuts stop for that account (prepayment.md T27).
-* The full replay is `gridtally-dcu ledger`; a start checks that the last entries are chained to the cached head.
+A start replays each journal from its newest checkpoint (checkpoints.py); a journal that is not whole stops cuts for its account.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 
-from gridtally_edge.prepay import actions, clocktrust, commands
-from gridtally_edge.prepay.book import Book, state_from
+from gridtally_edge.prepay import actions, checkpoints, clocktrust, commands, pruning, recovery
+from gridtally_edge.prepay.account_orders import with_orders
 from gridtally_edge.prepay.clocktrust import Trust
 from gridtally_edge.prepay.events import ClockObserved, ClockSource, MeterRead, SwitchOutcome, WelcomeSeen
-from gridtally_edge.prepay.rows import AccountRow, ActionRow, FactRow, JournalRow, one, some
+from gridtally_edge.prepay.rows import AccountRow, ActionRow, FactRow, one, some
 from gridtally_edge.prepay.turn import LinkState, Turn
 from gridtally_shared.clock import MS_PER_DAY
-from gridtally_shared.contract.messages import AccountHead, ClockState
-from gridtally_shared.errors import ContractError
-from gridtally_shared.ledger.entries import GENESIS, entry_from, hash_of
+from gridtally_shared.contract.messages import ClockState
 
-TAIL_ENTRIES = 200
 FLOOR_STEP_MS = 600_000
+START_PAUSE_MS = 600_000
 WELCOME_ERROR_MS = 5_000
 KEEP_MESSAGES_MS = 90 * MS_PER_DAY
-MIRROR = "mirror"
 
 
 # ---- clock --------------------------------------------------------------------------------------------------
@@ -37,7 +33,20 @@ def stored_trust(db: sqlite3.Connection) -> Trust:
 
 
 def pass_time(turn: Turn) -> None:
+    turn.link = _wait_on(turn)
     turn.trust = clocktrust.pass_time(turn.trust, turn.now_ms, turn.mono_ms or None)
+
+
+def _wait_on(turn: Turn) -> LinkState:
+    """A disk that was put in may be old: what it does not know comes with the first welcome. It is waited for, but not for ever; by the
+    monotonic clock, or under virtual time, which has none, by the clock in use."""
+    link = turn.link
+    if link.waited_ms is None:
+        return link
+    seen_ms, here_ms = (link.seen_mono_ms, turn.mono_ms) if turn.mono_ms else (link.seen_ms, turn.now_ms)
+    waited_ms = link.waited_ms + (max(0, here_ms - seen_ms) if seen_ms else 0)
+    over = link.online or waited_ms >= START_PAUSE_MS
+    return replace(link, waited_ms=None if over else waited_ms, seen_ms=turn.now_ms, seen_mono_ms=turn.mono_ms)
 
 
 def store_floor(turn: Turn) -> None:
@@ -76,12 +85,14 @@ def take_welcome(turn: Turn, welcome: WelcomeSeen) -> None:
     """Signed time, the session is answered, and the mirror's heads."""
     observation = ClockObserved(ClockSource.CLOUD, welcome.at_ms, turn.now_ms, WELCOME_ERROR_MS)
     _adopt(turn, clocktrust.observe_signed(turn.trust, observation), observation)
-    turn.link = LinkState(True, True, turn.link.offline_since_ms)
+    turn.link = replace(turn.link, up=True, welcomed=True, waited_ms=None)
     _cloud_seen(turn)
-    for head in welcome.accounts:
-        account = turn.plan.accounts.get(head.account_no)
-        if account is not None and account.account_epoch == head.epoch:
-            _compare(turn, turn.book(account), head)
+    accounts = turn.plan.accounts
+    heads = [h for h in welcome.accounts if h.account_no in accounts and accounts[h.account_no].account_epoch == h.epoch]
+    for head in heads:
+        recovery.compare(turn, turn.book_of(head.account_no, head.epoch), head)
+    recovery.send_again(turn, heads)
+    checkpoints.send_again(turn)
 
 
 def _cloud_seen(turn: Turn) -> None:
@@ -89,32 +100,14 @@ def _cloud_seen(turn: Turn) -> None:
         turn.remember("cloud_seen_ms", turn.now_ms)
 
 
-def _compare(turn: Turn, book: Book, head: AccountHead) -> None:
-    fault = ""
-    if head.seq > book.state.seq:
-        fault = f"{MIRROR}: holds {head.seq} entries, this journal {book.state.seq}"
-    elif head.seq > 0 and _hash_at(turn, book, head.seq) != head.entry_hash:
-        fault = f"{MIRROR}: entry {head.seq} differs"
-    if fault and fault != book.row.ledger_fault:
-        turn.report(book.state.meter_no, "ledger_fault", f"account={head.account_no} {fault}")
-    if fault or book.row.ledger_fault.startswith(MIRROR):
-        book.row.ledger_fault = fault
-
-
-def _hash_at(turn: Turn, book: Book, seq: int) -> bytes:
-    if seq == book.state.seq:
-        return book.state.head
-    row = one(turn.db, JournalRow, book.row.account_no, book.row.epoch, seq)
-    return hash_of(row.body) if row else GENESIS
-
-
 # ---- start and upkeep ---------------------------------------------------------------------------------------
 
 
 def start(turn: Turn) -> None:
     turn.trust = clocktrust.restarted(turn.trust)
+    turn.plan = with_orders(turn, turn.plan)
     for row in some(turn.db, AccountRow, "ORDER BY account_no, epoch"):
-        _check_tail(turn, row)
+        _check_journal(turn, row)
     for action in some(turn.db, ActionRow, "WHERE state <> 'finished'"):
         actions.leave_unresolved(turn, action)
     commands.resume(turn)
@@ -129,33 +122,19 @@ def read_of(turn: Turn, action: ActionRow, outcome: SwitchOutcome) -> MeterRead:
 
 
 def prune(turn: Turn) -> None:
-    """Once a day."""
+    """Once a day; of the journals a few entries each time."""
+    pruning.prune(turn)
     if turn.now_ms - turn.fact("pruned_ms") < MS_PER_DAY:
         return
     turn.remember("pruned_ms", turn.now_ms)
     commands.prune(turn)
-    turn.db.execute("DELETE FROM message WHERE at_ms < ?", (turn.now_ms - KEEP_MESSAGES_MS,))
+    turn.db.execute("DELETE FROM message WHERE at_ms < ? AND filed <> 'saved'", (turn.now_ms - KEEP_MESSAGES_MS,))
     turn.outbox.prune(turn.now_ms)
 
 
-def _check_tail(turn: Turn, row: AccountRow) -> None:
-    fault = _tail_fault(turn, row)
-    if fault:
+def _check_journal(turn: Turn, row: AccountRow) -> None:
+    fault = checkpoints.check_start(turn, row)
+    if fault and not row.ledger_fault.startswith(recovery.MIRROR):
         book = turn.book_of(row.account_no, row.epoch)
         book.row.ledger_fault = fault
         turn.report(0, "ledger_fault", f"account={row.account_no} {fault}")
-
-
-def _tail_fault(turn: Turn, row: AccountRow) -> str:
-    state = state_from(row)
-    clause = "WHERE account_no = ? AND epoch = ? ORDER BY seq DESC LIMIT ?"
-    tail = some(turn.db, JournalRow, clause, row.account_no, row.epoch, TAIL_ENTRIES)
-    expected, seq = state.head, state.seq
-    for entry_row in tail:
-        if entry_row.seq != seq or hash_of(entry_row.body) != expected:
-            return f"chain: entry {entry_row.seq} does not fit the one after it"
-        try:
-            expected, seq = entry_from(entry_row.body).previous, seq - 1
-        except ContractError as error:
-            return f"chain: {error}"
-    return "" if tail or seq == 0 else "chain: the journal is empty"

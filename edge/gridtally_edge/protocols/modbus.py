@@ -4,7 +4,9 @@
   Noise or an echo in front and junk behind are skipped; a single flipped bit yields no value at all.
 * Where several valid frames stand, the first one is taken.
 * An exception answer is data (`Refusal`); `read_registers` turns it into a `MeterFault` that says it in words.
-* Registers are big-endian words; a 32- or 64-bit value has its high word first (BIG) or last (LITTLE).
+* Registers are big-endian words. `WordOrder` names where the octets A (highest) to D of a 32-bit value stand; values of
+  64 bits follow the same rule: words forwards or backwards, octets of a word forwards or swapped.
+* `Query` is a request made once and asked often: its octets and its exchange are not made again at each poll.
 
 Source: MODBUS Application Protocol 1.1b3 (functions 3 and 4, exception codes), MODBUS over Serial Line 1.02.
 """
@@ -12,12 +14,12 @@ Source: MODBUS Application Protocol 1.1b3 (functions 3 and 4, exception codes), 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import Enum, IntEnum
 
-from gridtally_edge.protocols.conversation import Conversation, Exchange, Found
+from gridtally_edge.protocols.conversation import Conversation, Exchange, Found, GivesWay
 from gridtally_native import crc16_modbus
 from gridtally_shared.errors import MeterFault
+from gridtally_shared.records import dataclass
 
 MAX_REGISTERS = 125
 EXCEPTION_BIT = 0x80
@@ -54,12 +56,21 @@ EXCEPTION_WORDS: dict[int, str] = {
 }
 
 ILLEGAL_ADDRESS = 2
+ILLEGAL_VALUE = 3
 TARGET_SILENT = 11
 
 
 class WordOrder(Enum):
-    BIG = "big"
-    LITTLE = "little"
+    BIG = "ABCD"
+    LITTLE = "CDAB"
+    SWAPPED = "BADC"
+    REVERSED = "DCBA"
+
+    def places(self, words: int) -> tuple[int, ...]:
+        """Where on the line the octets of a value stand, the highest octet first."""
+        backwards, swapped = self in (WordOrder.LITTLE, WordOrder.REVERSED), self in (WordOrder.SWAPPED, WordOrder.REVERSED)
+        order = range(words - 1, -1, -1) if backwards else range(words)
+        return tuple(2 * word + (1 - octet if swapped else octet) for word in order for octet in (0, 1))
 
 
 class Kind(Enum):
@@ -70,12 +81,25 @@ class Kind(Enum):
     U32 = ("I", 2)
     S32 = ("i", 2)
     F32 = ("f", 2)
+    F64 = ("d", 4)
     U64 = ("Q", 4)
     S64 = ("q", 4)
 
     @property
     def words(self) -> int:
         return self.value[1]
+
+    @property
+    def code(self) -> str:
+        return self.value[0]
+
+    @property
+    def is_float(self) -> bool:
+        return self in (Kind.F32, Kind.F64)
+
+    @property
+    def is_signed(self) -> bool:
+        return self in (Kind.S16, Kind.S32, Kind.S64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,19 +184,51 @@ def decode_answer(request: ReadRequest, frame: bytes) -> tuple[int, ...] | Refus
     return struct.unpack(f">{request.count}H", frame[3:-2])
 
 
-def ask(request: ReadRequest, timeout_ms: int = 500, retries: int = 2) -> Conversation[tuple[int, ...] | Refusal]:
+class Query:
+    """A request with its octets, its exchange and the first octets of its answer made once."""
+
+    __slots__ = ("_end", "_head", "exchange", "request")
+
+    def __init__(self, request: ReadRequest, timeout_ms: int = 500, retries: int = 2) -> None:
+        self.request = request
+        self._head = bytes((request.unit, request.function, 2 * request.count))
+        self._end = request.answer_bytes
+        self.exchange = Exchange(request.to_bytes(), self.find, self._end, timeout_ms, retries, gives_way=GivesWay.ANYBODY)
+
+    def find(self, received: bytes) -> Found | None:
+        """As `find_answer`; an answer that stands alone, which is the rule, is found at once."""
+        if len(received) < EXCEPTION_BYTES:
+            return None
+        if len(received) == self._end and received.startswith(self._head) and not crc16_modbus(received):
+            return Found(0, self._end)
+        return find_answer(self.request, received)
+
+    def octets(self, frame: bytes) -> bytes | Refusal:
+        """The registers' octets as they stood on the line. Raises MeterFault as `decode_answer` does."""
+        if len(frame) == self._end and frame.startswith(self._head) and not crc16_modbus(frame):
+            return frame[3:-2]
+        answer = decode_answer(self.request, frame)
+        return answer if isinstance(answer, Refusal) else frame[3:-2]
+
+
+def ask(
+    request: ReadRequest, timeout_ms: int = 500, retries: int = 2, device: str = ""
+) -> Conversation[tuple[int, ...] | Refusal]:
     """One request; an exception answer is returned, silence ends in the line's LinkDown."""
 
     def find(received: bytes) -> Found | None:
         return find_answer(request, received)
 
-    answer = yield Exchange(request.to_bytes(), find, request.answer_bytes, timeout_ms, retries)
+    octets, way = request.to_bytes(), GivesWay.ANYBODY
+    answer = yield Exchange(octets, find, request.answer_bytes, timeout_ms, retries, gives_way=way, device=device)
     return decode_answer(request, answer)
 
 
-def read_registers(request: ReadRequest, timeout_ms: int = 500, retries: int = 2) -> Conversation[tuple[int, ...]]:
+def read_registers(
+    request: ReadRequest, timeout_ms: int = 500, retries: int = 2, device: str = ""
+) -> Conversation[tuple[int, ...]]:
     """One request; raises MeterFault naming function and exception when the meter refuses."""
-    answer = yield from ask(request, timeout_ms, retries)
+    answer = yield from ask(request, timeout_ms, retries, device)
     if isinstance(answer, Refusal):
         raise MeterFault(f"the meter refused ({request}): {answer}")
     return answer
@@ -180,16 +236,16 @@ def read_registers(request: ReadRequest, timeout_ms: int = 500, retries: int = 2
 
 def decode_value(words: tuple[int, ...], kind: Kind, order: WordOrder = WordOrder.BIG) -> int | float:
     """Registers as they stand on the line into one number. ValueError when their number does not fit the type."""
-    code, count = kind.value
-    if len(words) != count:
-        raise ValueError(f"{kind.name} takes {count} registers, not {len(words)}")
-    ordered = words if order is WordOrder.BIG else words[::-1]
-    value: int | float = struct.unpack(f">{code}", struct.pack(f">{count}H", *ordered))[0]
+    if len(words) != kind.words:
+        raise ValueError(f"{kind.name} takes {kind.words} registers, not {len(words)}")
+    octets = struct.pack(f">{kind.words}H", *words)
+    value: int | float = struct.unpack(f">{kind.code}", bytes(octets[place] for place in order.places(kind.words)))[0]
     return value
 
 
 def encode_value(value: int | float, kind: Kind, order: WordOrder = WordOrder.BIG) -> tuple[int, ...]:
     """One number into registers, for the simulated slaves."""
-    code, count = kind.value
-    words = struct.unpack(f">{count}H", struct.pack(f">{code}", value))
-    return words if order is WordOrder.BIG else words[::-1]
+    ordered = bytearray(2 * kind.words)
+    for place, octet in zip(order.places(kind.words), struct.pack(f">{kind.code}", value), strict=True):
+        ordered[place] = octet
+    return struct.unpack(f">{kind.words}H", ordered)

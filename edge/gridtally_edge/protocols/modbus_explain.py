@@ -13,12 +13,12 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from decimal import Decimal
 
 from gridtally_edge.protocols.modbus import EXCEPTION_BIT, EXCEPTION_WORDS, FUNCTION_WORDS, crc_holds
 from gridtally_native import crc16_modbus
 from gridtally_shared.explain import ExplainedReading, Explanation, Keys, plain
+from gridtally_shared.records import dataclass
 
 KIND = "modbus"
 LONGEST = 256

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
 from enum import Enum
 
 from gridtally_shared.contract import messages as m
 from gridtally_shared.errors import ContractError
+from gridtally_shared.records import dataclass
 
 
 class Step(Enum):

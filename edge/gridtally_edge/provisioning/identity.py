@@ -14,10 +14,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from gridtally_shared.errors import ConfigError
+from gridtally_shared.records import dataclass
 
 ACTIVE, PENDING = "active", "pending"
 

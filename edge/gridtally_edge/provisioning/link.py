@@ -13,7 +13,6 @@ import secrets
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
@@ -27,6 +26,7 @@ from gridtally_edge.provisioning.enrolment import Applicant, Enrolment, Step
 from gridtally_shared.contract import channels, codec
 from gridtally_shared.contract import messages as m
 from gridtally_shared.errors import ConfigError, GridtallyError, LinkDown, RefusedCommand
+from gridtally_shared.records import dataclass
 
 REPEAT_S = 3.0
 SECRET_BYTES = 16
@@ -204,7 +204,8 @@ def main(argv: list[str] | None = None) -> int:
 def settings_for(folder: Path, who: ident.Identity) -> str:
     """The lines of dcu.toml that enrolment has settled."""
     files = ident.tls_files(folder.resolve())
-    lines = [f'dcu = "{who.dcu}"', f'command_key_file = "{files.ca.parent / "command-key.pub"}"', "[broker]",
+    lines = [f'dcu = "{who.dcu}"', f'command_key_file = "{files.ca.parent / "command-key.pub"}"',
+             f'journal_key_file = "{files.key.parent / "journal.key"}"', "[broker]",
              f'host = "{who.host}"', f"port = {who.port}"]  # fmt: skip
     if who.secured:
         lines += [f'ca_file = "{files.ca}"', f'certificate_file = "{files.certificate}"', f'key_file = "{files.key}"']

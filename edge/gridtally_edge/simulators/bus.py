@@ -13,13 +13,15 @@ import os
 import select
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from gridtally_edge.simulators.faults import FaultBoard, Piece
 from gridtally_edge.simulators.ports import SimPort
 from gridtally_edge.transports.settings import Speed
+from gridtally_shared.records import dataclass
 
 
 class Slave(Protocol):
@@ -57,7 +59,9 @@ class SimBus:
         self._timing = timing or Timing()
         self._plugged = True
         self._closing = False
+        self._unasked: deque[bytes] = deque()
         self._wake_reader, self._wake_writer = os.pipe()
+        self._say_reader, self._say_writer = os.pipe()
         os.set_blocking(self._wake_reader, False)
         self._settled = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=f"simulated {name}", daemon=True)
@@ -76,6 +80,8 @@ class SimBus:
         self._wake()
         self._thread.join(within_s)
         self.port.unplug()
+        os.close(self._say_writer)
+        os.close(self._say_reader)
         os.close(self._wake_writer)
         os.close(self._wake_reader)
 
@@ -86,6 +92,11 @@ class SimBus:
     def plug(self, within_s: float = 5.0) -> None:
         """Put the adapter back; returns when the port is there."""
         self._want(True, within_s)
+
+    def say(self, data: bytes) -> None:
+        """Send what a device says unasked, once the line is free. From any thread."""
+        self._unasked.append(data)
+        os.write(self._say_writer, b"!")
 
     def _want(self, plugged: bool, within_s: float) -> None:
         with self._settled:
@@ -98,13 +109,22 @@ class SimBus:
 
     def _run(self) -> None:
         while not self._closing:
-            ready = select.select([self._wake_reader, *self.port.descriptors()], [], [])[0]
+            ready = select.select([self._wake_reader, self._say_reader, *self.port.descriptors()], [], [])[0]
             if self._wake_reader in ready:
                 os.read(self._wake_reader, 64)
                 self._follow_the_plug()
                 continue
             for descriptor in ready:
-                self._hear(self.port.receive(descriptor))
+                if descriptor == self._say_reader:
+                    self._say_unasked()
+                else:
+                    self._hear(self.port.receive(descriptor))
+
+    def _say_unasked(self) -> None:
+        os.read(self._say_reader, 1)
+        data = self._unasked.popleft()
+        if self.port.descriptors():
+            self._send((Piece(data),), time.monotonic())
 
     def _follow_the_plug(self) -> None:
         with self._settled:
@@ -118,8 +138,9 @@ class SimBus:
         if not data:
             return
         heard_s = time.monotonic()
-        if self.faults.echoes():
-            self.port.send(data)
+        echo = self.faults.echo(data)
+        if echo:
+            self.port.send(echo)
         for station in self._stations:
             answer = station.slave.receive(data)
             if answer:

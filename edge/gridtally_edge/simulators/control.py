@@ -1,12 +1,16 @@
 """Spoil a running street from outside: one line of text in, one line of answer out, over a unix socket.
 
-    mute 20000003 times=3       no answer three times        flip, lead, trail, split, late, echo: likewise
-    late line:modbus-1 ms=800   every answer of a line       hex=00ff bit=27 ms=5 where they apply
+    mute 20000003 times=3       no answer three times        flip, lead, trail, split, late, pause, echo, echo-part: likewise
+    late line:modbus-1 ms=800   every answer of a line       hex=00ff bit=27 ms=5 tail=4 where they apply
     clear [TARGET]              lift the faults              unplug LINE, plug LINE: the adapter
     jam SERIAL, free SERIAL     a stuck contactor            event SERIAL CODE: an entry in the meter's log
+    house SERIAL metrology on   a fault of the meter itself; off lifts it. checksum, memory, program, firmware, metrology,
+                                time_sync (size=3 refusals), han, push, form, consistency (size=20 Wh a row), backfeed
     status                      the faults in force
 
-TARGET is a serial, `line:NAME` or `*` for all lines.
+    no-rlre SERIAL times=3      an oddity of a DLMS meter       push SERIAL alert bits=83   what it says unasked
+
+TARGET is a serial, `board-UNIT` for a relay board, `line:NAME` or `*` for all lines.
 """
 
 from __future__ import annotations
@@ -31,8 +35,8 @@ def parse_fault(words: list[str], meter: str) -> Fault:
     values: dict[str, str] = {}
     for word in words[1:]:
         key, equals, value = word.partition("=")
-        if not equals or key not in ("times", "ms", "hex", "bit"):
-            raise ConfigError(words[0], word, "write times=, ms=, hex= or bit=")
+        if not equals or key not in ("times", "ms", "hex", "bit", "tail"):
+            raise ConfigError(words[0], word, "write times=, ms=, hex=, bit= or tail=")
         values[key] = value
     try:
         return Fault(
@@ -42,6 +46,7 @@ def parse_fault(words: list[str], meter: str) -> Fault:
             noise=bytes.fromhex(values.get("hex", "00ff")),
             bit=int(values.get("bit", "27")),
             wait_ms=float(values.get("ms", "5")),
+            tail=int(values.get("tail", "4")),
         )
     except ValueError as error:
         raise ConfigError(words[0], " ".join(words[1:]), f"not understood: {error}") from error

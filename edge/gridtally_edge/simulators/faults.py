@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
+
+from gridtally_shared.records import dataclass
 
 EVERYBODY = "*"
 
@@ -25,6 +27,8 @@ class FaultKind(Enum):
     SPLIT = "split"
     LATE = "late"
     ECHO = "echo"
+    ECHO_PART = "echo-part"
+    PAUSE = "pause"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,8 @@ class Piece:
 @dataclass(frozen=True, slots=True)
 class Fault:
     """`times` answers are spoilt, None means until cleared. `noise` is what LEAD and TRAIL add, `bit` the bit that FLIP
-    turns (counted from the first, modulo the answer's length), `wait_ms` the delay of LATE and the pause of SPLIT."""
+    turns (counted from the first, modulo the answer's length), `wait_ms` the delay of LATE and the pause of SPLIT and PAUSE,
+    `tail` how many bytes of a request ECHO_PART gives back and before how many last bytes of an answer PAUSE stops."""
 
     kind: FaultKind
     meter: str = EVERYBODY
@@ -46,6 +51,7 @@ class Fault:
     noise: bytes = b"\x00\xff"
     bit: int = 27
     wait_ms: float = 5.0
+    tail: int = 4
 
 
 def _mute(_fault: Fault, _pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
@@ -72,11 +78,17 @@ def _late(fault: Fault, pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
     return tuple(replace(p, wait_ms=p.wait_ms + fault.wait_ms) if i == 0 else p for i, p in enumerate(pieces))
 
 
+def _pause(fault: Fault, pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
+    whole = b"".join(piece.data for piece in pieces)
+    return (Piece(whole[: -fault.tail]), Piece(whole[-fault.tail :], fault.wait_ms))
+
+
 SHAPES: dict[FaultKind, Callable[[Fault, tuple[Piece, ...]], tuple[Piece, ...]]] = {
     FaultKind.FLIP: _flip,
     FaultKind.LEAD: _lead,
     FaultKind.TRAIL: _trail,
     FaultKind.SPLIT: _split,
+    FaultKind.PAUSE: _pause,
     FaultKind.LATE: _late,
     FaultKind.MUTE: _mute,
 }
@@ -108,9 +120,13 @@ class FaultBoard:
         with self._lock:
             return tuple(self._faults)
 
-    def echoes(self) -> bool:
-        """Whether the line's adapter shall hear its own requests."""
-        return any(f.kind is FaultKind.ECHO for f in self.listed())
+    def echo(self, request: bytes) -> bytes:
+        """What the line's adapter hears of its own request: nothing, all, or its last bytes."""
+        kinds = {fault.kind: fault for fault in self.listed()}
+        part = kinds.get(FaultKind.ECHO_PART)
+        if part is not None:
+            return request[-part.tail :]
+        return request if FaultKind.ECHO in kinds else b""
 
     def shape(self, meter: str, answer: bytes) -> tuple[Piece, ...]:
         """What goes out instead of a meter's answer; uses up one time of each fault that acts."""

@@ -11,28 +11,40 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from gridtally_shared.errors import ConfigError
+from gridtally_shared.records import dataclass
 
 
 class Act(Enum):
     BORN = "born"
     OPENED = "opened"
     CLOSED = "closed"
+    ARMED = "armed"
     CLOCK_SET = "clock set"
     EVENT = "event"
     BALANCE = "balance"
+    TEXT = "text"
+    SETTING = "setting"
+    SPECIAL_DAYS = "special days"
+    RESET = "reset"
+    TESTED = "tested"
+    FAULT = "fault"
+    PREPAID = "prepaid"
+    TOKEN = "token"
 
 
-_DURABLE = frozenset({Act.BORN, Act.OPENED, Act.CLOSED, Act.CLOCK_SET, Act.EVENT})
+_LOSSY = frozenset({Act.BALANCE, Act.TEXT})
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`at_ms` is true time. `value`: skew in ms for CLOCK_SET, event code for EVENT, minor units for BALANCE."""
+    """`at_ms` is true time. `value`: skew in ms for CLOCK_SET, event code for EVENT, minor units for BALANCE, kind for SETTING
+    and RESET, the fault's size for FAULT (0: lifted), the object's number for PREPAID, the status for TOKEN. `text`: the record in
+    hexadecimal digits for SETTING and SPECIAL_DAYS, the fault's name, the text shown, the value of the prepayment object, the octets of the
+    token in hexadecimal digits."""
 
     act: Act
     at_ms: int
@@ -68,10 +80,10 @@ class HouseLog:
         return self.operations[0].at_ms
 
     def append(self, operation: Operation) -> None:
-        """On disk when this returns (a shown balance apart, which a meter may lose)."""
+        """On disk when this returns (what it shows apart, which a meter may lose)."""
         if self._descriptor >= 0:
             os.write(self._descriptor, operation.to_line())
-            if operation.act in _DURABLE:
+            if operation.act not in _LOSSY:
                 os.fsync(self._descriptor)
         self.operations.append(operation)
 

@@ -12,11 +12,11 @@ import math
 import random
 from array import array
 from collections import OrderedDict
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import TypeVar
 
 from gridtally_shared.clock import MS_PER_DAY
+from gridtally_shared.records import dataclass
 
 MS_PER_MINUTE = 60_000
 MINUTES = 1_440

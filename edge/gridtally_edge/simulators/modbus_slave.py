@@ -14,16 +14,16 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import field
 
-from gridtally_edge.protocols.modbus import EXCEPTION_BIT, crc_holds, with_crc
+from gridtally_edge.protocols.modbus import EXCEPTION_BIT, with_crc
 from gridtally_edge.simulators.meter import SimMeter, Snapshot
+from gridtally_edge.simulators.rtu_ear import RtuEar
 from gridtally_shared.errors import ConfigError
+from gridtally_shared.records import dataclass
 
-REQUEST_BYTES = 8
 MAX_REGISTERS = 80
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE = 1, 2, 3
-KNOWN_FUNCTIONS = frozenset({1, 2, 3, 4, 5, 6})
 SERIAL_ADDRESS = 0xFC00
 METER_CODE = 0x0002_0000
 INPUT_RANGES = ((0x0000, 0x010A), (0x0156, 0x017E))
@@ -75,9 +75,10 @@ class ModbusSlave:
 
     unit: int
     meter: SimMeter
-    _buffer: bytes = b""
+    _ear: RtuEar = field(init=False)
 
     def __post_init__(self) -> None:
+        self._ear = RtuEar(self.unit)
         if not 1 <= self.unit <= 247:
             raise ConfigError("meter.address", self.unit, "a Modbus unit is 1..247")
         if not self.meter.serial.isdecimal() or int(self.meter.serial) >= 1 << 32:
@@ -85,17 +86,9 @@ class ModbusSlave:
 
     def receive(self, data: bytes) -> bytes:
         """Whatever the line carried; the answer to the last request for this unit, or nothing."""
-        self._buffer += data
         answer = b""
-        start = self._buffer.find(self.unit)
-        while 0 <= start <= len(self._buffer) - REQUEST_BYTES:
-            frame = self._buffer[start : start + REQUEST_BYTES]
-            if frame[1] in KNOWN_FUNCTIONS and crc_holds(frame):
-                answer = self._answer(frame)
-                self._buffer = self._buffer[start + REQUEST_BYTES :]
-                start = -1
-            start = self._buffer.find(self.unit, start + 1)
-        self._buffer = self._buffer[start:] if start >= 0 else b""
+        for frame in self._ear.requests(data):
+            answer = self._answer(frame)
         return answer
 
     def _answer(self, frame: bytes) -> bytes:

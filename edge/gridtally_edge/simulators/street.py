@@ -4,7 +4,7 @@
 
     [[lines]]
     name = "dlms-1"                # pty in the run directory; port = "tcp://127.0.0.1:5021" for TCP
-    protocol = "dlms"              # or "modbus"
+    protocol = "dlms"              # or "modbus", "mesh" (each meter its own IP address), "coordinator" (a modem on a pty)
     baud = 9600
     paced = true                   # bytes take the time they take on a real wire
 
@@ -13,6 +13,14 @@
     serial = "10000001"
     address = 17                   # HDLC physical address, or Modbus unit
     contactor = "works"            # or stuck, welded, none
+    [meters.dlms]                  # logins, keys, frames and oddities of a DLMS meter: see dlms_street.py
+    scheme = "is15959"
+
+    [[lines]]
+    name = "mesh-1"
+    protocol = "mesh"              # with carry = "wrapper" or "hdlc"; a coordinator also "4-32", codec = "framed" or "at"
+    loss_percent = 2
+    hop_ms = 20
 
 A wrong key or value is a ConfigError that says what to write instead.
 """
@@ -23,30 +31,50 @@ import json
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from gridtally_edge.simulators.dlms_street import DlmsHabits
 from gridtally_edge.simulators.house import Contactor
 from gridtally_shared.errors import ConfigError
+from gridtally_shared.records import dataclass
 
 T = TypeVar("T")
 
 DEFAULT_SEED = 2026
-DLMS_SERIAL, MODBUS_SERIAL = 10_000_000, 20_000_000
+DLMS_SERIAL, MODBUS_SERIAL, MESH_SERIAL, COORDINATOR_SERIAL = 10_000_000, 20_000_000, 30_000_000, 40_000_000
 DLMS_ADDRESS = 16
-DRIVERS = {"dlms": "is15959", "modbus": "eastron-sdm230"}
+MOST_HOPS = 4
+DRIVERS = {
+    "dlms": "is15959", "modbus": "eastron-sdm230", "modbus-tcp": "eastron-sdm230", "mesh": "is15959", "coordinator": "is15959",
+    "iec62056-21": "iec62056-21", "mbus": "mbus", "wmbus": "wmbus", "p1": "p1",
+    "mode-d": "iec62056-21",
+}  # fmt: skip
 
 
 class StreetProtocol(Enum):
     DLMS = "dlms"
     MODBUS = "modbus"
+    MODBUS_TCP = "modbus-tcp"
+    MESH = "mesh"
+    COORDINATOR = "coordinator"
+    IEC62056_21 = "iec62056-21"
+    MBUS = "mbus"
+    WMBUS = "wmbus"
+    P1 = "p1"
+    MODE_D = "mode-d"
+
+
+MODBUS = frozenset({StreetProtocol.MODBUS, StreetProtocol.MODBUS_TCP})
 
 
 @dataclass(frozen=True, slots=True)
 class StreetLine:
-    """`port` is empty for a pty named after the line, or `tcp://host:port` (port 0: any free one)."""
+    """`port` is empty for a pty named after the line, or `tcp://host:port` (port 0: any free one); for a mesh it is the
+    address of its meters, loopback where empty. The fields from `carry` on are for meshes and coordinators, see
+    network_street.py; `receiver` and `every_ms` for meters that send by themselves, see metering_street.py."""
 
     name: str
     protocol: StreetProtocol
@@ -54,11 +82,21 @@ class StreetLine:
     baud: int = 9_600
     paced: bool = False
     turnaround_ms: int = 10
+    carry: str = "wrapper"
+    codec: str = "framed"
+    mtu: int = 120
+    loss_percent: int = 0
+    hop_ms: int = 0
+    reorder_ms: int = 0
+    receiver: str = "im871a"
+    every_ms: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class StreetMeter:
-    """`seed` 0 takes one from the street's seed and the meter's place; `password` is for DLMS."""
+    """`seed` 0 takes one from the street's seed and the meter's place; `password` is for DLMS; `profile` (a
+    Modbus model) and `switch` (a relay board beside the meter) are for Modbus, see modbus_street.py; `hops` for networks;
+    `medium` and `cipher` for M-Bus, see metering_street.py."""
 
     line: str
     serial: str
@@ -69,6 +107,12 @@ class StreetMeter:
     skew_ms: int = 0
     contactor: Contactor = Contactor.WORKS
     password: str = "ABCD0001"
+    profile: str = ""
+    switch: str = ""
+    hops: int = 1
+    dlms: DlmsHabits = field(default_factory=DlmsHabits)
+    medium: str = "electricity"
+    cipher: str = "mode5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +126,20 @@ class Street:
         return next(line for line in self.lines if line.name == name)
 
 
-def default_street(dlms: int = 12, modbus: int = 12, seed: int = DEFAULT_SEED) -> Street:
-    """One DLMS line and one Modbus line; homes of different sizes, every sixth DLMS home with a solar roof."""
+def default_street(dlms: int = 12, modbus: int = 12, seed: int = DEFAULT_SEED, mesh: int = 0, coordinator: int = 0) -> Street:
+    """One line of each kind that has meters; homes of different sizes, every sixth DLMS home with a solar roof."""
     lines: list[StreetLine] = []
     if dlms:
         lines.append(StreetLine("dlms-1", StreetProtocol.DLMS))
     if modbus:
         lines.append(StreetLine("modbus-1", StreetProtocol.MODBUS))
+    if mesh:
+        lines.append(StreetLine("mesh-1", StreetProtocol.MESH, loss_percent=2, hop_ms=10, reorder_ms=10))
+    if coordinator:
+        lines.append(StreetLine("coordinator-1", StreetProtocol.COORDINATOR, baud=115_200, carry="hdlc", hop_ms=10))
     meters = [_dlms_meter(n) for n in range(1, dlms + 1)] + [_modbus_meter(n) for n in range(1, modbus + 1)]
+    meters += [_network_meter("mesh-1", MESH_SERIAL, n) for n in range(1, mesh + 1)]
+    meters += [_network_meter("coordinator-1", COORDINATOR_SERIAL, n) for n in range(1, coordinator + 1)]
     return checked(Street(tuple(lines), tuple(meters), seed))
 
 
@@ -101,6 +151,12 @@ def _dlms_meter(number: int) -> StreetMeter:
 def _modbus_meter(number: int) -> StreetMeter:
     serial = str(MODBUS_SERIAL + number)
     return StreetMeter("modbus-1", serial, number, 0, _size(number), contactor=Contactor.NONE)
+
+
+def _network_meter(line: str, first_serial: int, number: int) -> StreetMeter:
+    """Meters of a network all have the usual HDLC address: their place tells them apart."""
+    hops = 1 + (number - 1) % MOST_HOPS
+    return StreetMeter(line, str(first_serial + number), DLMS_ADDRESS + number, 0, _size(number), hops=hops)
 
 
 def _size(number: int) -> int:
@@ -130,6 +186,8 @@ def checked(street: Street) -> Street:
     for meter in street.meters:
         if meter.line not in names:
             raise ConfigError("meters.line", meter.line, f"write one of the lines: {', '.join(sorted(names))}")
+        if (meter.profile or meter.switch) and street.line(meter.line).protocol not in MODBUS:
+            raise ConfigError("meters.profile", meter.profile or meter.switch, f"{meter.line} is no Modbus line")
     _refuse_twins("lines.name", (line.name for line in street.lines))
     _refuse_twins("meters.serial", (meter.serial for meter in street.meters))
     _refuse_twins("meters.address", (f"{meter.address} on {meter.line}" for meter in street.meters))
@@ -154,9 +212,9 @@ def _record(kind: type[T], where: str, row: Mapping[str, Any]) -> T:
     for key in row:
         if key not in hints:
             raise ConfigError(f"{where}.{key}", row[key], f"no such key; there are {', '.join(hints)}")
-    for field in fields(kind):  # type: ignore[arg-type]
-        if field.default is MISSING and field.name not in row:
-            raise ConfigError(f"{where}.{field.name}", None, "is needed")
+    for one in fields(kind):  # type: ignore[arg-type]
+        if one.default is MISSING and one.default_factory is MISSING and one.name not in row:
+            raise ConfigError(f"{where}.{one.name}", None, "is needed")
     return kind(**{key: _value(f"{where}.{key}", value, hints[key]) for key, value in row.items()})
 
 
@@ -166,6 +224,8 @@ def _value(key: str, value: Any, hint: Any) -> Any:
             return hint(value)
         except ValueError:
             raise ConfigError(key, value, f"write one of {', '.join(str(m.value) for m in hint)}") from None
+    if isinstance(hint, type) and is_dataclass(hint) and isinstance(value, dict):
+        return _record(hint, key, value)
     if isinstance(hint, type) and type(value) is not hint:
         raise ConfigError(key, value, f"write a value of type {hint.__name__}")
     return value

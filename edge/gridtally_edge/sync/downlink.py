@@ -9,13 +9,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
-from gridtally_edge.prepay.events import CommandArrived, InstrumentArrived
+from gridtally_edge.prepay.events import CheckpointSigned, CommandArrived, InstrumentArrived, MirrorArrived
 from gridtally_shared.contract.channels import parse_topic
 from gridtally_shared.contract.codec import decode
 from gridtally_shared.contract.messages import DcuConfig, Receipt, Welcome
 from gridtally_shared.errors import ContractError
+from gridtally_shared.records import dataclass
 from gridtally_shared.signing import verify1
 
 LONGEST_INTERVAL_S = 3_600
@@ -38,7 +38,7 @@ class SignedConfig:
     envelope: bytes
 
 
-Down = Receipt | Welcome | SignedConfig | InstrumentArrived | CommandArrived
+Down = Receipt | Welcome | SignedConfig | InstrumentArrived | CommandArrived | CheckpointSigned | MirrorArrived
 
 
 def open_message(identity: Identity, topic: str, payload: bytes) -> Down:
@@ -74,4 +74,6 @@ _READERS: dict[str, Callable[[Identity, bytes], Down]] = {
     "config": open_config,
     "instrument": lambda _, payload: InstrumentArrived(payload),
     "command": lambda _, payload: CommandArrived(payload),
+    "checkpoint": lambda _, payload: CheckpointSigned(payload),
+    "mirror": lambda _, payload: MirrorArrived(payload),
 }

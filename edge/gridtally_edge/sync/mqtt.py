@@ -3,6 +3,7 @@
 * Each session is a new paho client: clean start, nothing kept from before. What must not be lost is in the outbox.
 * Own back-off with jitter between sessions, so that a street of DCUs does not come back in one second.
 * The will says Gone; QoS 1 everywhere; at most 20 messages wait for the broker (set before connect).
+* paho and ssl are imported by the thread of the session: meters are asked before that.
 * A session counts as up when the broker has confirmed our subscriptions. The core thread hears of it through `deliver`.
 
 Source: architecture.md 4; reliability-security.md 1.5 and 6.1 (paho in practice).
@@ -11,20 +12,20 @@ Source: architecture.md 4; reliability-security.md 1.5 and 6.1 (paho in practice
 from __future__ import annotations
 
 import random
-import ssl
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.properties import Properties
-from paho.mqtt.subscribeoptions import SubscribeOptions
+from typing import TYPE_CHECKING, Any
 
 from gridtally_shared.contract.channels import CHANNELS, MAX_IN_FLIGHT, Direction
 from gridtally_shared.errors import ConfigError
+from gridtally_shared.records import dataclass
+
+if TYPE_CHECKING:
+    import ssl
+
+    from paho.mqtt import client as paho
+    from paho.mqtt.properties import Properties
 
 BACK_OFF_FIRST_S = 1.0
 BACK_OFF_LONGEST_S = 60.0
@@ -96,7 +97,7 @@ class MqttLink:
         client = self._client
         if client is None or not client.is_connected():
             return False
-        return client.publish(topic, payload, qos=1).rc == paho.MQTT_ERR_SUCCESS
+        return client.publish(topic, payload, qos=1).rc == 0  # MQTT_ERR_SUCCESS
 
     def stop(self) -> None:
         """Say goodbye and end. The will is published by ourselves, since a clean DISCONNECT takes it back."""
@@ -136,6 +137,9 @@ class MqttLink:
         client.loop_stop()
 
     def _new_client(self) -> paho.Client:
+        from paho.mqtt import client as paho
+        from paho.mqtt.enums import CallbackAPIVersion
+
         client = paho.Client(
             CallbackAPIVersion.VERSION2, self._dcu, protocol=paho.MQTTv5, reconnect_on_failure=False
         )
@@ -155,6 +159,8 @@ class MqttLink:
             self._why = f"the broker refused the connection: {reason}"
             self._ended.set()
             return
+        from paho.mqtt.subscribeoptions import SubscribeOptions
+
         options = SubscribeOptions(qos=1)
         client.subscribe([(topic, options) for topic in down_topics(self._dcu)])
 
@@ -187,6 +193,8 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     for key, path in (("ca_file", tls.ca_file), ("certificate_file", tls.certificate_file), ("key_file", tls.key_file)):
         if not path.is_file():
             raise ConfigError(f"broker.{key}", str(path), "no such file; enrol the DCU, or correct the path")
+    import ssl
+
     try:
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(tls.ca_file))
         context.load_cert_chain(tls.certificate_file, tls.key_file)
@@ -198,6 +206,7 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
 
 def _connect_properties() -> Properties:
     from paho.mqtt.packettypes import PacketTypes
+    from paho.mqtt.properties import Properties
 
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = 0

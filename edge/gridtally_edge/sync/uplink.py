@@ -5,7 +5,8 @@
 * At most 20 batches are on their way (sent, not yet receipted); urgent goes before live before backlog, and the lower
   lanes leave room for the higher ones.
 * A batch without a receipt is sent again after a time-out in real seconds, and then later each time; a PUBACK counts
-  for nothing.
+  for nothing. After the longest time-out it greets again: the cloud may have answered a stream that this store should
+  have renewed, and that answer was lost.
 * Where the cloud has numbers this store never gave (an old disk image), the store starts a new stream.
 
 Source: architecture.md 4; reliability-security.md 1.1, 1.3.
@@ -14,13 +15,14 @@ Source: architecture.md 4; reliability-security.md 1.1, 1.3.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from gridtally_edge.journal.outbox import Outbox
 from gridtally_shared.contract.channels import BATCH_TARGET_BYTES, MAX_IN_FLIGHT
 from gridtally_shared.contract.messages import Batch, Lane, Receipt, StreamHead, Welcome
 from gridtally_shared.errors import ContractError
+from gridtally_shared.records import dataclass
 
 HELLO_AGAIN_S = 15.0
 RECEIPT_FIRST_S = 10.0
@@ -70,6 +72,11 @@ class _Stream:
     @property
     def key(self) -> tuple[bytes, int]:
         return (self.outbox.stream_id, int(self.lane))
+
+    @property
+    def is_unheard(self) -> bool:
+        """Sent again and again, and never a receipt."""
+        return self.patience_s >= RECEIPT_LONGEST_S
 
 
 class Uplink:
@@ -159,6 +166,8 @@ class Uplink:
         batches: list[Batch] = []
         for stream in self._streams:
             self._rewind_if_forgotten(stream, mono_s)
+        if any(stream.is_unheard for stream in self._streams):
+            self.renewed()
         for stream in self._streams:
             while self.in_flight() < WINDOW[stream.lane]:
                 batch = self._next(stream, mono_s, now_ms)

@@ -4,15 +4,18 @@
 * SILENT: refused at once until the back-off is over; then one conversation may probe, with a single try.
 * Back-off doubles from `FIRST_S` to `LONGEST_S`. A person's command (`urgent`) may probe earlier, but never more
   often than every `FIRST_S`.
+* A device beside a meter (`Exchange.device`) is left alone for `BESIDE_LONGEST_S` at most, and an urgent command always asks it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from gridtally_shared.records import dataclass
 
 FIRST_S = 5.0
 LONGEST_S = 300.0
+BESIDE_LONGEST_S = 30.0
 
 
 class State(Enum):
@@ -50,6 +53,10 @@ class Breaker:
 
     def may_speak(self, now_s: float, urgent: bool = False) -> bool:
         return self.state is not State.SILENT or self.wait_s(now_s, urgent) <= 0
+
+    def may_speak_beside(self, now_s: float, urgent: bool) -> bool:
+        """For a device beside a meter."""
+        return urgent or self.state is not State.SILENT or now_s >= self.failed_at_s + min(BESIDE_LONGEST_S, back_off_s(self.failures))
 
     def wait_s(self, now_s: float, urgent: bool = False) -> float:
         """How long the meter is still left alone; 0 or less when it may be asked."""

@@ -10,10 +10,10 @@ Source: protocols.md section 7, first row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from gridtally_edge.transports.settings import Echo
+from gridtally_shared.records import dataclass
 
 
 class Seen(Enum):

@@ -8,9 +8,10 @@ Source: protocols.md section 7, "next request too early".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from gridtally_edge.transports.settings import MAX_GAP_S
+from gridtally_shared.records import dataclass
 
 FORGET_AFTER = 200
 
@@ -24,6 +25,10 @@ class GapTable:
 
     def gap_s(self, meter_key: str, line_gap_s: float) -> float:
         return max(line_gap_s, self._learnt_s.get(meter_key, 0.0))
+
+    def learnt_ms(self) -> tuple[tuple[str, float], ...]:
+        """Meter and silence in milliseconds, of those that need more than their line."""
+        return tuple(sorted((meter, 1000 * gap_s) for meter, gap_s in dict(self._learnt_s).items()))
 
     def first_request_answered(self, meter_key: str, tries: int, line_gap_s: float) -> None:
         """The first request after a change of device took `tries` tries."""

@@ -8,16 +8,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
+from gridtally_edge.transports.ip_settings import NetworkSettings
 from gridtally_shared.errors import ConfigError
+from gridtally_shared.records import dataclass
 
 PARITIES = ("N", "E", "O")
 SILENCE_CHARACTERS = 3.5
 FIXED_SILENCE_S = 0.00175
 FIXED_ABOVE_BAUD = 19_200
 MAX_GAP_S = 0.050
+
+
+class Rs485(Enum):
+    """Who turns the driver round: nobody (the adapter does), the kernel, we with RTS, or the kernel if it can."""
+
+    NONE = "none"
+    AUTO = "auto"
+    KERNEL = "kernel"
+    RTS = "rts"
 
 
 class Echo(Enum):
@@ -65,7 +76,12 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class LineSettings:
-    """One physical line. `gap_ms` lengthens the silence before every request (slow slaves), 0 keeps 3.5 characters."""
+    """One physical line.
+
+    `gap_ms` lengthens the silence before every request (slow slaves), 0 keeps 3.5 characters; `change_gap_ms` the silence
+    before another device is addressed, 0 makes it twice the line's. `grant_s` is how long a conversation keeps the line
+    while others of its rank wait. `receive_timeout_s` is the pause a line that only listens allows between bytes.
+    """
 
     name: str
     device: str
@@ -74,6 +90,15 @@ class LineSettings:
     gap_ms: float = 0.0
     reopen_first_s: float = 1.0
     reopen_longest_s: float = 60.0
+    rs485: Rs485 = Rs485.NONE
+    change_gap_ms: float = 0.0
+    grant_s: float = 10.0
+    receive_timeout_s: float = 4.5
+    network: NetworkSettings = field(default_factory=NetworkSettings)
 
     def gap_s(self, speed: Speed) -> float:
         return max(speed.silence_s, self.gap_ms / 1000)
+
+    def change_gap_s(self, speed: Speed) -> float:
+        """Silence before a device that was not the last one addressed."""
+        return max(2 * self.gap_s(speed), self.change_gap_ms / 1000)

@@ -8,11 +8,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from gridtally_shared.contract import messages as m
+from gridtally_shared.contract.prepay_messages import Checkpoint
 from gridtally_shared.errors import ContractError
+from gridtally_shared.records import dataclass
 
 MAX_IN_FLIGHT = 20
 MAX_PAYLOAD_BYTES = 256 * 1024
@@ -67,6 +68,8 @@ CHANNELS: tuple[Channel, ...] = (
     _c("instrument", "gt/1/{id}/down/instrument", DOWN, m.Instrument, "credit for an account", "BYPL-17.5b", signed=True),
     _c("command", "gt/1/{id}/down/command", DOWN, m.Command, "an order to a meter", "BYPL-3.3", "BYPL-21.1", signed=True),
     _c("config", "gt/1/{id}/down/config", DOWN, m.DcuConfig, "meters, accounts, tariffs, policies", "BYPL-8.2a", signed=True),
+    _c("checkpoint", "gt/1/{id}/down/checkpoint", DOWN, Checkpoint, "a journal checkpoint, countersigned", "C3-S1.9", signed=True),
+    _c("mirror", "gt/1/{id}/down/mirror", DOWN, m.JournalRange, "what the mirror holds and the edge lost", "C3-S1.9", signed=True),
     _c("activate", "gt/1/{id}/up/activate", UP, m.Activate, "first contact under the own name", "ETSI-5.2.1"),
     _c("activated", "gt/1/{id}/down/activated", DOWN, m.Activated, "the name is active", "ETSI-5.2.1"),
     _c("prov-hello", "prov/1/req/{id}/hello", UP, m.ProvisionHello, "an unknown box asks", "ETSI-5.2.1"),

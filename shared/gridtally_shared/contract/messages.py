@@ -2,14 +2,25 @@
 
 Times are int milliseconds UTC, money int nano-currency, energy int Wh. `meter_no`, `account_no` are the integers the
 cloud issues. Identifiers of 16 bytes are UUIDv7 or random. Signed messages travel as COSE_Sign1 (signing.py).
+One file, long as it is: it is the contract, to be read from top to bottom.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from gridtally_shared.contract.codec import key
+from gridtally_shared.contract.prepay_messages import (
+    CalendarDocument,
+    CarriedCharge,
+    LeaseAsk,
+    MirrorAsk,
+    PolicyDocument,
+    SignedCheckpoint,
+    TimeLeftTold,
+)
+from gridtally_shared.meter_settings import Setting
+from gridtally_shared.records import dataclass
 
 CONTRACT_VERSION = 1
 ACCEPTED_VERSIONS = (1,)
@@ -31,6 +42,19 @@ class EntryKind(IntEnum):
     COMMAND_RECEIPT = 5
     METER_SEEN = 6
     METER_STATUS = 7
+    NODE = 8
+    CHECKPOINT = 9
+    LEASE_ASK = 10
+    MIRROR_ASK = 11
+    TIME_LEFT = 12
+
+
+class NodeState(IntEnum):
+    """LEFT nodes keep their identity; WAITING ones are not on the white list."""
+
+    JOINED = 1
+    LEFT = 2
+    WAITING = 3
 
 
 class ClockState(IntEnum):
@@ -63,8 +87,17 @@ class AccountHead:
 
 
 @dataclass(frozen=True, slots=True)
+class CounterHead:
+    """The highest command counter that an edge took of one signing key."""
+
+    key_id: bytes = key(0)
+    highest: int = key(1)
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
-    """Birth: sent at each connect. `config_version` is the newest signed configuration the edge holds."""
+    """Birth: sent at each connect. `config_version` is the newest signed configuration the edge holds. `accounts` and `counters` tell
+    a cloud that was put back from an older copy which numbers are used."""
 
     contract: int = key(0)
     dcu: str = key(1)
@@ -75,6 +108,7 @@ class Hello:
     config_version: int = key(6)
     streams: tuple[StreamHead, ...] = key(7, ())
     accounts: tuple[AccountHead, ...] = key(8, ())
+    counters: tuple[CounterHead, ...] = key(9, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +226,23 @@ class MeterStatus:
     clock_offset_ms: int = key(4, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """The place of a node in a mesh or PLC network, reported whenever it changes (BYPL-11.1). `node` is its lasting
+    identity (EUI-64, EUI-48, serial of the module), `address` its present short one, `parent` the node above it ("" is the
+    coordinator), `quality` link quality 0..255. `serial` is the meter behind it, once it was read."""
+
+    line: str = key(0)
+    node: str = key(1)
+    state: int = key(2)
+    at_ms: int = key(3)
+    address: str = key(4, "")
+    parent: str = key(5, "")
+    hops: int = key(6, 0)
+    quality: int = key(7, 0)
+    serial: str = key(8, "")
+
+
 # ---- down: receipts, signed instruments, commands, configuration ---------------------------------------------
 
 
@@ -224,15 +275,33 @@ class Welcome:
 
 
 class InstrumentType(IntEnum):
+    """What an instrument does; its form and detail are in instruments/forms.py."""
+
     CREDIT = 1
     REFUND = 2
     OPENING = 3
+    CREDIT_KWH = 4
+    CREDIT_TIME = 5
+    DEBT = 6
+    LEASE = 7
+    LEASE_RETURN = 8
+    CREDIT_CLEAR = 9
+    LIMIT_SET = 10
+    MODE_SET = 11
+    HOLD = 12
+    PROTECT = 13
+    TARIFF_LOAD = 14
+    KEY_ROTATE = 15
+    TAMPER_CLEAR = 16
+    UNBALANCE_SET = 17
+    TEST = 18
+    CORRECTION = 19
 
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
     """Money on its way to the edge (prepayment.md 5.2), signed. `gseq` is gap-free per account and epoch; paid money has
-    no expiry; `previous` is the hash of the instrument before it."""
+    no expiry; `previous` is the hash of the instrument before it; `detail` the CBOR of what its type needs beside an amount."""
 
     version: int = key(0)
     dcu: str = key(1)
@@ -245,6 +314,7 @@ class Instrument:
     payment_ref: bytes = key(8)
     issued_at_ms: int = key(9)
     previous: bytes = key(10)
+    detail: bytes = key(11, b"")
 
 
 class CommandType(IntEnum):
@@ -254,14 +324,29 @@ class CommandType(IntEnum):
     READ_INTERVALS = 4
     READ_EVENTS = 5
     READ_SWITCH = 6
+    SET_CLOCK = 7
     MESSAGE = 8
+    READ_DAILY = 9
+    READ_BILLING = 10
+    READ_NAME_PLATE = 11
+    READ_SETTINGS = 12
+    WRITE_SETTINGS = 13
+    RESET = 14
+    RUN_DIAGNOSTICS = 15
+    CANCEL = 16
+    SCHEDULE = 17
+    TOKEN = 18
+    TEST_SUPPLY = 19
+    LIMIT = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
     """An order to a DCU or one of its meters, signed (reliability-security.md 5). `counter` rises per (dcu, key id);
     expiry counts from `not_before_ms`. `from_ms`/`to_ms` bound a read; `switch_counter` is the one order of switch
-    actions per switch across all senders (safety.md 3); `text` is the message to display."""
+    actions per switch across all senders (safety.md 3); `text` is the message to display; `settings` what to write, or
+    with empty bodies what to read; `reset` a ResetKind; `detail` the CBOR of what its type needs beside; `target` the cmd_id
+    of another command that it cancels or moves."""
 
     version: int = key(0)
     cmd_id: bytes = key(1)
@@ -280,6 +365,10 @@ class Command:
     switch_counter: int = key(14, 0)
     text: str = key(15, "")
     cause: str = key(16, "")
+    settings: tuple[Setting, ...] = key(17, ())
+    reset: int = key(18, 0)
+    detail: bytes = key(19, b"")
+    target: bytes = key(20, b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +386,14 @@ class MeterConfig:
 @dataclass(frozen=True, slots=True)
 class AccountConfig:
     """A prepaid account whose epoch this DCU holds. `zero_action` is 'none' or 'disconnect'; `offline_cut` is 'never',
-    'grace' or 'allowed' (safety.md 6); `protected_hours` are local 'HH:MM-HH:MM' spans without cuts."""
+    'grace' or 'allowed' (safety.md 6); `protected_hours` are local 'HH:MM-HH:MM' spans without cuts.
+
+    `policy_id` names a rule catalogue, which then stands for the single rules of this record; `contract_w` and `flags` are
+    what a tariff asks about the account; `mode` an AccountMode, `managed` a Managed; `keypad_key` the secret of its keypad
+    codes; `feeder` and `load_class` group supplies for cut rates and protections; `wallet_no` a wallet shared by several
+    accounts (0: none). `closing_wh`, `opening_wh` and `swapped_ms` are of the last swap of a meter or an edge: where the register
+    before it ended, where this one begins for the account, and when; `carried` (none or one) how far the epoch before this one had
+    charged the open cycle; `standing` where its engine left the supply (prepay/standing.py), '' where nothing is known."""
 
     account_no: int = key(0)
     account_epoch: int = key(1)
@@ -317,16 +413,33 @@ class AccountConfig:
     pin_hash: str = key(15, "")
     language: str = key(16, "en")
     notice_lead_s: int = key(17, 0)
+    policy_id: str = key(18, "")
+    contract_w: int = key(19, 0)
+    flags: tuple[str, ...] = key(20, ())
+    mode: int = key(21, 0)
+    managed: int = key(22, 0)
+    keypad_key: bytes = key(23, b"")
+    feeder: str = key(24, "")
+    load_class: str = key(25, "")
+    calendar_id: str = key(26, "")
+    wallet_no: int = key(27, 0)
+    closing_wh: int | None = key(28, None)
+    opening_wh: int | None = key(29, None)
+    swapped_ms: int = key(30, 0)
+    carried: tuple[CarriedCharge, ...] = key(31, ())
+    standing: str = key(32, "")
 
 
 @dataclass(frozen=True, slots=True)
 class TariffDocument:
-    """A tariff version as canonical JSON (tariff/model.py reads it); active from `from_ms` until the next version."""
+    """A tariff version as canonical JSON (tariff/document.py reads it); active from `from_ms` until the next version. `made_ms` is when
+    the cloud made it; 0 from a cloud that does not say."""
 
     tariff_id: str = key(0)
     version: int = key(1)
     from_ms: int = key(2)
     document: str = key(3)
+    made_ms: int = key(4, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +454,8 @@ class DcuConfig:
     tariffs: tuple[TariffDocument, ...] = key(5, ())
     cut_share_per_hour_permille: int = key(6, 100)
     cut_lease_until_ms: int = key(7, 0)
+    policies: tuple[PolicyDocument, ...] = key(8, ())
+    calendars: tuple[CalendarDocument, ...] = key(9, ())
 
 
 # ---- provisioning (reliability-security.md 3.2) ---------------------------------------------------------------
@@ -418,4 +533,9 @@ ENTRY_TYPES: dict[EntryKind, type] = {
     EntryKind.COMMAND_RECEIPT: CommandReceipt,
     EntryKind.METER_SEEN: MeterSeen,
     EntryKind.METER_STATUS: MeterStatus,
+    EntryKind.NODE: NodeReport,
+    EntryKind.CHECKPOINT: SignedCheckpoint,
+    EntryKind.LEASE_ASK: LeaseAsk,
+    EntryKind.MIRROR_ASK: MirrorAsk,
+    EntryKind.TIME_LEFT: TimeLeftTold,
 }

@@ -2,18 +2,20 @@
 
 * Postings of every entry sum to zero. `Pool.PAID` is what the consumer has; its sum is the balance.
 * `previous` is the SHA-256 of the bytes of the entry before it; the first one carries 32 zero bytes.
-* `Pool.DEBT` is what a refund could not take from the balance: owed, stated, and never the cause of a cut.
+* What the consumer has is `PAID` and `RESERVED`; what he owes stands as a negative amount in `EMERGENCY` (used, to be
+  paid back) and in the three debts: `DEBT` (what a refund or a conversion left), `DEBT_TIME`, `DEBT_PAYMENT`. A debt is never
+  the cause of a cut by itself. The other pools are where money went, or where it came from.
 * Corrections are new entries that name what they correct in `cause`. Nothing is ever rewritten.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from enum import IntEnum
 
 from gridtally_shared.contract.codec import decode, encode, key
 from gridtally_shared.errors import ContractError
+from gridtally_shared.records import dataclass
 
 GENESIS = bytes(32)
 
@@ -30,6 +32,15 @@ class Kind(IntEnum):
     SWITCH = 9
     CHECKPOINT = 10
     CLOSE = 11
+    TAX = 12
+    DEBT = 13
+    EMERGENCY = 14
+    RETURN = 15
+    TRANSFER = 16
+    METER = 17
+    MODE = 18
+    CONTROL = 19
+    SCHEDULE = 20
 
 
 class Pool(IntEnum):
@@ -40,6 +51,18 @@ class Pool(IntEnum):
     TAX = 5
     TRANSFER = 6
     DEBT = 7
+    RESERVED = 8
+    EMERGENCY = 9
+    DEBT_TIME = 10
+    DEBT_PAYMENT = 11
+    FEE = 12
+    SUBSIDY = 13
+    DEMAND = 14
+    EVENT = 15
+
+
+OWN = (Pool.PAID, Pool.RESERVED)
+"""What the balance is made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +73,12 @@ class Posting:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """`gseq` is the instrument's number (CREDIT, REFUND), 0 otherwise. Register values are set on OPEN and ENERGY;
-    `day_after` on OPEN and FIXED: the local day (proleptic ordinal) up to and including which days are charged.
-    `cause` is the id of what led here (payment, command, decision); `detail` the CBOR of a record of evidence.py."""
+    """`gseq` is the instrument's number (CREDIT, REFUND, TRANSFER and others it led to), 0 otherwise. Register values are set
+    on OPEN, ENERGY, METER and MODE: METER ends the old meter's register and begins the new one's, MODE ends one way of paying and
+    begins the other with the same reading, and passes over what was used in between and is not charged here.
+    `day_after` on OPEN, FIXED and MODE: the local day (proleptic ordinal) up to and including which days are charged.
+    `cause` is the id of what led here (payment, command, decision); `detail` the CBOR of a record of evidence.py.
+    `period` is the number of the collection period in which a debt was collected; `mode` an AccountMode, on OPEN and MODE."""
 
     account_no: int = key(0)
     epoch: int = key(1)
@@ -72,6 +98,8 @@ class LedgerEntry:
     mono_ms: int = key(15, 0)
     detail: bytes = key(16, b"")
     day_after: int = key(17, 0)
+    period: int = key(18, 0)
+    mode: int = key(19, 0)
 
     def to_bytes(self) -> bytes:
         return encode(self)

@@ -5,7 +5,7 @@ Credit commutes, so an instrument may come early: accepted once inside `WIDTH` a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from gridtally_shared.records import dataclass
 
 WIDTH = 64
 

@@ -82,6 +82,8 @@ def _parameters(o: Operation) -> list[dict[str, Any]]:
         found += [_parameter("cursor", "query", "string"), _parameter("limit", "query", "integer")]
     if o.export:
         found.append(_parameter("direction", "query", "string"))
+    if o.table:
+        found.append(_parameter("format", "query", "string"))
     if o.method == "POST" and o.keyed:
         found.append(_parameter("Idempotency-Key", "header", "string", True))
     return found

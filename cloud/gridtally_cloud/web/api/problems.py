@@ -9,11 +9,11 @@ TYPE_BASE = "https://gridtally.example/problems/"
 
 
 class Problem(Exception):
-    """Ends a request with this answer. `kind` is the last part of the problem's type."""
+    """Ends a request with this answer. `kind` is the last part of the problem's type; `retry_s`: when to try again."""
 
-    def __init__(self, status: int, kind: str, detail: str) -> None:
+    def __init__(self, status: int, kind: str, detail: str, retry_s: int = 0) -> None:
         super().__init__(f"{status} {kind}: {detail}")
-        self.status, self.kind, self.detail = status, kind, detail
+        self.status, self.kind, self.detail, self.retry_s = status, kind, detail, retry_s
 
 
 def problem_response(status: int, kind: str, title: str, detail: str) -> Response:
@@ -25,7 +25,10 @@ def problem_response(status: int, kind: str, title: str, detail: str) -> Respons
 
 
 def of_problem(problem: Problem) -> Response:
-    return problem_response(problem.status, problem.kind, problem.kind.replace("-", " ").capitalize(), problem.detail)
+    response = problem_response(problem.status, problem.kind, problem.kind.replace("-", " ").capitalize(), problem.detail)
+    if problem.retry_s:
+        response.headers["Retry-After"] = str(problem.retry_s)
+    return response
 
 
 def of_http(error: HTTPException) -> Response:

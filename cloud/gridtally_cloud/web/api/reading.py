@@ -12,12 +12,11 @@ from typing import Any
 from flask import g, request
 
 from gridtally_cloud.web.api.problems import Problem
+from gridtally_cloud.web.reads.usage import DIRECTIONS
 from gridtally_cloud.web.site import site
 from gridtally_cloud.web.tokens import Token, resolve_token
 from gridtally_shared.clock import MS_PER_DAY
-from gridtally_shared.quantities import BY_NAME, INTERVAL_IMPORT
 
-INTERVAL_EXPORT = BY_NAME["interval_export_wh"]
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 MAX_KEY = 200
 
@@ -83,15 +82,14 @@ def span(default_days: int = 1) -> tuple[int, int]:
     return from_ms, to_ms
 
 
-DIRECTIONS = {"import": INTERVAL_IMPORT.code, "export": INTERVAL_EXPORT.code}
 
 
-def direction() -> int:
-    """Quantity of the intervals that are asked for; consumption where nothing is said."""
+def direction() -> str:
+    """Which intervals are asked for; consumption where nothing is said."""
     text = request.args.get("direction", "import")
     if text not in DIRECTIONS:
         raise Problem(400, "bad-direction", f"direction is one of {', '.join(DIRECTIONS)}.")
-    return DIRECTIONS[text]
+    return text
 
 
 def moment(text: Any, name: str) -> int:

@@ -15,16 +15,33 @@ from werkzeug.exceptions import HTTPException
 from gridtally_cloud.billing import service as billing
 from gridtally_cloud.commands import service as commanding
 from gridtally_cloud.commands.model import CommandRequest
+from gridtally_cloud.commands.service import limit_detail, token_detail
 from gridtally_cloud.customers import accounts as account_service
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.prepay import service as prepay
-from gridtally_cloud.web.api import idempotency, writing
+from gridtally_cloud.web.api import (
+    enrolment_views,
+    estimate_views,
+    handover_views,
+    idempotency,
+    inquiry_views,
+    limit_views,
+    meter_views,
+    migration_views,
+    order_views,
+    price_views,
+    schedule_views,
+    station_views,
+    webhook_views,
+    writing,
+)
 from gridtally_cloud.web.api.openapi import BASE, document
 from gridtally_cloud.web.api.operations import OPERATIONS, Operation
 from gridtally_cloud.web.api.problems import Problem, of_http, of_problem
 from gridtally_cloud.web.api.reading import authorise, body, cursor_text, direction, idempotency_key, moment, page, span, token
-from gridtally_cloud.web.orders import KINDS, MAX_TEXT
+from gridtally_cloud.web.orders import KINDS, MAX_TEXT, OrderKind
 from gridtally_cloud.web.reads import commands as command_reads
+from gridtally_cloud.web.reads import daily as daily_reads
 from gridtally_cloud.web.reads import events as event_reads
 from gridtally_cloud.web.reads import meters as meter_reads
 from gridtally_cloud.web.reads import usage as usage_reads
@@ -32,6 +49,9 @@ from gridtally_cloud.web.security import csrf
 from gridtally_cloud.web.site import site
 from gridtally_shared.contract.messages import CommandType
 from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.instruments.details import MOST_LIMIT_W
+from gridtally_shared.meter_settings import ResetKind, Setting
+from gridtally_shared.meter_settings_json import BadSetting, kind_named
 from gridtally_shared.money import nano
 
 api = Blueprint("api", __name__, url_prefix=BASE)
@@ -111,15 +131,24 @@ def readings(meter_no: int) -> tuple[Response, int]:
     return _list([writing.reading(r) for r in rows], cursor_text(rows[-1].at_ms, rows[-1].code) if full else None)
 
 
+def daily(meter_no: int) -> tuple[Response, int]:
+    from_ms, to_ms = span(30)
+    with site().db.read() as conn:
+        found = _meter(conn, meter_no)
+        records = daily_reads.records(conn, meter_no, found.zone, from_ms, to_ms)
+    return _list([writing.daily(r) for r in records], None)
+
+
 def intervals(meter_no: int) -> tuple[Response, int]:
-    (from_ms, to_ms), asked, quantity = span(), page(1), direction()
+    (from_ms, to_ms), asked, way = span(), page(1), direction()
     start_ms = max(from_ms, asked.after[0]) if asked.after else from_ms
     with site().db.read() as conn:
         found = _meter(conn, meter_no)
         step_ms = found.interval_s * 1000
         end_ms = min(to_ms, start_ms + asked.limit * step_ms)
-        rows = usage_reads.intervals(conn, found.usage_point_no or 0, start_ms, end_ms, quantity)
-    return _list([writing.interval(r) for r in rows], cursor_text(end_ms) if end_ms < to_ms else None)
+        rows = usage_reads.in_direction(conn, found.usage_point_no or 0, start_ms, end_ms, way)
+        happened = event_reads.names_by_interval(conn, meter_no, rows)
+    return _list([writing.interval(r, happened.get(r.start_ms, ())) for r in rows], cursor_text(end_ms) if end_ms < to_ms else None)
 
 
 def meter_events(meter_no: int) -> tuple[Response, int]:
@@ -133,11 +162,23 @@ def events() -> tuple[Response, int]:
     return _events(None)
 
 
-def _events(meter_no: int | None) -> tuple[Response, int]:
+def account_events(account_no: int) -> tuple[Response, int]:
+    """The log of an account: of every meter it had, while it was its."""
+    with site().db.read() as conn:
+        found = _account(conn, account_no)
+    return _events(None, found)
+
+
+def _events(meter_no: int | None, of: Account | None = None) -> tuple[Response, int]:
     (from_ms, to_ms), asked = span(30), page(2)
     before = (asked.after[0], asked.after[1]) if asked.after else None
+    if of is not None:
+        from_ms, to_ms = max(from_ms, of.opened_at_ms), min(to_ms, of.closed_at_ms or to_ms)
     with site().db.read() as conn:
-        rows = event_reads.events(conn, meter_no=meter_no, before=before, from_ms=from_ms, to_ms=to_ms, limit=asked.limit)
+        rows = event_reads.events(
+            conn, meter_no=meter_no, before=before, from_ms=from_ms, to_ms=to_ms, limit=asked.limit,
+            usage_point_no=of.usage_point_no if of else None,
+        )  # fmt: skip
     full = len(rows) == asked.limit
     return _list([writing.event(e) for e in rows], cursor_text(rows[-1].at_ms, rows[-1].event_no) if full else None)
 
@@ -171,7 +212,46 @@ def _request(meter_no: int, raw: dict[str, Any], key: str) -> CommandRequest:
         raise Problem(422, "text-too-long", f"A message has at most {MAX_TEXT} characters.")
     return CommandRequest(meter_no, kind.type, f"api:{token().name}", str(raw.get("reason") or "api request")[:MAX_TEXT], key,
                           times["not_before"], 0, times["from"] if kind.span else 0, times["to"] if kind.span else 0,
-                          text if kind.type is CommandType.MESSAGE else "")  # fmt: skip
+                          text if kind.type is CommandType.MESSAGE else "", _asked(raw) if kind.settings else (),
+                          _reset(raw) if kind.reset else 0, detail=_detail(kind, raw))  # fmt: skip
+
+
+def _detail(kind: OrderKind, raw: dict[str, Any]) -> bytes | None:
+    if kind.limit:
+        return _limit(raw)
+    return _token(raw) if kind.token else None
+
+
+def _limit(raw: dict[str, Any]) -> bytes:
+    watts = raw.get("limit_w")
+    if type(watts) is not int or not 0 <= watts <= MOST_LIMIT_W:
+        raise Problem(422, "bad-limit", f"limit_w is a whole number of watts up to {MOST_LIMIT_W}; 0 lifts the limit.")
+    return limit_detail(watts, _moment(raw, "until"), str(raw.get("reason") or "")[:MAX_TEXT])
+
+
+def _token(raw: dict[str, Any]) -> bytes:
+    try:
+        return token_detail(str(raw.get("token", "")))
+    except RefusedCommand as refused:
+        raise Problem(422, "bad-token", refused.detail) from None
+
+
+def _asked(raw: dict[str, Any]) -> tuple[Setting, ...]:
+    names = raw.get("settings")
+    if not isinstance(names, list) or not names:
+        raise Problem(422, "no-settings", 'settings is a list of names, for example ["demand_period"].')
+    try:
+        return tuple(Setting(kind_named(str(name))) for name in names)
+    except BadSetting as bad:
+        raise Problem(422, "bad-setting", str(bad)) from None
+
+
+def _reset(raw: dict[str, Any]) -> int:
+    try:
+        return int(ResetKind[str(raw.get("reset", "")).upper()])
+    except KeyError:
+        known = ", ".join(k.name.lower() for k in ResetKind)
+        raise Problem(422, "unknown-reset", f"reset is one of {known}.") from None
 
 
 def _moment(raw: dict[str, Any], name: str) -> int:
@@ -183,6 +263,14 @@ def _command(conn: Connection, cmd_id: str) -> command_reads.CommandRow:
     if found is None:
         raise Problem(404, "not-found", "There is no such command.")
     return found
+
+
+def meter_commands(meter_no: int) -> tuple[Response, int]:
+    _staff_only()
+    with site().db.read() as conn:
+        _meter(conn, meter_no)
+        rows = command_reads.commands(conn, meter_no=meter_no)
+        return _list([writing.command(row, command_reads.command_steps(conn, row.cmd_id)) for row in rows], None)
 
 
 def command(cmd_id: str) -> tuple[Response, int]:
@@ -296,8 +384,23 @@ def order(account_no: int, order_id: str) -> tuple[Response, int]:
 VIEWS: dict[str, Callable[..., tuple[Response, int]]] = {
     view.__name__: view
     for view in (
-        openapi, meters, meter, readings, intervals, meter_events, events, create_command, command, accounts, account,
-        balance, ledger, bills, create_payment, create_order, order,
+        meter_views.meter_settings, meter_views.write_settings, meter_views.create_campaign, meter_views.campaign,
+        meter_views.meter_places, meter_views.topology_now, meter_views.event_groups, meter_views.chronic_failures,
+        meter_views.load_violations, meter_views.power_quality,
+        daily,
+        openapi, meters, meter, readings, intervals, meter_events, events, account_events, create_command, command, accounts, account,
+        schedule_views.cancel_command, schedule_views.move_command, schedule_views.account_schedules, schedule_views.create_schedule,
+        handover_views.convert_account, handover_views.swap_account_meter, handover_views.replace_account_dcu,
+        schedule_views.schedule, schedule_views.cancel_schedule, schedule_views.move_schedule, schedule_views.send_schedule,
+        balance, ledger, bills, create_payment, create_order, order, station_views.station_account, station_views.station_quote,
+        station_views.station_pay, station_views.station_receipt, station_views.station_reverse, station_views.station_day,
+        station_views.station_close, estimate_views.estimate, enrolment_views.prepay_requests, enrolment_views.create_prepay_request,
+        price_views.tariff_confirmations, enrolment_views.acknowledge_prepay_request,
+        migration_views.migrations, migration_views.migration, migration_views.create_migration,
+        order_views.report_no_power, order_views.orders, order_views.work_order, order_views.close_work_order, webhook_views.webhooks,
+        webhook_views.create_webhook, webhook_views.end_webhook, webhook_views.webhook_notices, webhook_views.send_notice_again,
+        inquiry_views.create_inquiry, inquiry_views.inquiry, inquiry_views.completeness, inquiry_views.data_requests,
+        meter_commands, limit_views.limit_for_arrears, limit_views.limit_load,
     )
 }  # fmt: skip
 

@@ -6,13 +6,16 @@ import base64
 from typing import Any
 
 from gridtally_cloud.billing.model import BillRow
+from gridtally_cloud.commands.states import test_result
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.prepay.model import BalanceView, LedgerLine, Order, PaymentView
+from gridtally_cloud.store.days import utc_text
 from gridtally_cloud.web.reads.commands import CommandRow, CommandStep
+from gridtally_cloud.web.reads.daily import DailyRecord
 from gridtally_cloud.web.reads.events import EventRow
 from gridtally_cloud.web.reads.meters import MeterRow, Sample
 from gridtally_cloud.web.reads.usage import Interval
-from gridtally_cloud.web.usage import utc_text
+from gridtally_shared.contract.messages import CommandType
 from gridtally_shared.money import decimal_text
 
 Json = dict[str, Any]
@@ -35,8 +38,20 @@ def reading(s: Sample) -> Json:
             "quality": s.quality}  # fmt: skip
 
 
-def interval(i: Interval) -> Json:
-    return {"start": utc_text(i.start_ms), "seconds": i.period_s, "wh": i.wh, "estimated": i.estimated, "quality": i.quality}
+def interval(i: Interval, events: tuple[str, ...] = ()) -> Json:
+    return {
+        "start": utc_text(i.start_ms), "seconds": i.period_s, "wh": i.wh, "estimated": i.estimated, "quality": i.quality,
+        "events": list(events),
+    }  # fmt: skip
+
+
+def daily(d: DailyRecord) -> Json:
+    return {
+        "meter_no": d.meter_no, "at": utc_text(d.at_ms), "energy_wh": d.energy_wh, "apparent_vah": d.apparent_vah,
+        "power_w": d.power_w, "apparent_va": d.apparent_va, "power_factor_milli": d.power_factor_milli,
+        "momentary_at": time_or_null(d.momentary_ms),
+        "events": [{"code": code, "name": name, "at": utc_text(at_ms)} for code, name, at_ms in d.events],
+    }  # fmt: skip
 
 
 def event(e: EventRow) -> Json:
@@ -53,6 +68,7 @@ def command(c: CommandRow, steps: tuple[CommandStep, ...]) -> Json:
         "reason": c.reason,
         "issued_at": utc_text(c.issued_at_ms), "state_at": utc_text(c.state_at_ms), "expires_at": utc_text(c.expires_ms),
         "requested_by": c.requested_by, "result_cbor": base64.b64encode(c.result).decode(),
+        "test": test_result(c.result) if c.type is CommandType.TEST_SUPPLY else None,
         "steps": [{"at": utc_text(s.at_ms), "state": s.state.name.lower(), "reason": s.reason, "by": s.by} for s in steps],
     }  # fmt: skip
 

@@ -19,6 +19,7 @@ from functools import cache
 from importlib.resources import files
 from zoneinfo import ZoneInfo
 
+from gridtally_shared.messages.words import whole_span
 from gridtally_shared.money import NANO, SYMBOLS, floor_to_minor, minor_digits, round_half_even
 
 NBSP = "\u00a0"
@@ -136,8 +137,16 @@ class Language:
         out the decimals of a round amount."""
         digits = 0 if whole and amount_nano % NANO == 0 else minor_digits(currency)
         shown = round_half_even(amount_nano, digits) if exact else floor_to_minor(amount_nano, currency)
-        lakh = currency == "INR" and self.code != "es"
-        text = self.number(abs(shown) * 10**digits // NANO, digits, lakh)
+        return self._with_symbol(shown, digits, currency)
+
+    def price(self, amount_nano: int, currency: str) -> str:
+        """A price with the decimals it needs: those of the coin, at most four."""
+        least, most = minor_digits(currency), 4
+        digits = next((d for d in range(least, most) if amount_nano % 10 ** (9 - d) == 0), most)
+        return self._with_symbol(round_half_even(amount_nano, digits), digits, currency)
+
+    def _with_symbol(self, shown: int, digits: int, currency: str) -> str:
+        text = self.number(abs(shown) * 10**digits // NANO, digits, currency == "INR" and self.code != "es")
         symbol = SYMBOLS.get(currency, currency)
         joined = f"{symbol}{NBSP}{text}" if self.rules.symbol_first else f"{text}{NBSP}{symbol}"
         return f"−{joined}" if shown < 0 else joined
@@ -154,6 +163,10 @@ class Language:
         seconds = span_ms // 1000
         unit, length = next(((u, n) for u, n in _UNITS if seconds >= n), _UNITS[-1])
         return self.t(f"span.{unit}", n=max(1, seconds // length))
+
+    def whole_span(self, span_ms: int) -> str:
+        """Days, hours and minutes, as on the display."""
+        return whole_span(span_ms).replace(" ", NBSP)
 
     def local(self, at_ms: int) -> datetime:
         return datetime.fromtimestamp(at_ms / 1000, self.zone)

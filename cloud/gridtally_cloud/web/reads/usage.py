@@ -5,7 +5,7 @@ Raw and final values are read by `store.intervals` in one way for everybody; thi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, select
 
@@ -13,7 +13,13 @@ from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.intervals import IntervalSeries, read_intervals
 from gridtally_cloud.store.tables import channel, usage_day
 from gridtally_shared.quality import Quality
-from gridtally_shared.quantities import INTERVAL_IMPORT
+from gridtally_shared.quantities import BY_NAME, INTERVAL_IMPORT
+from gridtally_shared.usage_days import DayTotal
+
+INTERVAL_EXPORT = BY_NAME["interval_export_wh"]
+NET = "net"
+_CHANNELS = {"import": INTERVAL_IMPORT.code, "export": INTERVAL_EXPORT.code}
+DIRECTIONS = (*_CHANNELS, NET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +31,6 @@ class Interval:
     wh: int | None
     estimated: bool = False
     quality: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class DayTotal:
-    """A local day: Wh of the `present` of `expected` intervals."""
-
-    day: int
-    wh: int
-    present: int
-    expected: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +55,28 @@ def intervals(
     if key is None or to_ms <= from_ms:
         return ()
     return tuple(_rows(read_intervals(conn, key.channel_no, from_ms, to_ms)))
+
+
+def net_intervals(conn: Connection, usage_point_no: int, from_ms: int, to_ms: int) -> tuple[Interval, ...]:
+    """Consumption less what went back to the grid; unknown where either is. A meter that counts one way gives back nothing."""
+    given = {i.start_ms: i for i in intervals(conn, usage_point_no, from_ms, to_ms, INTERVAL_EXPORT.code)}
+    taken = intervals(conn, usage_point_no, from_ms, to_ms)
+    return tuple(_less(i, given.get(i.start_ms)) for i in taken) if given else taken
+
+
+def _less(taken: Interval, given: Interval | None) -> Interval:
+    if given is None or taken.wh is None or given.wh is None:
+        return replace(taken, wh=None)
+    return Interval(
+        taken.start_ms, taken.period_s, taken.wh - given.wh, taken.estimated or given.estimated, taken.quality | given.quality
+    )  # fmt: skip
+
+
+def in_direction(conn: Connection, usage_point_no: int, from_ms: int, to_ms: int, way: str) -> tuple[Interval, ...]:
+    """`way` is one of DIRECTIONS."""
+    if way == NET:
+        return net_intervals(conn, usage_point_no, from_ms, to_ms)
+    return intervals(conn, usage_point_no, from_ms, to_ms, _CHANNELS[way])
 
 
 def _rows(series: IntervalSeries) -> list[Interval]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
 from gridtally_edge.protocols.dlms import axdr
 from gridtally_edge.protocols.dlms.axdr import Data, Tag
 from gridtally_edge.protocols.dlms.octets import Reader
+from gridtally_shared.errors import MeterFault
 from gridtally_shared.obis import Obis
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,34 @@ class Result:
     def __str__(self) -> str:
         known = _RESULTS.get(self.code)
         return known.name.lower().replace("_", " ") if known else f"result {self.code}"
+
+
+_NO_RANGE: Final = frozenset(
+    {AccessResult.SCOPE_OF_ACCESS_VIOLATED, AccessResult.OTHER_REASON, AccessResult.TYPE_UNMATCHED}
+)
+
+
+class AccessDenied(MeterFault):
+    """The meter answered with a result code instead of a value. The association stays open."""
+
+    def __init__(self, target: Attribute, result: Result) -> None:
+        super().__init__(f"{target}: {result}")
+        self.target, self.result = target, result
+
+    @property
+    def undefined(self) -> bool:
+        """The meter has no such object."""
+        return self.result.code in (AccessResult.OBJECT_UNDEFINED, AccessResult.OBJECT_UNAVAILABLE)
+
+    @property
+    def no_range_access(self) -> bool:
+        """What meters answer that know only entry access to a profile."""
+        return self.result.code in _NO_RANGE
+
+    @property
+    def may_pass(self) -> bool:
+        """Worth asking again later."""
+        return self.result.code == AccessResult.TEMPORARY_FAILURE
 
 
 @dataclass(frozen=True, slots=True)

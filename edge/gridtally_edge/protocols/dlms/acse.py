@@ -5,12 +5,13 @@ Fields are kept by meaning and written in the order of the standard; unknown fie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import field
 from enum import IntEnum
 from typing import ClassVar, Final
 
 from gridtally_edge.protocols.dlms.octets import Reader, encode_string
 from gridtally_shared.errors import MeterFault
+from gridtally_shared.records import dataclass
 
 _OID: Final = b"\x60\x85\x74\x05\x08"
 _CONTEXT, _MECHANISM = b"\x01", b"\x02"
@@ -37,6 +38,7 @@ class Mechanism(IntEnum):
 
 
 ACCEPTED: Final = 0
+REJECTED_FOR_NOW: Final = 2
 DIAGNOSTICS: Final = {
     0: "null",
     1: "no reason given",
@@ -90,7 +92,7 @@ class Aarq:
     title: bytes | None = None
     requirements: bytes | None = None
     mechanism: int | None = None
-    secret: bytes | None = None
+    secret: bytes | None = field(default=None, repr=False)
     initiate: bytes | None = None
     others: tuple[tuple[int, bytes], ...] = ()
 

@@ -14,8 +14,21 @@ from gridtally_edge.protocols.dlms.ciphering import (
     GeneralGlo,
 )
 from gridtally_edge.protocols.dlms.initiate import ConfirmedServiceError, InitiateRequest, InitiateResponse
+from gridtally_edge.protocols.dlms.list_services import (
+    ActionBlockRequest,
+    ActionFirstBlockRequest,
+    ActionListFirstBlockRequest,
+    ActionListRequest,
+    ActionListResponse,
+    ActionNextResponse,
+    SetListFirstBlockRequest,
+    SetListLastBlockResponse,
+    SetListRequest,
+    SetListResponse,
+)
 from gridtally_edge.protocols.dlms.notification import (
     DataNotification,
+    DataNotificationConfirm,
     EventNotification,
     ExceptionResponse,
     GeneralBlock,
@@ -45,8 +58,11 @@ Apdu: TypeAlias = (
     Aarq | Aare | Rlrq | Rlre | InitiateRequest | InitiateResponse | ConfirmedServiceError
     | GetRequest | GetNextRequest | GetListRequest | GetResponse | GetBlockResponse | GetListResponse
     | SetRequest | SetFirstBlockRequest | SetBlockRequest | SetResponse | SetBlockResponse | SetLastBlockResponse
+    | SetListRequest | SetListFirstBlockRequest | SetListResponse | SetListLastBlockResponse
     | ActionRequest | ActionNextRequest | ActionResponse | ActionBlockResponse
-    | DataNotification | EventNotification | ExceptionResponse | GeneralBlock
+    | ActionListRequest | ActionFirstBlockRequest | ActionListFirstBlockRequest | ActionBlockRequest
+    | ActionListResponse | ActionNextResponse
+    | DataNotification | DataNotificationConfirm | EventNotification | ExceptionResponse | GeneralBlock
     | GeneralGlo | GeneralDed | GeneralCiphered | CipheredService
 )  # fmt: skip
 
@@ -56,8 +72,11 @@ _READ: Final[dict[bytes, Callable[[Reader], Apdu]]] = {
         Aarq, Aare, Rlrq, Rlre, InitiateRequest, InitiateResponse, ConfirmedServiceError,
         GetRequest, GetNextRequest, GetListRequest, GetResponse, GetBlockResponse, GetListResponse,
         SetRequest, SetFirstBlockRequest, SetBlockRequest, SetResponse, SetBlockResponse, SetLastBlockResponse,
+        SetListRequest, SetListFirstBlockRequest, SetListResponse, SetListLastBlockResponse,
         ActionRequest, ActionNextRequest, ActionResponse, ActionBlockResponse,
-        DataNotification, EventNotification, ExceptionResponse, GeneralBlock, GeneralGlo, GeneralDed, GeneralCiphered,
+        ActionListRequest, ActionFirstBlockRequest, ActionListFirstBlockRequest, ActionBlockRequest,
+        ActionListResponse, ActionNextResponse, DataNotification, DataNotificationConfirm,
+        EventNotification, ExceptionResponse, GeneralBlock, GeneralGlo, GeneralDed, GeneralCiphered,
     )
 }  # fmt: skip
 _TWO_TAGS: Final = frozenset(tags[0] for tags in _READ if len(tags) == 2)

@@ -1,4 +1,4 @@
-"""The COSEM `Data` type and its A-XDR coding (IEC 62056-5-3, IEC 61334-6).
+"""A-XDR coding of the COSEM `Data` type (IEC 62056-5-3, IEC 61334-6); profile buffers go through bulk.py.
 
 * A value keeps its tag, so whatever was decoded encodes to the same octets.
 * Depth, number of items and every length are bounded: a decoder fed any octets returns or raises `MeterFault`.
@@ -10,79 +10,40 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
-from enum import IntEnum
-from typing import Final, TypeAlias
+from typing import Final
 
+from gridtally_edge.protocols.dlms.bulk import table_at
+from gridtally_edge.protocols.dlms.data import Bits, CompactArray, Data, Tag, TypeShape, Value
 from gridtally_edge.protocols.dlms.octets import Reader, encode_length, encode_string
 from gridtally_shared.errors import MeterFault
+
+__all__ = [
+    "Bits",
+    "CompactArray",
+    "Data",
+    "MAX_DEPTH",
+    "MAX_ITEMS",
+    "NULL",
+    "Tag",
+    "TypeShape",
+    "Value",
+    "array",
+    "decode",
+    "encode",
+    "integer_of",
+    "items_of",
+    "number_of",
+    "octet_string",
+    "octets_of",
+    "read_data",
+    "structure",
+    "text_of",
+]
 
 MAX_DEPTH: Final = 24
 MAX_ITEMS: Final = 400_000
 
-
-class Tag(IntEnum):
-    NULL = 0
-    ARRAY = 1
-    STRUCTURE = 2
-    BOOLEAN = 3
-    BIT_STRING = 4
-    INT32 = 5
-    UINT32 = 6
-    OCTET_STRING = 9
-    VISIBLE_STRING = 10
-    UTF8_STRING = 12
-    BCD = 13
-    INT8 = 15
-    INT16 = 16
-    UINT8 = 17
-    UINT16 = 18
-    COMPACT_ARRAY = 19
-    INT64 = 20
-    UINT64 = 21
-    ENUM = 22
-    FLOAT32 = 23
-    FLOAT64 = 24
-    DATE_TIME = 25
-    DATE = 26
-    TIME = 27
-    DONT_CARE = 255
-
-
-@dataclass(frozen=True, slots=True)
-class Bits:
-    """A bit string: bit 0 is the top bit of the first octet."""
-
-    count: int
-    octets: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class TypeShape:
-    """What the elements of a compact array look like. `members` for a structure, or one for an array of `count`."""
-
-    tag: Tag
-    count: int = 0
-    members: tuple[TypeShape, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class CompactArray:
-    shape: TypeShape
-    items: tuple[Data, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """One typed value. `value` is None, int (boolean, enum and BCD too), bytes (strings, floats, times), `Bits`,
-    a tuple of `Data` (array, structure) or a `CompactArray`."""
-
-    tag: Tag
-    value: Value
-
-
-Value: TypeAlias = int | bytes | Bits | tuple[Data, ...] | CompactArray | None
 
 _SIGNED: Final = {Tag.INT8: 1, Tag.INT16: 2, Tag.INT32: 4, Tag.INT64: 8}
 _UNSIGNED: Final = {
@@ -144,12 +105,11 @@ class _Decoder:
         shape = self.shape(depth + 1)
         contents = _Decoder(Reader(self.reader.string()))
         contents.items = self.items
+        if contents.reader.left and not _needs_octets(shape):
+            raise MeterFault("a compact array of empty elements")
         items: list[Data] = []
         while contents.reader.left:
-            before = contents.reader.position
             items.append(contents.shaped(shape, depth + 1))
-            if contents.reader.position == before:
-                raise MeterFault("a compact array of empty elements")
         self.items = contents.items
         return CompactArray(shape, tuple(items))
 
@@ -188,6 +148,13 @@ _READ: Final[dict[Tag, Callable[[_Decoder, Tag, int], Value]]] = {
 }
 
 
+def _needs_octets(shape: TypeShape) -> bool:
+    """Whether an element of this shape takes any octet at all."""
+    if shape.tag is Tag.ARRAY:
+        return shape.count > 0 and any(map(_needs_octets, shape.members))
+    return any(map(_needs_octets, shape.members)) if shape.tag is Tag.STRUCTURE else shape.tag not in _EMPTY
+
+
 def _tag(octet: int) -> Tag:
     tag = _TAGS.get(octet)
     if tag is None:
@@ -197,6 +164,10 @@ def _tag(octet: int) -> Tag:
 
 def read_data(reader: Reader) -> Data:
     """The next value of a reader, which then stands behind it."""
+    table = table_at(reader.data, reader.position)
+    if table is not None:
+        reader.position = table[1]
+        return table[0]
     return _Decoder(reader).tagged(0)
 
 

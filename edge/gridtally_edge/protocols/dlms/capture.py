@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from gridtally_edge.protocols.dlms import hdlc, mbus_transport, wrapper
@@ -16,6 +16,7 @@ from gridtally_edge.protocols.dlms.apdu import could_be_apdu
 from gridtally_edge.protocols.dlms.hdlc import Control, Placed
 from gridtally_edge.protocols.dlms.notification import GeneralBlock
 from gridtally_shared.errors import MeterFault
+from gridtally_shared.records import dataclass
 
 _LLC: Final = (hdlc.LLC_COMMAND, hdlc.LLC_RESPONSE)
 _CARRIERS: Final = (Control.I, Control.UI)

@@ -1,14 +1,15 @@
-"""DLMS security suite 0 (and the cipher of suite 2): AES-GCM protection of PDUs (IEC 62056-5-3, 5.3.7).
+"""DLMS security suites 0, 1 and 2, symmetric part: AES-GCM protection of PDUs (IEC 62056-5-3, 5.3.7).
 
 * IV = system title (8) + invocation counter (4); tag 12 octets.
 * Security control: 0x10 authenticated, 0x20 encrypted, 0x80 compressed (refused), low four bits the suite.
-* Additional data = security control + authentication key, and the plaintext too when it is only authenticated.
+* Additional data = security control + authentication key, then the head of general-ciphering, and the plaintext too
+  when it is only authenticated.
 * Without the authentication key an encrypted PDU can be read and not be verified; `Opened.verified` says which.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar, Final
 
 from cryptography.exceptions import InvalidTag
@@ -17,14 +18,15 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR, GCM
 
 from gridtally_edge.protocols.dlms.octets import Reader, encode_string
-from gridtally_shared.errors import MeterFault
+from gridtally_shared.errors import MeterFault, SecurityFault
+from gridtally_shared.records import dataclass
 
 AUTHENTICATED: Final = 0x10
 ENCRYPTED: Final = 0x20
 _COMPRESSED: Final = 0x80
 TAG_OCTETS: Final = 12
 
-SERVICE_TAGS: Final = frozenset((*range(0x21, 0x2D), *range(0xC8, 0xD8)))
+SERVICE_TAGS: Final = frozenset((*range(0x21, 0x2D), 0x2E, 0x41, 0x48, 0x4E, *range(0xC8, 0xD8)))
 """Tags of PDUs ciphered one by one: glo- and ded- variants of initiate, get, set, action and event notification."""
 
 
@@ -64,7 +66,7 @@ class Opened:
     verified: bool
 
 
-def seal(keys: CipherKeys, title: bytes, counter: int, security: int, plaintext: bytes) -> Sealed:
+def seal(keys: CipherKeys, title: bytes, counter: int, security: int, plaintext: bytes, header: bytes = b"") -> Sealed:
     """Protect `plaintext`. The caller has stored `counter` before and never uses it again with this key."""
     iv = _iv(title, counter)
     if not security & AUTHENTICATED:
@@ -73,13 +75,13 @@ def seal(keys: CipherKeys, title: bytes, counter: int, security: int, plaintext:
         raise ValueError("authentication needs the authentication key")
     encrypted = bool(security & ENCRYPTED)
     encryptor = Cipher(AES(keys.encryption), GCM(iv)).encryptor()
-    encryptor.authenticate_additional_data(_additional(keys.authentication, security, plaintext))
+    encryptor.authenticate_additional_data(_additional(keys.authentication, security, header, plaintext))
     content = encryptor.update(plaintext) if encrypted else b""
     encryptor.finalize()
     return Sealed(security, counter, (content if encrypted else plaintext) + encryptor.tag[:TAG_OCTETS])
 
 
-def unseal(keys: CipherKeys, title: bytes, sealed: Sealed) -> Opened:
+def unseal(keys: CipherKeys, title: bytes, sealed: Sealed, header: bytes = b"") -> Opened:
     """The plaintext. Raises MeterFault for a wrong tag, a wrong title, or content that is compressed or too short."""
     if sealed.security & _COMPRESSED:
         raise MeterFault("compressed PDUs are not supported")
@@ -92,23 +94,29 @@ def unseal(keys: CipherKeys, title: bytes, sealed: Sealed) -> Opened:
     content, tag = sealed.content[:-TAG_OCTETS], sealed.content[-TAG_OCTETS:]
     if keys.authentication is None:
         return Opened(_counter_mode(keys.encryption, iv, content) if sealed.security & ENCRYPTED else content, False)
-    return Opened(_verified(keys.encryption, keys.authentication, iv, sealed.security, content, tag), True)
+    known = _additional(keys.authentication, sealed.security, header, content)
+    return Opened(_verified(keys.encryption, known, iv, sealed.security, content, tag), True)
 
 
-def _verified(key: bytes, authentication: bytes, iv: bytes, security: int, content: bytes, tag: bytes) -> bytes:
+def _verified(key: bytes, known: bytes, iv: bytes, security: int, content: bytes, tag: bytes) -> bytes:
     encrypted = bool(security & ENCRYPTED)
     decryptor = Cipher(AES(key), GCM(iv, tag, min_tag_length=TAG_OCTETS)).decryptor()
-    decryptor.authenticate_additional_data(_additional(authentication, security, content))
+    decryptor.authenticate_additional_data(known)
     plaintext = decryptor.update(content) if encrypted else b""
     try:
         decryptor.finalize()
     except InvalidTag:
-        raise MeterFault("the authentication tag is wrong: damaged, or other keys than the meter's") from None
+        raise SecurityFault("the authentication tag is wrong: damaged, or other keys than the meter's") from None
     return plaintext if encrypted else content
 
 
-def _additional(authentication: bytes, security: int, plaintext: bytes) -> bytes:
-    return bytes([security]) + authentication + (b"" if security & ENCRYPTED else plaintext)
+def _additional(authentication: bytes, security: int, header: bytes, plaintext: bytes) -> bytes:
+    return bytes([security]) + authentication + header + (b"" if security & ENCRYPTED else plaintext)
+
+
+def gmac(keys: CipherKeys, title: bytes, counter: int, security: int, content: bytes) -> bytes:
+    """The 12-octet tag alone, of content that is authenticated and not sent (HLS 5)."""
+    return seal(keys, title, counter, security & ~ENCRYPTED | AUTHENTICATED, content).content[len(content) :]
 
 
 def _iv(title: bytes, counter: int) -> bytes:
@@ -177,11 +185,13 @@ class GeneralCiphered:
         sealed = Sealed.from_octets(reader.string())
         return cls(transaction, title, recipient, time, other, key_info, sealed, reader.rest())
 
+    def header(self) -> bytes:
+        """The head as it is authenticated: five strings with their lengths."""
+        return b"".join(map(encode_string, (self.transaction, self.title, self.recipient, self.time, self.other)))
+
     def octets(self) -> bytes:
-        head = (self.transaction, self.title, self.recipient, self.time, self.other)
         key = b"\x00" if self.key_info is None else b"\x01" + self.key_info
-        body = b"".join(map(encode_string, head)) + key + encode_string(self.sealed.octets())
-        return self.tags + body + self.trailing
+        return self.tags + self.header() + key + encode_string(self.sealed.octets()) + self.trailing
 
 
 def _read_key_info(reader: Reader) -> bytes:

@@ -8,13 +8,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Final
 
 from gridtally_edge.protocols.dlms.octets import Reader
 from gridtally_shared.errors import MeterFault
+from gridtally_shared.records import dataclass
 
 UNSPECIFIED: Final = -0x8000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from gridtally_edge.protocols.dlms import axdr
-from gridtally_edge.protocols.dlms.access import Result
+from gridtally_edge.protocols.dlms.access import Attribute, Result
 from gridtally_edge.protocols.dlms.acse import ACCEPTED, DIAGNOSTICS, Aare, Aarq, Context, Mechanism, Rlre, Rlrq
 from gridtally_edge.protocols.dlms.apdu import Apdu
 from gridtally_edge.protocols.dlms.axdr import Bits, CompactArray, Data, Tag
@@ -20,6 +20,7 @@ from gridtally_edge.protocols.dlms.ciphering import (
     GeneralGlo,
     Sealed,
 )
+from gridtally_edge.protocols.dlms.classes import class_of
 from gridtally_edge.protocols.dlms.cosem_time import decode_datetime
 from gridtally_edge.protocols.dlms.initiate import (
     ConfirmedServiceError,
@@ -27,8 +28,22 @@ from gridtally_edge.protocols.dlms.initiate import (
     InitiateRequest,
     InitiateResponse,
 )
+from gridtally_edge.protocols.dlms.list_services import (
+    ActionBlockRequest,
+    ActionFirstBlockRequest,
+    ActionListFirstBlockRequest,
+    ActionListRequest,
+    ActionListResponse,
+    ActionNextResponse,
+    Piece,
+    SetListFirstBlockRequest,
+    SetListLastBlockResponse,
+    SetListRequest,
+    SetListResponse,
+)
 from gridtally_edge.protocols.dlms.notification import (
     DataNotification,
+    DataNotificationConfirm,
     EventNotification,
     ExceptionResponse,
     GeneralBlock,
@@ -110,9 +125,19 @@ def _trailing(octets: bytes) -> list[str]:
     return [f"  {len(octets)} octets behind it: {octets[:16].hex(' ')}"] if octets else []
 
 
+def _named_attribute(target: Attribute) -> str:
+    kind = class_of(target.class_id)
+    return f"{target} ({kind.name}: {kind.attribute_name(target.index)})"
+
+
+def _named_method(target: Attribute) -> str:
+    kind = class_of(target.class_id)
+    return f"{target} ({kind.name}: {kind.method_name(target.index)})"
+
+
 def _requested(name: str, apdu: GetRequest | SetRequest | SetFirstBlockRequest) -> str:
     how = {None: "", 1: ", by range", 2: ", by entry"}.get(apdu.selector.kind if apdu.selector else None, ", selected")
-    return f"{name} of {apdu.attribute}{how}"
+    return f"{name} of {_named_attribute(apdu.attribute)}{how}"
 
 
 def _aarq(apdu: Aarq) -> list[str]:
@@ -164,11 +189,22 @@ def _get_list(apdu: GetListResponse) -> list[str]:
 
 
 def _action(apdu: ActionRequest) -> list[str]:
-    return [f"ACTION on {apdu.method}", *(data_lines(apdu.parameters) if apdu.parameters else [])]
+    return [f"ACTION on {_named_method(apdu.method)}", *(data_lines(apdu.parameters) if apdu.parameters else [])]
 
 
 def _acted(apdu: ActionResponse) -> list[str]:
     return [f"ACTION answer: {apdu.result}", *(_outcome(apdu.outcome) if apdu.outcome else [])]
+
+
+def _piece(name: str, piece: Piece) -> str:
+    return f"{name}, block {piece.number}{' (last)' if piece.last else ''}: {len(piece.octets)} octets"
+
+
+def _acted_list(apdu: ActionListResponse) -> list[str]:
+    lines = [f"ACTION answer with {len(apdu.outcomes)} results"]
+    for result, outcome in apdu.outcomes:
+        lines += [f"  {result}", *(_outcome(outcome) if outcome else [])]
+    return lines
 
 
 _WORDS: Final[dict[type, Callable[[Any], list[str]]]] = {
@@ -181,7 +217,7 @@ _WORDS: Final[dict[type, Callable[[Any], list[str]]]] = {
     ConfirmedServiceError: lambda a: [f"service {a.service} refused: error class {a.kind}, code {a.value}"],
     GetRequest: lambda a: [_requested("GET", a), *(data_lines(a.selector.parameters) if a.selector else [])],
     GetNextRequest: lambda a: [f"GET, next block after {a.block}"],
-    GetListRequest: lambda a: [f"GET of {len(a.attributes)} attributes", *(f"  {t}" for t, _ in a.attributes)],
+    GetListRequest: lambda a: [f"GET of {len(a.attributes)} attributes", *(f"  {_named_attribute(t)}" for t, _ in a.attributes)],
     GetResponse: lambda a: ["GET answer", *_outcome(a.outcome), *_trailing(a.trailing)],
     GetBlockResponse: _get_block,
     GetListResponse: _get_list,
@@ -195,8 +231,19 @@ _WORDS: Final[dict[type, Callable[[Any], list[str]]]] = {
     ActionNextRequest: lambda a: [f"ACTION, next block after {a.block}"],
     ActionResponse: _acted,
     ActionBlockResponse: lambda a: [f"ACTION answer, block {a.number}: {len(a.piece)} octets"],
+    SetListRequest: lambda a: [f"SET of {len(a.targets)} attributes", *(f"  {_named_attribute(t)}" for t, _ in a.targets)],
+    SetListFirstBlockRequest: lambda a: [_piece(f"SET of {len(a.targets)} attributes", a.piece)],
+    SetListResponse: lambda a: ["SET answer: " + ", ".join(map(str, a.results))],
+    SetListLastBlockResponse: lambda a: ["SET answer: " + ", ".join(map(str, a.results)) + f", last block {a.block}"],
+    ActionListRequest: lambda a: [f"ACTION on {len(a.methods)} methods", *(f"  {_named_method(m)}" for m in a.methods)],
+    ActionFirstBlockRequest: lambda a: [_piece(f"ACTION on {_named_method(a.method)}", a.piece)],
+    ActionListFirstBlockRequest: lambda a: [_piece(f"ACTION on {len(a.methods)} methods", a.piece)],
+    ActionBlockRequest: lambda a: [_piece("ACTION", a.piece)],
+    ActionListResponse: _acted_list,
+    ActionNextResponse: lambda a: [f"ACTION answer: block {a.block} taken"],
     DataNotification: _notification,
-    EventNotification: lambda a: [f"event notification of {a.attribute}", *data_lines(a.value)],
+    DataNotificationConfirm: lambda a: [f"push confirmed, number {a.invoke & 0xFFFFFF}"],
+    EventNotification: lambda a: [f"event notification of {_named_attribute(a.attribute)}", *data_lines(a.value)],
     ExceptionResponse: lambda a: [f"exception: {a}" + (f", counter {a.counter} expected" if a.counter else "")],
     GeneralBlock: lambda a: [f"general block transfer, block {a.number}{' (last)' if a.last else ''}"],
     GeneralGlo: lambda a: _sealed("general-glo-ciphering", a.sealed, a.title),

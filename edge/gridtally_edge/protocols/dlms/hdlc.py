@@ -11,12 +11,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from gridtally_native import crc16_x25
 from gridtally_shared.errors import MeterFault
+from gridtally_shared.records import dataclass
 
 FLAG: Final = 0x7E
 MAX_LENGTH: Final = 0x7FF
@@ -57,13 +57,21 @@ FRMR: Final = 0x97
 UI: Final = 0x13
 
 
-def information(send: int, receive: int) -> int:
-    """Control octet of an I frame with N(S), N(R) and the poll/final bit."""
-    return receive << 5 | POLL | send << 1
+def information(send: int, receive: int, poll: bool = True) -> int:
+    """Control octet of an I frame with N(S), N(R) and, on the last of a window, the poll/final bit."""
+    return receive << 5 | (POLL if poll else 0) | send << 1
 
 
 def receive_ready(receive: int) -> int:
     return receive << 5 | POLL | 0x01
+
+
+def not_ready(receive: int) -> int:
+    return receive << 5 | POLL | 0x05
+
+
+def reject(receive: int) -> int:
+    return receive << 5 | POLL | 0x09
 
 
 def kind_of(control: int) -> Control:
@@ -183,6 +191,14 @@ def pending_from(buffer: bytes) -> int:
             return start
         position = seen.end - 1 if isinstance(seen, Placed) else seen
     return len(buffer)
+
+
+def missing(buffer: bytes) -> int:
+    """How many octets of a frame that has begun are still to come, as its length field says; 0 where none has."""
+    body = pending_from(buffer) + 1
+    if len(buffer) < body + 2:
+        return 0
+    return max(0, body + ((buffer[body] & 0x07) << 8 | buffer[body + 1]) + 1 - len(buffer))
 
 
 def damage_at(buffer: bytes, start: int) -> str:

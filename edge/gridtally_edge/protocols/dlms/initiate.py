@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import field
 from enum import IntFlag
 from typing import ClassVar, Final
 
 from gridtally_edge.protocols.dlms.octets import Reader, encode_string
 from gridtally_shared.errors import MeterFault
+from gridtally_shared.records import dataclass
 
 DLMS_VERSION: Final = 6
 _CONFORMANCE_HEAD: Final = b"\x5f\x1f\x04\x00"
@@ -59,7 +60,7 @@ class InitiateRequest:
     tags: ClassVar[bytes] = b"\x01"
     conformance: Conformance
     max_pdu: int = 0xFFFF
-    dedicated_key: bytes | None = None
+    dedicated_key: bytes | None = field(default=None, repr=False)
     response_allowed: int | None = None
     quality_of_service: int | None = None
     version: int = DLMS_VERSION

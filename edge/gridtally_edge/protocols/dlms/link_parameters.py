@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from gridtally_edge.protocols.dlms.octets import Reader, encode_string
 from gridtally_shared.errors import MeterFault
+from gridtally_shared.records import dataclass
 
 _HEAD: Final = b"\x81\x80"
 _SIZE_SENT, _SIZE_TAKEN, _WINDOW_SENT, _WINDOW_TAKEN = 5, 6, 7, 8

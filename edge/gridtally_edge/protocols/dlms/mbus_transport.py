@@ -7,10 +7,10 @@ the segments in its low four bits, 0x10 marks the last.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from gridtally_shared.errors import MeterFault
+from gridtally_shared.records import dataclass
 
 _START, _STOP = 0x68, 0x16
 _LAST: Final = 0x10

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from gridtally_edge.protocols.dlms import axdr
@@ -10,8 +9,10 @@ from gridtally_edge.protocols.dlms.access import Attribute, read_attribute
 from gridtally_edge.protocols.dlms.axdr import Data
 from gridtally_edge.protocols.dlms.octets import Reader, encode_string
 from gridtally_shared.errors import MeterFault
+from gridtally_shared.records import dataclass
 
 _OCTET_STRING: Final = 0x09
+_CONFIRMED: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,34 @@ class DataNotification:
     def data(self) -> Data:
         """The body's value; octets behind it are tolerated."""
         return axdr.read_data(Reader(self.body))
+
+
+    @property
+    def wants_confirmation(self) -> bool:
+        """The service-class bit: the meter repeats the push until it is confirmed."""
+        return bool(self.invoke & _CONFIRMED)
+
+
+@dataclass(frozen=True, slots=True)
+class DataNotificationConfirm:
+    """What a meter waits for that asked for a confirmation; `time` is empty or a date-time of 12 octets."""
+
+    tags: ClassVar[bytes] = b"\x10"
+    invoke: int
+    time: bytes = b""
+    trailing: bytes = b""
+
+    @classmethod
+    def from_reader(cls, reader: Reader) -> DataNotificationConfirm:
+        return cls(reader.number(4), reader.string(), reader.rest())
+
+    def octets(self) -> bytes:
+        return self.tags + self.invoke.to_bytes(4, "big") + encode_string(self.time) + self.trailing
+
+
+def confirmation_of(push: DataNotification) -> DataNotificationConfirm | None:
+    """The answer to a push that wants one, else None."""
+    return DataNotificationConfirm(push.invoke) if push.wants_confirmation else None
 
 
 @dataclass(frozen=True, slots=True)

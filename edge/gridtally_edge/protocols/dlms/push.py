@@ -13,7 +13,6 @@ Sources: recorded pushes of the test data; the makers' HAN lists published by th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
@@ -25,6 +24,7 @@ from gridtally_edge.protocols.dlms.octets import Reader
 from gridtally_edge.protocols.dlms.scaling import ScalerUnit, scaled, scaler_unit_of
 from gridtally_shared.errors import MeterFault
 from gridtally_shared.obis import Obis
+from gridtally_shared.records import dataclass
 
 CLOCK: Final = Obis.of("0.0.1.0.0.255")
 LIST_NAME: Final = Obis.of("1.1.0.2.129.255")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
 from gridtally_edge.protocols.dlms import axdr
 from gridtally_edge.protocols.dlms.axdr import Data
 from gridtally_shared.errors import MeterFault
+from gridtally_shared.records import dataclass
 
 UNITS: Final = {
-    8: "°", 9: "°C", 10: "currency", 13: "m³", 14: "m³", 25: "J", 27: "W", 28: "VA", 29: "var", 30: "Wh", 31: "VAh",
+    6: "min", 7: "s", 8: "°", 9: "°C", 10: "currency", 13: "m³", 14: "m³", 25: "J", 27: "W", 28: "VA", 29: "var", 30: "Wh", 31: "VAh",
     32: "varh", 33: "A", 34: "C", 35: "V", 38: "Ω", 44: "Hz", 45: "1/Wh", 56: "%", 70: "dB", 255: "1",
 }  # fmt: skip
 """Unit codes of IEC 62056-6-2, table 4, as far as meters of ours use them. 255 is a plain number."""

@@ -6,7 +6,6 @@ in `trailing`: some meters send them, they carry no value, and a re-encoded PDU 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from gridtally_edge.protocols.dlms import axdr
@@ -21,6 +20,7 @@ from gridtally_edge.protocols.dlms.access import (
 from gridtally_edge.protocols.dlms.axdr import Data
 from gridtally_edge.protocols.dlms.octets import Reader, encode_length, encode_string
 from gridtally_shared.errors import MeterFault
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +73,14 @@ class GetListRequest:
         return self.tags + bytes([self.invoke]) + encode_length(len(self.attributes)) + body + self.trailing
 
 
-def _read_outcome(reader: Reader) -> Data | Result:
+def read_outcome(reader: Reader) -> Data | Result:
     choice = reader.octet()
     if choice > 1:
         raise MeterFault(f"0x{choice:02x} is neither data nor a result")
     return Result(reader.octet()) if choice else axdr.read_data(reader)
 
 
-def _outcome_octets(outcome: Data | Result) -> bytes:
+def outcome_octets(outcome: Data | Result) -> bytes:
     return bytes([1, outcome.code]) if isinstance(outcome, Result) else b"\x00" + axdr.encode(outcome)
 
 
@@ -93,10 +93,10 @@ class GetResponse:
 
     @classmethod
     def from_reader(cls, reader: Reader) -> GetResponse:
-        return cls(reader.octet(), _read_outcome(reader), reader.rest())
+        return cls(reader.octet(), read_outcome(reader), reader.rest())
 
     def octets(self) -> bytes:
-        return self.tags + bytes([self.invoke]) + _outcome_octets(self.outcome) + self.trailing
+        return self.tags + bytes([self.invoke]) + outcome_octets(self.outcome) + self.trailing
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +161,11 @@ class GetListResponse:
     @classmethod
     def from_reader(cls, reader: Reader) -> GetListResponse:
         invoke = reader.octet()
-        outcomes = tuple([_read_outcome(reader) for _ in range(reader.length())])
+        outcomes = tuple([read_outcome(reader) for _ in range(reader.length())])
         return cls(invoke, outcomes, reader.rest())
 
     def octets(self) -> bytes:
-        body = b"".join(_outcome_octets(o) for o in self.outcomes)
+        body = b"".join(outcome_octets(o) for o in self.outcomes)
         return self.tags + bytes([self.invoke]) + encode_length(len(self.outcomes)) + body + self.trailing
 
 
@@ -323,10 +323,10 @@ class ActionResponse:
     def from_reader(cls, reader: Reader) -> ActionResponse:
         invoke, result = reader.octet(), Result(reader.octet())
         present = reader.flag() if reader.left else False
-        return cls(invoke, result, _read_outcome(reader) if present else None, reader.rest())
+        return cls(invoke, result, read_outcome(reader) if present else None, reader.rest())
 
     def octets(self) -> bytes:
-        body = b"\x00" if self.outcome is None else b"\x01" + _outcome_octets(self.outcome)
+        body = b"\x00" if self.outcome is None else b"\x01" + outcome_octets(self.outcome)
         return self.tags + bytes([self.invoke, self.result.code]) + body + self.trailing
 
 

@@ -104,7 +104,7 @@ def test_a_line_can_be_followed_by_a_person(view: BillView) -> None:
     )
     assert energy.amount.replace("\N{NO-BREAK SPACE}", " ") == "−₹ 233.80"
     assert rows["Tax on energy"].how[0].replace("\N{NO-BREAK SPACE}", " ") == "5 % of ₹ 233.80"
-    assert rows["Fixed charge"].how[0].replace("\N{NO-BREAK SPACE}", " ") == "6 days × ₹ 2.50"
+    assert rows["Fixed charge"].how[0].replace("\N{NO-BREAK SPACE}", " ") == "7 days × ₹ 2.50"
 
 
 def test_the_stored_document_is_the_bill(view: BillView) -> None:

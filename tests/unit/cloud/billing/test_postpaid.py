@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
 from gridtally_cloud.billing import service
 from gridtally_cloud.billing.model import Bill, BillState, BillView, DataQuality, LineKind, Party, Reading
-from gridtally_cloud.billing.postpaid import BillInputs, Span, postpaid_bill
+from gridtally_cloud.billing.postpaid import BillInputs, Stop, postpaid_bill
 from gridtally_cloud.billing.tables import receivable
 from gridtally_cloud.prepay import service as prepay
 from gridtally_shared.errors import RefusedCommand
-from gridtally_shared.money import nano
-from gridtally_shared.tariff.model import Tariff
+from gridtally_shared.money import decimal_text, nano
+from gridtally_shared.tariff.daybook import starts_at
+from gridtally_shared.tariff.document import tariff_plan
+from gridtally_shared.tariff.running import Terms
 from support.payday import DAY_MS, HOUR_MS, OPENED_WH, START_MS, Payday
 
 PARTY = Party(3, "Carmen Ortega", "3 Acacia Lane", "10000003", "Home", "Asia/Kolkata", "es", "INR")
 MONTH_MS = 30 * DAY_MS
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 31)), min_size=1, max_size=12),
     st.integers(1, 50_000_000), st.integers(0, 10**10), st.integers(0, 300_000),
@@ -32,11 +36,14 @@ MONTH_MS = 30 * DAY_MS
 def test_bills_of_all_months_add_up_to_one_bill_of_the_whole(
     months: list[tuple[int, int]], price: int, per_day: int, tax: int
 ) -> None:
-    tariff = Tariff("home", 1, "INR", price, per_day, tax)
+    document = {"kind": "flat", "currency": "INR", "energy_per_kwh": decimal_text(price * 1000), "fixed_per_day": decimal_text(per_day),
+                "tax_percent": decimal_text(tax * 100_000)}  # fmt: skip
+    plan = tariff_plan([json.dumps(document)], "Asia/Kolkata")
     register, day, owed, charged = OPENED_WH, 0, 0, Fraction(0)
+    stops = [Stop(starts_at(740_000, plan.zone), Reading(0, OPENED_WH))]
     for used, days in months:
-        span = Span(tariff, Reading(0, register), Reading(1, register + used), day, day + days)
-        bill = postpaid_bill(BillInputs(PARTY, 0, 1, OPENED_WH, (span,), owed, (), (), DataQuality()))
+        stops.append(Stop(starts_at(740_000 + day + days, plan.zone), Reading(1, register + used)))
+        bill = postpaid_bill(BillInputs(PARTY, 0, 1, plan, Terms("home", "Asia/Kolkata"), tuple(stops), owed, (), (), DataQuality()))
         charged += exact(bill)
         register, day, owed = register + used, day + days, bill.closing_nano
     net_energy, net_days = (register - OPENED_WH) * price, day * per_day

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gridtally_cloud.commands import receipts, service, states
+from gridtally_cloud.commands import figures, priorities, receipts, service, states
 from gridtally_cloud.commands.model import CommandRequest
+from gridtally_cloud.commands.service import limit_detail, token_detail
 from gridtally_cloud.ingest.service import Ingest
 from gridtally_cloud.publisher import Publisher
 from gridtally_shared.contract.channels import BY_NAME
@@ -16,13 +17,25 @@ from gridtally_shared.contract.codec import decode, encode
 from gridtally_shared.contract.messages import Batch, Command, CommandReceipt, CommandType, Entry, EntryKind, Lane
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.ledger.evidence import SwitchEvidence
-from gridtally_shared.lifecycle import COMMAND_RULES, CommandState, Reason
+from gridtally_shared.lifecycle import COMMAND_RULES, SENT_AHEAD_MS, CommandState, Reason
+from gridtally_shared.meter_settings import BillingDate, ResetKind, Setting, SettingKind, packed
 from gridtally_shared.signing import KeySigner, verify1
 from support.cloud_store import START_MS, Street, new_street
 
 S = CommandState
 SENDER = "staff:ada"
 SIGNER = KeySigner.from_seed(b"\x05" * 32)
+
+
+NEEDED: dict[CommandType, dict[str, object]] = {
+    CommandType.READ_SETTINGS: {"settings": (Setting(SettingKind.BILLING_DATE),)},
+    CommandType.WRITE_SETTINGS: {"settings": (packed(BillingDate(1)),)},
+    CommandType.RESET: {"reset": int(ResetKind.MAXIMUM_DEMAND)},
+    CommandType.LIMIT: {"detail": limit_detail(500)},
+    CommandType.CANCEL: {"target": b"\x07" * 16},
+    CommandType.SCHEDULE: {"detail": b"\xa0"},
+    CommandType.TOKEN: {"detail": token_detail("12345678901234567890")},
+}
 
 
 class World:
@@ -45,7 +58,7 @@ class World:
         return self.issued(kind, **more).cmd_id
 
     def issued(self, kind: CommandType, **more: object) -> service.Issued:
-        fields: dict[str, object] = {"from_ms": START_MS - 1000, "to_ms": START_MS, "text": "Hello"} | more
+        fields: dict[str, object] = {"from_ms": START_MS - 1000, "to_ms": START_MS, "text": "Hello"} | NEEDED.get(kind, {}) | more
         request = CommandRequest(1, kind, SENDER, "test", **fields)  # type: ignore[arg-type]
         with self.street.db.write() as conn:
             return service.issue(conn, SIGNER, request, START_MS)
@@ -138,7 +151,7 @@ def _executing_forever(world: World, kind: CommandType) -> tuple[bytes, str]:
 def _cancelled(world: World, kind: CommandType) -> tuple[bytes, str]:
     cmd_id = world.issue(kind, not_before_ms=START_MS + 60_000)
     with world.street.db.write() as conn:
-        service.cancel(conn, cmd_id, SENDER, START_MS)
+        service.cancel(conn, SIGNER, cmd_id, SENDER, START_MS)
     return cmd_id, Reason.CANCELLED
 
 
@@ -251,22 +264,88 @@ def test_a_wave_is_quarantined_until_a_second_person_releases_it(world: World) -
 
 
 def test_a_scheduled_command_waits_moves_and_goes(world: World) -> None:
-    cmd_id = world.issue(CommandType.SWITCH_CLOSE, not_before_ms=START_MS + 60_000)
+    cmd_id = world.issue(CommandType.SWITCH_CLOSE, not_before_ms=START_MS + 60_000 + SENT_AHEAD_MS)
+    later_ms = START_MS + 120_000 + SENT_AHEAD_MS
     with world.street.db.write() as conn:
-        service.reschedule(conn, cmd_id, START_MS + 120_000, SENDER, START_MS)
+        assert service.reschedule(conn, SIGNER, cmd_id, later_ms, SENDER, START_MS) == cmd_id
     world.jobs(START_MS + 60_000)
     assert world.send(START_MS + 60_000) == []
     world.jobs(START_MS + 120_000)
     sent = world.send(START_MS + 120_000)
-    assert [c.not_before_ms for c in sent] == [START_MS + 120_000]
-    assert sent[0].expires_ms == START_MS + 120_000 + COMMAND_RULES[CommandType.SWITCH_CLOSE][2]
+    assert [(c.not_before_ms, c.switch_counter) for c in sent] == [(later_ms, 0)]
+    assert sent[0].expires_ms == later_ms + COMMAND_RULES[CommandType.SWITCH_CLOSE][2]
 
 
-def test_what_was_sent_can_not_be_cancelled(world: World) -> None:
+def test_one_for_later_goes_at_once_when_its_time_is_within_a_day_and_moves_before_it_is_sent(world: World) -> None:
+    cmd_id = world.issue(CommandType.SWITCH_CLOSE, not_before_ms=START_MS + 60_000)
+    with world.street.db.write() as conn:
+        assert service.reschedule(conn, SIGNER, cmd_id, START_MS + 120_000, SENDER, START_MS) == cmd_id
+    assert [(c.cmd_id, c.not_before_ms) for c in world.send(START_MS)] == [(cmd_id, START_MS + 120_000)]
+
+
+def test_what_was_sent_is_taken_back_by_a_command_and_the_edge_decides(world: World) -> None:
+    cmd_id = world.issue(CommandType.SWITCH_OPEN, not_before_ms=START_MS + 60_000)
+    world.send(START_MS)
+    world.receipt(cmd_id, S.DELIVERED)
+    with world.street.db.write() as conn:
+        taken = service.cancel(conn, SIGNER, cmd_id, SENDER, START_MS)
+        again = service.cancel(conn, SIGNER, cmd_id, SENDER, START_MS)
+    assert taken is not None
+    assert again is not None
+    assert (taken.cmd_id, taken.repeated) == (again.cmd_id, not again.repeated)
+    assert [(c.type, c.target) for c in world.send(START_MS + 1)] == [(CommandType.CANCEL, cmd_id)]
+    assert world.state(cmd_id)[0] is S.DELIVERED
+    world.receipt(cmd_id, S.CANCELLED, Reason.CANCELLED)
+    world.receipt(taken.cmd_id, S.DONE)
+    assert world.state(cmd_id) == (S.CANCELLED, Reason.CANCELLED)
+    with world.street.db.write() as conn, pytest.raises(RefusedCommand):
+        service.cancel(conn, SIGNER, cmd_id, SENDER, START_MS)
+
+
+def test_what_was_sent_is_moved_by_the_command_that_takes_its_place(world: World) -> None:
+    cmd_id = world.issue(CommandType.SWITCH_OPEN, not_before_ms=START_MS + 60_000)
+    world.send(START_MS)
+    world.receipt(cmd_id, S.DELIVERED)
+    with world.street.db.write() as conn:
+        moved = service.reschedule(conn, SIGNER, cmd_id, START_MS + 120_000, SENDER, START_MS)
+    sent = world.send(START_MS + 1)
+    assert [(c.cmd_id, c.target, c.order_id, c.not_before_ms) for c in sent] == [(moved, cmd_id, cmd_id, START_MS + 120_000)]
+    with world.street.db.write() as conn, pytest.raises(RefusedCommand):
+        service.reschedule(conn, SIGNER, moved, START_MS, SENDER, START_MS)
+
+
+def test_an_edge_that_forgot_is_sent_again_what_has_no_end(world: World) -> None:
+    ended, held = world.issue(CommandType.READ_INSTANT), world.issue(CommandType.SWITCH_OPEN, not_before_ms=START_MS + 60_000)
+    world.send(START_MS)
+    world.receipt(ended, S.DONE)
+    world.receipt(held, S.DELIVERED)
+    with world.street.db.write() as conn:
+        receipts.resend_open(conn, world.street.dcu, START_MS + 5)
+    assert [c.cmd_id for c in world.send(START_MS + 5)] == [held]
+
+
+def test_priorities_are_the_utilitys_within_their_class(world: World) -> None:
+    with world.street.db.write() as conn:
+        priorities.set_priority(conn, CommandType.MESSAGE, 15, SENDER, START_MS)
+        for kind, wrong in ((CommandType.MESSAGE, 10), (CommandType.SWITCH_OPEN, 11), (CommandType.SWITCH_CLOSE, 0)):
+            with pytest.raises(RefusedCommand):
+                priorities.set_priority(conn, kind, wrong, SENDER, START_MS)
+    for kind in (CommandType.READ_SWITCH, CommandType.MESSAGE, CommandType.SWITCH_OPEN):
+        world.issue(kind)
+    assert [CommandType(c.type).name for c in world.send(START_MS)] == ["SWITCH_OPEN", "MESSAGE", "READ_SWITCH"]
+
+
+def test_times_of_request_delivery_and_completion_are_kept(world: World) -> None:
     cmd_id = world.issue(CommandType.SWITCH_OPEN)
     world.send(START_MS)
-    with world.street.db.write() as conn, pytest.raises(RefusedCommand):
-        service.cancel(conn, cmd_id, SENDER, START_MS)
+    world.receipt(cmd_id, S.EXECUTING, at_ms=START_MS + 100)
+    world.receipt(cmd_id, S.DONE, at_ms=START_MS + 900)
+    world.receipt(cmd_id, S.DONE, at_ms=START_MS + 950)
+    with world.street.db.read() as conn:
+        (row,) = figures.timings(conn, START_MS)
+    times = (row.requested_ms, row.delivered_ms, row.completed_ms, row.ended_ms)
+    assert times == (START_MS, START_MS + 100, START_MS + 900, START_MS + 900)
+    assert (row.attempts, row.state) == (1, S.DONE)
 
 
 def test_a_receipt_of_another_dcu_or_command_is_set_aside(world: World) -> None:

@@ -229,6 +229,16 @@ def test_an_old_disk_image_is_told_to_start_a_new_stream_and_its_old_one_is_clos
         assert conn.execute(select(stream_head.c.retired)).scalars().all() == [True]
 
 
+def test_a_second_hello_of_the_same_start_that_comes_late_closes_nothing(ingest: Ingest, street: Street) -> None:
+    """Said before the batches, heard after them: no old image, and no stream whose batches would go unanswered."""
+    _hello(ingest, street, StreamHead(STREAM, 2, 1, 0))
+    _send(ingest, street, _event(1), _event(2))
+    late = _hello(ingest, street, StreamHead(STREAM, 2, 1, 0))
+    assert late is not None
+    assert late.new_stream_ids == ()
+    assert len(_send(ingest, street, _event(3))) == 1
+
+
 def test_an_edge_ahead_of_a_restored_store_keeps_its_stream(ingest: Ingest, street: Street) -> None:
     welcome = _hello(ingest, street, StreamHead(STREAM, 2, 500, 400))
     assert welcome is not None

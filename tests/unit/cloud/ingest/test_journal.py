@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 
 from gridtally_cloud.ingest import poison
 from gridtally_cloud.ingest.arrival import Arrival, StreamKey
-from gridtally_cloud.ingest.journal import account_heads, load
+from gridtally_cloud.ingest.mirror import account_heads, load
 from gridtally_cloud.ingest.service import take_entry
 from gridtally_cloud.store import outbox
 from gridtally_cloud.store.tables import account_mirror, journal_entry, ledger_problem, outbox_down, switch_counter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
+from gridtally_cloud.customers.accounts import account
 from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.prepay.gateway import webhook_signature
 from gridtally_cloud.prepay.model import CaptureOutcome, OrderState
 from gridtally_cloud.prepay.orders import EXPIRES_AFTER_MS
+from gridtally_cloud.prepay.policies import BOUNDARY_MS, add_policy, follow
 from gridtally_cloud.prepay.settings import Payments, gateway_from
 from gridtally_cloud.prepay.tables import gateway_event, instrument
+from gridtally_cloud.prepay.topup_rules import Bounds, bounds
 from gridtally_cloud.prepay.trial_gateway import Webhook
 from gridtally_cloud.store.tables import meter
 from gridtally_shared.errors import ConfigError, RefusedCommand
@@ -137,3 +141,25 @@ def test_the_gateway_lists_what_it_captured(town: Payday) -> None:
         waiting = GATEWAY.undelivered(conn)
     assert [e.amount_nano for e in listed] == [nano("100")]
     assert len(waiting) == 2
+
+
+def test_the_policy_says_what_a_top_up_may_be_and_what_the_account_may_hold(town: Payday) -> None:
+    begins_ms = (town.now_ms // BOUNDARY_MS + 1) * BOUNDARY_MS
+    rule = {"min": "150", "max": "1000", "multiple": "50", "max_balance": "1200"}
+    with town.db.write() as conn:
+        add_policy(conn, begins_ms, json.dumps({"kind": "policy", "code": "home", "currency": "INR", "topup": rule}), town.now_ms, "desk")
+        follow(conn, town.account, "home", town.now_ms, "desk")
+        here, held_nano = account(conn, town.account), town.balance().balance_nano
+        before, now = (bounds(conn, town.payments, here, ms) for ms in (begins_ms - 1, begins_ms))
+    assert (before.least_nano, before.multiple_nano) == (nano("100"), 0)
+    most_nano = min(nano("1000"), (nano("1200") - held_nano) // nano("50") * nano("50"))
+    assert now == Bounds(nano("150"), most_nano, nano("50"))
+    town.wait(begins_ms - town.now_ms)
+    for amount, reason in (("100", "payment_too_small"), ("160", "payment_not_a_multiple"), ("5000", "payment_too_large")):
+        with pytest.raises(RefusedCommand) as caught, town.db.write() as conn:
+            prepay.create_order(conn, town.payments, town.account, nano(amount), town.now_ms, "asha")
+        assert caught.value.reason == reason
+    town.pay("200")
+    with town.db.read() as conn:
+        left_nano = (nano("1000") - held_nano) // nano("50") * nano("50")
+        assert bounds(conn, town.payments, here, town.now_ms).most_nano == min(nano("1000"), left_nano)

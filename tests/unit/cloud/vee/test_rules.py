@@ -5,25 +5,31 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import func, insert, select
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from gridtally_cloud.store.close import GRACE_MS, close_days
 from gridtally_cloud.store.inbox import store_block
-from gridtally_cloud.store.intervals import ChannelRef
-from gridtally_cloud.store.tables import channel, interval_block, reading, vee_finding
-from gridtally_cloud.vee.model import DayBlock, DayContext, RegisterSample, RuleSet, Tolerance
-from gridtally_cloud.vee.rules import RULES, conflict, gap, limit, sum_check, validate
+from gridtally_cloud.store.intervals import ChannelRef, days_slots, read_intervals
+from gridtally_cloud.store.tables import channel, interval_block, reading, usage_day, vee_finding
+from gridtally_cloud.vee.judge import Known, judge
+from gridtally_cloud.vee.local import LocalTime
+from gridtally_cloud.vee.model import DayBlock, DayContext, RuleSet, Stretch
+from gridtally_cloud.vee.rules import conflict, gap, limit
 from gridtally_cloud.vee.run import findings_of, run_day, run_pending, status_of
+from gridtally_shared.quality import Quality
 from support.cloud_store import START_MS, Street, new_street
 from support.edge_peer import block
 
 QUARTER_MS = 900_000
 DAY_MS = 86_400_000
 DAY = START_MS // DAY_MS
+DAYLIGHT = [50 + place * (95 - place) // 10 + place % 3 for place in range(96)]
+"""A day of Wh in which no two neighbours are equal and nothing sticks out."""
 
 
 def _block(values: list[int | None], unit: str = "Wh") -> DayBlock:
@@ -32,7 +38,7 @@ def _block(values: list[int | None], unit: str = "Wh") -> DayBlock:
 
 
 def _context(**more: object) -> DayContext:
-    return DayContext(**({"rules": RuleSet(), "limit_w": 11_000, "register_step": 1} | more))  # type: ignore[arg-type]
+    return DayContext(**({"rules": RuleSet(), "limit_w": 11_000} | more))  # type: ignore[arg-type]
 
 
 def test_each_hole_is_one_finding_with_its_span() -> None:
@@ -55,43 +61,14 @@ def test_the_limit_is_power_times_interval_times_k(value: int, fails: int) -> No
 
 
 def test_the_limit_is_for_energy_only_and_not_for_missing_values() -> None:
-    assert limit(_block([230_000], unit="V"), _context()) == ()
+    volts = Stretch(START_MS, 900, "V", array("q", [230_000]), array("H", [0]), b"\1")
+    assert judge(volts, Known(RuleSet(), 11_000, LocalTime("UTC"))).findings == ()
     assert limit(_block([None]), _context()) == ()
 
 
 def test_a_contradiction_names_both_values() -> None:
     found = conflict(_block([5, 6]), _context(contradictions=((START_MS + QUARTER_MS, 9),)))
     assert [(f.start_ms, f.value, f.limit) for f in found] == [(START_MS + QUARTER_MS, 9, 6)]
-
-
-def _registers(*pairs: tuple[int, int]) -> tuple[RegisterSample, ...]:
-    return tuple(RegisterSample(START_MS + at, value) for at, value in pairs)
-
-
-@pytest.mark.parametrize(("total", "fails"), [(322, 0), (320, 0), (319, 1), (480, 0), (481, 1)])
-def test_sum_check_vector_of_the_design_note(total: int, fails: int) -> None:
-    """Register 400, step 40 (r 1 x M 40): tolerance 80 (mdm.md B.6, 3)."""
-    block_ = _block([total - 3, 1, 1, 1])
-    registers = _registers((0, 1000), (4 * QUARTER_MS, 1400))
-    context = _context(registers=registers, register_step=40, rules=RuleSet(sum_tolerance=Tolerance(2, 0)))
-    assert len(sum_check(block_, context)) == fails
-
-
-def test_sum_check_counts_a_cut_interval_by_its_share_and_allows_its_use() -> None:
-    registers = _registers((QUARTER_MS // 2, 0), (2 * QUARTER_MS, 100 + 50))
-    assert sum_check(_block([100, 100]), _context(registers=registers)) == ()
-    assert sum_check(_block([100, 100]), _context(registers=_registers((QUARTER_MS // 2, 0), (2 * QUARTER_MS, 253)))) != ()
-
-
-def test_sum_check_says_nothing_without_two_samples_or_with_a_hole() -> None:
-    assert sum_check(_block([1]), _context(registers=_registers((0, 0)))) == ()
-    assert sum_check(_block([None, 5]), _context(registers=_registers((0, 0), (2 * QUARTER_MS, 99_999)))) == ()
-
-
-def test_rules_have_their_own_names_and_stamp_them() -> None:
-    assert len({rule.id for rule in RULES}) == len(RULES)
-    found = validate(_block([None, 99_999]), _context())
-    assert [(f.rule, f.rule_version) for f in found] == [("gap", 1), ("limit", 1)]
 
 
 # ---- the run --------------------------------------------------------------------------------------------------
@@ -126,39 +103,123 @@ def _close_and_run(street: Street) -> str:
 
 
 def test_a_complete_day_that_agrees_with_its_register_is_validated(street: Street) -> None:
-    _registers_in(street, (0, 500), (DAY_MS, 500 + 96 * 10))
-    _store(street, *([10] * 96))
+    _registers_in(street, (0, 500), (DAY_MS, 500 + sum(DAYLIGHT)))
+    _store(street, *DAYLIGHT)
     with street.db.read() as conn:
         assert status_of(conn, DAY, 1) == "raw"
     assert _close_and_run(street) == "validated"
 
 
 def test_every_rule_is_asked_by_the_run_and_raw_stays(street: Street) -> None:
-    _registers_in(street, (0, 500), (2 * QUARTER_MS, 600))
-    _store(street, 10, 10, 99_999, *([10] * 92))
+    _registers_in(street, (0, 500), (DAY_MS, 600))
+    _store(street, *DAYLIGHT[:2], 99_999, 4_000, *[7] * 12, *DAYLIGHT[16:40], *[0] * 12, *DAYLIGHT[52:95])
     _store(street, 11)
     with street.db.read() as conn:
         before = conn.execute(select(interval_block)).all()
     assert _close_and_run(street) == "failed"
     with street.db.read() as conn:
-        assert {f.rule for f in findings_of(conn, 1, DAY, DAY)} == {"gap", "conflict", "limit", "sum"}
+        assert {f.rule for f in findings_of(conn, 1, DAY, DAY)} == {"gap", "conflict", "limit", "spike", "stuck", "zero", "sum"}
         raw = conn.execute(select(interval_block).where(interval_block.c.version == 0)).one()
     assert before == []
     assert raw.source == "raw"
 
 
 def test_running_twice_changes_nothing(street: Street) -> None:
-    _store(street, *([10] * 95))
+    _store(street, *DAYLIGHT[:95])
     _close_and_run(street)
     with street.db.write() as conn:
         first = run_day(conn, DAY, 1, START_MS)
         assert run_day(conn, DAY, 1, START_MS) == first
         assert conn.execute(select(func.count()).select_from(vee_finding)).scalar() == len(first.findings) == 1
+        assert [v.source for v in _versions(conn)] == ["raw", "estimate"]
 
 
 @pytest.mark.covers_part("BYPL-6.3")
 def test_late_data_make_the_day_run_again(street: Street) -> None:
-    _store(street, *([10] * 95))
-    assert _close_and_run(street) == "failed"
-    _store(street, 10, first=95)
+    _store(street, *DAYLIGHT[:95])
+    assert _close_and_run(street) == "estimated"
+    _store(street, DAYLIGHT[95], first=95)
     assert _close_and_run(street) == "validated"
+
+
+# ---- estimates stand, and are never mistaken for what was measured ------------------------------------------------
+
+
+def _versions(conn: Connection) -> list[Row[Any]]:
+    b = interval_block.c
+    return list(conn.execute(select(interval_block).order_by(b.version)))
+
+
+def _stands(street: Street) -> tuple[list[int | None], list[int]]:
+    """(values of the day, places that are estimated)"""
+    with street.db.read() as conn:
+        held = read_intervals(conn, 1, START_MS, START_MS + DAY_MS)
+    values = [v if p else None for v, p in zip(held.values, held.present, strict=True)]
+    return values, [i for i, word in enumerate(held.quality) if word & Quality.ESTIMATED]
+
+
+def test_a_gap_has_estimates_that_make_the_day_agree_with_its_register(street: Street) -> None:
+    _registers_in(street, (0, 500), (DAY_MS, 500 + sum(DAYLIGHT)))
+    _store(street, *DAYLIGHT[:40])
+    _store(street, *DAYLIGHT[60:], first=60)
+    assert _close_and_run(street) == "estimated"
+    values, estimated = _stands(street)
+    assert sum(v or 0 for v in values) == sum(DAYLIGHT)
+    assert estimated == list(range(40, 60))
+    with street.db.read() as conn:
+        measured = days_slots(conn, 1, [DAY])
+        use = conn.execute(select(usage_day)).one()
+    assert [at for at, slot in measured.items() if slot.value is None] == [START_MS + i * QUARTER_MS for i in range(40, 60)]
+    assert (use.total, use.present, use.complete) == (sum(DAYLIGHT), 76, False), "an estimate counts, and does not make a day complete"
+
+
+def test_reads_beside_the_grid_bound_the_estimates_as_far_as_they_can(street: Street) -> None:
+    """Sweeps come seconds after the quarter. What a cut interval used within itself is not known, and nothing is scaled into that."""
+    _registers_in(street, (7_000, 500), (DAY_MS - QUARTER_MS + 7_000, 500 + sum(DAYLIGHT[:95])))
+    _store(street, *DAYLIGHT[:40])
+    _store(street, *DAYLIGHT[60:], first=60)
+    assert _close_and_run(street) == "estimated"
+    total = sum(v or 0 for v in _stands(street)[0])
+    assert abs(total - sum(DAYLIGHT)) <= 2 * max(DAYLIGHT)
+
+
+def test_what_was_measured_wins_over_its_estimate_whenever_it_comes(street: Street) -> None:
+    _store(street, *DAYLIGHT[:40])
+    _store(street, *DAYLIGHT[44:], first=44)
+    assert _close_and_run(street) == "estimated"
+    _store(street, *DAYLIGHT[40:44], first=40)
+    values, estimated = _stands(street)
+    assert (values, estimated) == (DAYLIGHT, [])
+    assert _close_and_run(street) == "validated"
+    assert _stands(street) == (DAYLIGHT, [])
+
+
+def test_a_value_that_failed_and_comes_again_is_the_same_value_and_no_news(street: Street) -> None:
+    _store(street, *DAYLIGHT[:40], 99_999, *DAYLIGHT[41:])
+    assert _close_and_run(street) == "estimated"
+    _store(street, 99_999, first=40)
+    assert _stands(street)[1] == [40]
+    assert close_days(street.db, START_MS + 3 * DAY_MS) == 0
+    with street.db.read() as conn:
+        assert [v.source for v in _versions(conn)] == ["raw", "estimate"]
+
+
+def test_a_gap_over_midnight_is_one_gap(street: Street) -> None:
+    """Six quarters before and six after are three hours: no line, though each half would be one."""
+    _store(street, *DAYLIGHT[:90])
+    _store(street, *DAYLIGHT[6:], first=96 + 6)
+    close_days(street.db, START_MS + 2 * DAY_MS + GRACE_MS)
+    (first, second) = run_pending(street.db, START_MS + 3 * DAY_MS)
+    assert (first.estimates, second.estimates) == (6, 6)
+    with street.db.read() as conn:
+        held = read_intervals(conn, 1, START_MS, START_MS + DAY_MS)
+    straight = DAYLIGHT[89] + (DAYLIGHT[6] - DAYLIGHT[89]) // 7
+    assert held.values[90] != straight, "like days or the average, not a line"
+
+
+def test_a_voltage_nobody_measured_stays_unknown(street: Street) -> None:
+    with street.db.write() as conn:
+        conn.execute(update(channel).values(unit="V"))
+        store_block(conn, ChannelRef(1, "V", "UTC"), block(1, START_MS, [230] * 90), START_MS)
+    assert _close_and_run(street) == "failed"
+    assert _stands(street)[0][90:] == [None] * 6

@@ -6,14 +6,16 @@ import pytest
 
 from gridtally_cloud.web.amounts import typed_amount
 from gridtally_cloud.web.devices import device
-from gridtally_cloud.web.forecast import daily_mean, forecast
-from gridtally_cloud.web.reads.pace import Pace
-from gridtally_cloud.web.reads.usage import DayTotal
+from gridtally_cloud.web.forecast import Forecast, forecast
 from gridtally_shared.clock import MS_PER_DAY
+from gridtally_shared.contract.messages import TariffDocument
+from gridtally_shared.forecast.timeleft import Basis, TimeLeft
 from gridtally_shared.money import NANO
-from gridtally_shared.tariff.model import tariff_from
+from gridtally_shared.tariff.quote import quote
+from gridtally_shared.usage_days import DayTotal, daily_mean
 
-TARIFF = tariff_from("t", 1, '{"kind": "flat", "currency": "EUR", "energy_per_kwh": "0.25", "fixed_per_day": "0.50", "tax_percent": "20"}')
+DOCUMENT = '{"kind": "flat", "currency": "EUR", "energy_per_kwh": "0.25", "fixed_per_day": "0.50", "tax_percent": "20"}'
+TARIFF = quote((TariffDocument("t", 1, 0, DOCUMENT),), 0, "UTC")
 
 
 @pytest.mark.parametrize(
@@ -45,9 +47,9 @@ def days(*wh: int, first: int = 100, present: int = 96) -> list[DayTotal]:
     return [DayTotal(first + i, w, present, 96) for i, w in enumerate(wh)]
 
 
-def test_time_left_by_hand() -> None:
-    # 10 kWh a day cost 2.50 and 0.50 tax; the day costs 0.50 and 0.10 tax: 3.60 a day. 18.00 lasts five days.
-    outlook = forecast(18 * NANO, TARIFF, Pace(5_000, MS_PER_DAY // 2), [], today=102)
+def test_what_the_concentrator_forecast_and_what_the_balance_buys_now() -> None:
+    left = TimeLeft(1_000, 1_000 + 5 * MS_PER_DAY, 1_000 + 4 * MS_PER_DAY, Basis.HISTORY)
+    outlook = forecast(18 * NANO, 0, TARIFF, left, [], today=102)
     assert outlook.left_ms == 5 * MS_PER_DAY
     assert outlook.left_wh == 60_000, "18.00 at 0.30 a kWh with tax"
 
@@ -59,10 +61,10 @@ def test_unfinished_and_thin_days_do_not_count() -> None:
 
 
 def test_what_is_not_known_is_not_said() -> None:
-    assert forecast(NANO, None, Pace(1, MS_PER_DAY), [], 1).left_ms is None
-    assert forecast(NANO, TARIFF, None, [], 1).left_ms is None
-    assert forecast(NANO, TARIFF, Pace(100, 60_000), [], 1).left_ms is None, "a minute says nothing"
-    assert forecast(-5 * NANO, TARIFF, Pace(5_000, MS_PER_DAY), [], 1).left_ms == 0
+    beyond = TimeLeft(1_000, None, None, Basis.HISTORY)
+    assert forecast(NANO, 0, None, None, [], 1) == Forecast(None, None, None)
+    assert forecast(NANO, 0, TARIFF, beyond, [], 1).left_ms is None
+    assert forecast(-5 * NANO, 0, TARIFF, None, [], 1).left_wh == 0
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,14 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from gridtally_cloud.prepay.resend import MINUTE_MS, progress
+from gridtally_cloud.publisher import Publisher
+from gridtally_cloud.store.days import utc_text
 from gridtally_cloud.web.api.openapi import document, open_path
 from gridtally_cloud.web.api.operations import OPERATIONS
 from gridtally_cloud.web.api.schemas import SCHEMAS
 from gridtally_cloud.web.tokens import SCOPES, create_token, list_tokens, revoke_token
-from gridtally_cloud.web.usage import utc_text
+from gridtally_edge.prepay.events import InstrumentArrived
 from gridtally_shared.clock import SystemClock
 from gridtally_shared.money import NANO, nano
 from support.payday import START_MS
@@ -70,7 +73,10 @@ def is_problem(answer: TestResponse, status: int, kind: str) -> bool:
         status, "application/problem+json", status, kind)  # fmt: skip
 
 
-CALLS = [(o, open_path(o.path).format(meter_no=1, account_no=1, cmd_id="00", order_id="x")) for o in OPERATIONS if o.scope]
+PLACES = {"meter_no": 1, "account_no": 1, "cmd_id": "00", "order_id": "x", "name": "x", "payment_no": 1, "schedule_no": 1,
+          "request_no": 1, "migration_no": 1, "order_no": 1, "webhook_no": 1, "notice_no": 1, "tariff_id": "home",
+          "version": 1, "usage_point_no": 1}  # fmt: skip
+CALLS = [(o, open_path(o.path).format_map(PLACES)) for o in OPERATIONS if o.scope]
 
 
 @pytest.mark.parametrize(("operation", "path"), CALLS, ids=lambda c: getattr(c, "name", ""))
@@ -146,7 +152,7 @@ def test_intervals_equal_what_the_meter_had_field_by_field(reader: Program) -> N
     gap, guessed = {PER_DAY + 60, PER_DAY + 61}, set(range(PER_DAY + 40, PER_DAY + 44))
     assert rows == [
         {
-            "start": utc_text(at), "seconds": 900, "wh": None if i in gap else wh_of(0, at), "estimated": i in guessed,
+            "start": utc_text(at), "seconds": 900, "wh": None if i in gap else wh_of(0, at), "estimated": i in guessed, "events": [],
             "quality": 1 if i in gap else 128 if i in guessed else 0,
         }
         for i, at in enumerate(range(from_ms, to_ms, QUARTER_MS))
@@ -187,7 +193,7 @@ def test_answers_have_exactly_the_fields_of_the_document(reader: Program) -> Non
     for name, item in items.items():
         assert set(item) == set(SCHEMAS[name]), name
         for field, (kind, _) in SCHEMAS[name].items():
-            good: dict[str, type | tuple[type, ...]] = {"integer": int, "boolean": bool}
+            good: dict[str, type | tuple[type, ...]] = {"integer": int, "boolean": bool, "list": list, "steps": list}
             assert (item[field] is None and kind.endswith("?")) or isinstance(item[field], good.get(kind.rstrip("?"), str)), field
 
 
@@ -246,9 +252,30 @@ def test_two_programs_may_use_the_same_key(street: WebStreet) -> None:
 
 
 def test_a_scheduled_command_waits(street: WebStreet) -> None:
-    later = utc_text(street.now_ms + 3_600_000)
-    answer = program(street, street.app()).send("POST", "/meters/1/commands", "k", json={"type": "read_instant", "not_before": later})
-    assert answer.get_json()["state"] == "scheduled"
+    later, soon = (utc_text(street.now_ms + hours * 3_600_000) for hours in (48, 1))
+    caller = program(street, street.app())
+    answers = [caller.send("POST", "/meters/1/commands", at, json={"type": "read_instant", "not_before": at}) for at in (later, soon)]
+    assert [a.get_json()["state"] for a in answers] == ["scheduled", "queued"]
+    cmd_id = answers[0].get_json()["cmd_id"]
+    moved = caller.send("POST", f"/commands/{cmd_id}/move", "m", json={"not_before": utc_text(street.now_ms + 72 * 3_600_000)})
+    assert (moved.status_code, moved.get_json()["cmd_id"]) == (202, cmd_id)
+    assert caller.send("POST", f"/commands/{cmd_id}/cancel", "c", json={}).get_json()["state"] == "cancelled"
+    assert caller.send("POST", f"/commands/{cmd_id}/cancel", "c", json={}).status_code == 409
+
+
+@pytest.mark.covers_part("C3-FR30", "C3-FR31", "C3-FR32")
+def test_schedules_are_booked_seen_sent_and_cancelled(street: WebStreet) -> None:
+    caller = program(street, street.app())
+    wish = {"start": utc_text(street.now_ms + 48 * 3_600_000), "end": utc_text(street.now_ms + 50 * 3_600_000), "title": "Hall"}
+    made = caller.send("POST", "/accounts/1/schedules", "s", json=wish)
+    assert (made.status_code, made.get_json()["state"]) == (202, "planned")
+    number = made.get_json()["schedule_no"]
+    taken = caller.send("POST", "/accounts/1/schedules", "t", json=wish)
+    assert (taken.status_code, taken.get_json()["type"].rsplit("/", 1)[-1]) == (409, "already-scheduled")
+    assert f"schedule {number}" in taken.get_json()["detail"]
+    assert caller.send("POST", f"/schedules/{number}/send", "n", json={}).get_json()["state"] == "sent"
+    assert caller.send("POST", f"/schedules/{number}/cancel", "c", json={}).get_json()["state"] == "cancelled"
+    assert [s["schedule_no"] for s in caller.get("/accounts/1/schedules")["items"]] == [number]
 
 
 @pytest.mark.covers_part("BYPL-0c")
@@ -323,3 +350,87 @@ FIELDS: list[tuple[Callable[[Program], TestResponse], str]] = [
 @pytest.mark.parametrize(("call", "schema"), FIELDS, ids=["command", "order"])
 def test_made_things_have_the_fields_of_the_document(street: WebStreet, call: Callable[[Program], TestResponse], schema: str) -> None:
     assert set(call(program(street, street.app())).get_json()) == set(SCHEMAS[schema])
+
+
+# ---- pay stations ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.covers_part("C3-BR3")
+def test_a_pay_station_looks_up_quotes_pays_and_takes_back(street: WebStreet) -> None:
+    app = street.app()
+    counter, other = program(street, app, "station:write"), program(street, app, "station:write")
+    account_no = street.pay.account
+    found = counter.get(f"/station/accounts/{account_no}")
+    assert counter.get(f"/station/accounts/{found['meter_serial']}") == found
+    assert "•••" in found["name"]
+    small = counter.send("POST", "/station/quotes", json={"account_no": account_no, "amount": "1"})
+    assert is_problem(small, 422, "payment-too-small")
+    assert "100.00" in small.get_json()["detail"]
+    wanted = {"account_no": account_no, "amount": "250", "method": "card"}
+    assert counter.send("POST", "/station/quotes", json=wanted).get_json()["amount"] == "250"
+    first, again = (counter.send("POST", "/station/payments", "till-1", json=wanted) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 201)
+    receipt = first.get_json()
+    assert receipt == again.get_json()
+    assert (receipt["amount"], receipt["method"], receipt["credit"]) == ("250", "card", "issued")
+    assert is_problem(counter.send("POST", "/station/payments", "till-1", json=wanted | {"amount": "251"}), 409, "reference-used")
+    assert is_problem(counter.send("POST", "/station/payments", json=wanted), 422, "bad-key")
+    path = f"/station/payments/{receipt['payment_no']}"
+    assert is_problem(other.send("GET", path), 404, "unknown-payment")
+    assert is_problem(other.send("POST", f"{path}/reversal", json={"reason": "mine"}), 404, "unknown-payment")
+    back = counter.send("POST", f"{path}/reversal", json={"reason": "wrong account"}).get_json()
+    assert back["reversed_at"] == counter.get(path)["reversed_at"] != None  # noqa: E711
+    day = counter.get(f"/station/days/{receipt['day']}")
+    assert day["totals"] == [{"currency": "INR", "payments": 1, "taken": "250", "reversals": 1, "returned": "250", "owed": "0"}]
+    closed = counter.send("POST", f"/station/days/{receipt['day']}/close").get_json()
+    assert (closed["closed"], closed["sha256"]) == (True, day["sha256"])
+    file = counter.send("GET", f"/station/days/{receipt['day']}", query_string={"format": "csv"})
+    assert file.get_data(as_text=True).splitlines()[-1].startswith("total,")
+
+
+def test_a_pay_station_that_guesses_is_held_up(street: WebStreet) -> None:
+    counter = program(street, street.app(), "station:write")
+    answers = [counter.send("GET", f"/station/accounts/9{n:07d}") for n in range(11)]
+    assert [a.status_code for a in answers] == [404] * 10 + [429]
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
+    assert counter.send("GET", f"/station/accounts/{street.pay.account}").status_code == 429
+
+
+@pytest.mark.covers("C3-BR3")
+def test_a_payment_at_a_station_reaches_the_meter_in_the_same_minute(street: WebStreet) -> None:
+    """The first message is lost on its way: the second one comes in time."""
+    counter, pay = program(street, street.app(), "station:write"), street.pay
+    before_nano, lost = pay.balance().balance_nano, []
+    wanted = {"account_no": pay.account, "amount": "250"}
+    receipt = counter.send("POST", "/station/payments", "till-1", json=wanted).get_json()
+    Publisher(pay.db, "worker", lambda topic, payload: not lost.append(payload) if topic.endswith("instrument") else True).send_due(
+        pay.now_ms, 1.0)  # fmt: skip
+    pay.now_ms += MINUTE_MS
+    heard: list[bytes] = []
+    Publisher(pay.db, "worker", lambda topic, payload: not heard.append(payload) if topic.endswith("instrument") else True).send_due(
+        pay.now_ms, 1.0)  # fmt: skip
+    assert len(lost) == len(heard) == 1
+    pay.tell(InstrumentArrived(heard[0]))
+    street.send_journal()
+    after = counter.get(f"/station/payments/{receipt['payment_no']}")
+    assert (receipt["credit"], after["credit"]) == ("issued", "applied")
+    assert pay.balance().balance_nano == before_nano + nano("250")
+    with pay.db.read() as conn:
+        life = progress(conn, 0, pay.now_ms + 1)[-1]
+    assert life.applied_ms is not None
+    assert life.captured_ms is not None
+    assert life.applied_ms - life.captured_ms <= MINUTE_MS
+
+
+@pytest.mark.covers_part("C3-S1.3", "C3-S2.4")
+def test_an_estimate_comes_with_its_lines_and_its_basis(reader: Program, old_street: WebStreet) -> None:
+    found = reader.get(f"/accounts/{old_street.pay.account}/estimate")
+    assert found["energy_wh"] > 0
+    assert sum(nano(line["amount"]) for line in found["lines"]) == nano(found["amount"]) > 0
+    assert (found["known_hours"] > 60, found["basis_to"] <= found["from"]) == (True, True)
+    to = utc_text(old_street.now_ms + 3_600_000)
+    hour = reader.get(f"/accounts/{old_street.pay.account}/estimate", to=to)
+    assert 0 < nano(hour["amount"]) < nano(found["amount"])
+    assert is_problem(reader.send("GET", "/accounts/4711/estimate"), 404, "unknown-account")
+    back = reader.send("GET", f"/accounts/{old_street.pay.account}/estimate", query_string={"to": "2020-01-01T00:00:00Z"})
+    assert is_problem(back, 422, "bad-span")

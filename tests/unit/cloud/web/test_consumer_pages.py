@@ -13,8 +13,11 @@ import pytest
 from gridtally_cloud.billing import service as billing
 from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.prepay.trial_gateway import CHOICES
+from gridtally_cloud.programs import service as schedules
+from gridtally_cloud.programs.model import Booking
 from gridtally_cloud.web.payments import SIGNATURE_HEADER, redeliver
 from gridtally_shared.money import NANO, display, nano
+from gridtally_shared.schedules.document import Action, Programme
 from support.payday import DAY_MS, GATEWAY, START_MS
 from support.web_person import Person
 from support.web_street import PER_DAY, QUARTER_MS, WebStreet, wh_of
@@ -64,6 +67,17 @@ def test_a_low_balance_is_said(street: WebStreet) -> None:
     said = plain(Person(street.app(), "asha").get("/account/1/"))
     assert "Your balance is low." in said
     assert "Low balance" in said, "the edge's own message stands among the messages"
+
+
+def test_coming_schedules_are_shown_and_those_of_others_are_not(street: WebStreet) -> None:
+    start_ms = street.now_ms + DAY_MS
+    wish = Booking(Programme.A, 1, start_ms, start_ms + 7_200_000, "staff:dora", action=Action.OFF, title="Work on the line")
+    with street.pay.db.write() as conn:
+        schedules.book(conn, street.pay.payments.signer, wish, street.now_ms)
+    said = plain(Person(street.app(), "asha").get("/account/1/"))
+    assert "Schedules Work on the line: Supply Off" in said
+    assert "Planned" in said or "On its way" in said
+    assert "Work on the line" not in plain(Person(street.app(), "carmen").get(f"/account/{street.pay.postpaid_account}/"))
 
 
 # ---- use ------------------------------------------------------------------------------------------------------

@@ -12,8 +12,10 @@ import gridtally_cloud.web
 from gridtally_cloud.billing.model import BillState
 from gridtally_cloud.customers.model import Mode, Role
 from gridtally_cloud.prepay.model import InstrumentState, OrderState, SupplyState
+from gridtally_cloud.prepay.notices import REACHED
 from gridtally_cloud.prepay.trial_gateway import CHOICES
 from gridtally_cloud.web.i18n import LANGUAGES, best_language, catalogue, language, places
+from gridtally_edge.prepay.events import SwitchResult
 from gridtally_shared.contract.messages import ClockState, CommandType
 from gridtally_shared.events import EVENT_TYPES
 from gridtally_shared.ledger.entries import Kind
@@ -69,6 +71,8 @@ CODES = {
     "method": [c.method for c in CHOICES],
     "pay_reason": [c.reason for c in CHOICES if c.reason],
     "receipt.text": [s.value for s in OrderState],
+    "switch_result": [s.value for s in SwitchResult],
+    "switch_failed": [s.value for s in SwitchResult if s.value not in REACHED],
 }
 
 

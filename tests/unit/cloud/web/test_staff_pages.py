@@ -146,6 +146,7 @@ def test_an_empty_store_has_pages_that_say_what_comes_next(tmp_path: Path) -> No
         ("switch_close", {}, CommandType.SWITCH_CLOSE),
         ("message", {"text": "Work in your street on Monday"}, CommandType.MESSAGE),
         ("switch_open", {"reason": "move out", "password": PASSWORD}, CommandType.SWITCH_OPEN),
+        ("limit", {"limit_w": "700", "reason": "feeder work", "password": PASSWORD}, CommandType.LIMIT),
     ],
 )
 def test_every_order_becomes_a_signed_command(street: WebStreet, kind: str, fields: dict[str, str], type_: CommandType) -> None:
@@ -163,6 +164,8 @@ def test_every_order_becomes_a_signed_command(street: WebStreet, kind: str, fiel
     ("kind", "fields", "problem"),
     [
         ("switch_open", {"reason": "x"}, "password"),
+        ("limit", {"limit_w": "700", "reason": "x"}, "limit-password"),
+        ("limit", {"limit_w": "0.7", "reason": "x", "password": PASSWORD}, "limit_w"),
         ("switch_open", {"password": PASSWORD}, "reason"),
         ("switch_open", {"reason": "x", "password": "wrong wrong wrong"}, "password"),
         ("read_intervals", {}, "from"),

@@ -9,11 +9,13 @@ from gridtally_cloud.web import usage as use
 from gridtally_cloud.web.charts import Mark
 from gridtally_cloud.web.i18n import language
 from gridtally_cloud.web.reads.usage import DayTotal, Interval
-from gridtally_shared.tariff.model import tariff_from
+from gridtally_shared.contract.messages import TariffDocument
+from gridtally_shared.tariff.quote import quote
 
 BERLIN = "Europe/Berlin"
 EN = language("en", BERLIN)
-TARIFF = tariff_from("t", 1, '{"kind": "flat", "currency": "EUR", "energy_per_kwh": "0.30", "tax_percent": "10"}')
+DOCUMENT = '{"kind": "flat", "currency": "EUR", "energy_per_kwh": "0.30", "tax_percent": "10"}'
+TARIFF = quote((TariffDocument("t", 1, 0, DOCUMENT),), 0, "UTC")
 
 
 def day_no(text: str) -> int:

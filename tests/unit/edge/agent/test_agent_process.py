@@ -111,9 +111,9 @@ def test_a_port_held_by_another_program_is_said_plainly(tmp_path: Path) -> None:
                 site.start_agent()
                 wait_until(lambda: site.status().get("lines", [{}])[0].get("state") == "up", 30, "the agent holds the line")
                 device = str(tmp_path / "street" / "modbus-1")
-                second = run_dcu("read", "--device", device, "--driver", "eastron-sdm230", "--set", "unit=1")
+                second = run_dcu("read", "--line", device, "--driver", "eastron-sdm230", "--set", "unit=1")
                 assert second.returncode == 4
-                assert "another program holds the port" in second.stderr
+                assert "holds the port" in second.stderr
                 assert "Traceback" not in second.stderr
                 assert site.stop_agent() == 0
         finally:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gridtally_edge.cli import main
+from gridtally_edge.config import load_config
 from gridtally_edge.doctor import checks
 from gridtally_shared.doctor import Check
 
@@ -42,11 +48,11 @@ def test_wrong_usage_is_exit_2() -> None:
         (["run", "--config", "absent.toml"], 3, "--config = 'absent.toml'"),
         (["init", "--config", "absent.toml"], 3, "give --dcu NAME to make one"),
         (["status", "--config", "absent.toml"], 3, "absent.toml"),
-        (["read", "--device", "absent", "--driver", "nosuch"], 3, "write one of"),
-        (["read", "--device", "absent", "--driver", "eastron-sdm230", "--set", "unit=x"], 3, "a whole number"),
-        (["read", "--device", "absent", "--driver", "eastron-sdm230", "--set", "unit"], 3, "key=value"),
-        (["read", "--device", "absent", "--driver", "eastron-sdm230", "--set", "unit=1"], 4, "plug the adapter in"),
-        (["read", "--device", "/", "--driver", "eastron-sdm230", "--set", "unit=1"], 3, "serial"),
+        (["read", "--line", "absent", "--driver", "nosuch"], 3, "write one of"),
+        (["read", "--line", "absent", "--driver", "eastron-sdm230", "--set", "unit=x"], 3, "a whole number"),
+        (["read", "--line", "absent", "--driver", "eastron-sdm230", "--set", "unit"], 3, "key=value"),
+        (["read", "--line", "absent", "--driver", "eastron-sdm230", "--set", "unit=1"], 4, "plug the adapter in"),
+        (["read", "--line", "/", "--driver", "eastron-sdm230", "--set", "unit=1"], 3, "serial"),
     ],
 )
 def test_each_mistake_is_one_line_with_a_remedy(
@@ -107,6 +113,70 @@ def test_the_doctor_finds_what_is_wrong_and_says_what_to_do(config: str, monkeyp
     assert not found["edge: line rs485"].ok
     assert "plug the adapter in" in found["edge: line rs485"].remedy
     assert all(check.remedy for check in found.values() if not check.ok)
+
+
+def test_the_doctor_looks_after_keys_drivers_lines_meters_and_switches(
+    config: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GRIDTALLY_DCU_CONFIG", config)
+    assert main(["init", "--config", config]) == 0
+    with pty_link(tmp_path / "absent"):
+        add = ["meter", "add", "--config", config, "--line", "rs485", "--driver", "eastron-sdm230"]
+        assert main([*add, "--set", "unit=3", "--switch", "modbus-coil:unit=40,coil=2"]) == 0
+        assert main([*add, "--set", "unit=4", "--switch", "gpio:chip=/dev/no-such-chip,coil=2"]) == 0
+        drivers = load_config(Path(config)).drivers_dir
+        assert drivers is not None
+        drivers.mkdir(exist_ok=True)
+        (drivers / "mine.toml").write_text('name = "mine"\n')
+        secret, registry = tmp_path / "data" / "journal.key", tmp_path / "data" / "registry.json"
+        secret.write_bytes(b"k")
+        secret.chmod(0o644)
+        found = by_name(checks())
+        assert found["edge: line rs485"].ok
+        assert (found["edge: secret registry.json"].ok, found["edge: secret journal.key"].ok) == (True, False)
+        assert found["edge: secret journal.key"].remedy == f"chmod 600 {secret}"
+        assert not found["edge: driver mine"].ok
+        assert "drivers --check" in found["edge: driver mine"].remedy
+        assert "once the agent runs" in found["edge: switch of rs485/3"].message
+        assert "/dev/no-such-chip can not be opened" in found["edge: switch of rs485/4"].message
+        status = {"pid": os.getpid(), "lines": [{"name": "rs485", "silent": ["board-40"]}]}
+        (tmp_path / "data" / "status.json").write_text(json.dumps(status))
+        told = by_name(checks())["edge: switch of rs485/3"]
+        assert (told.ok, told.message) == (False, "board-40 on rs485 does not answer")
+        assert "readings go on" in told.remedy
+        registry.write_text(registry.read_text().replace("eastron-sdm230", "no-such-driver"))
+        assert not by_name(checks())["edge: meter rs485/3"].ok
+        registry.write_text(registry.read_text().replace('"line": "rs485"', '"line": "gone"'))
+        assert "there is no line gone" in by_name(checks())["edge: meter gone/3"].message
+
+
+def test_the_doctor_names_the_program_that_has_the_port(config: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GRIDTALLY_DCU_CONFIG", config)
+    hold = "import sys; port = open(sys.argv[1], 'r+b', buffering=0); print('open', flush=True); sys.stdin.read()"
+    with pty_link(tmp_path / "absent") as link:
+        command = [sys.executable, "-c", hold, str(link)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout is not None
+            other.stdout.readline()
+            line = by_name(checks())["edge: line rs485"]
+            assert not line.ok
+            assert f"(process {other.pid})" in line.message
+            assert "one program" in line.remedy
+            assert other.stdin is not None
+            other.stdin.close()
+        assert by_name(checks())["edge: line rs485"].ok
+
+
+@contextlib.contextmanager
+def pty_link(path: Path) -> Iterator[Path]:
+    """A serial port at `path`."""
+    ours, theirs = os.openpty()
+    path.symlink_to(os.ttyname(theirs))
+    os.close(theirs)
+    try:
+        yield path
+    finally:
+        os.close(ours)
 
 
 def test_the_doctor_after_init(config: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

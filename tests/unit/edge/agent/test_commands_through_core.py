@@ -77,6 +77,15 @@ def test_the_switch_opens_and_closes_and_is_read_back(tmp_path: Path) -> None:
         assert street.houses["dlms/1"].switch() is SwitchState.CLOSED
 
 
+def test_the_mdm_hears_of_a_switched_supply_at_once_not_at_the_next_poll(tmp_path: Path) -> None:
+    """The portal said "on" of a home that was cut until its meter was asked again."""
+    with little_street(tmp_path) as street:
+        ready(street)
+        done(street, command(street, m.CommandType.SWITCH_OPEN))
+        told = [s for s in street.entries(m.EntryKind.METER_STATUS, m.MeterStatus) if s.meter_no == 1]
+        assert (told[-1].switch, told[-1].at_ms) == (SwitchState.OPEN.value, street.clock.now_ms() + 1)
+
+
 @pytest.mark.parametrize(
     ("kind", "meter_no", "reason"),
     [

@@ -258,7 +258,8 @@ def test_a_receipt_of_another_cloud_store_leads_to_a_new_hello(tmp_path: Path) -
         receipt_everything(street)
         stream = street.core.journal.outbox.stream_id
         street.down("receipt", m.Receipt(b"x" * 16, stream, m.Lane.LIVE, 1, street.clock.now_ms()))
-        assert [name for name, _ in street.published] == ["hello"]
+        assert [name for name, _ in street.published].count("hello") == 1
+        assert street.published[0][0] == "hello"
 
 
 def test_what_is_not_signed_by_the_cloud_or_not_for_this_boot_changes_nothing(tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ import pytest
 
 from gridtally_edge.display.account import view_account
 from gridtally_edge.display.page import balance_page, login_page
-from gridtally_edge.display.texts import LANGUAGES, REASONS, Words
+from gridtally_edge.display.texts import LANGUAGES, Words
 from gridtally_edge.drivers.model import SwitchState
 from gridtally_edge.prepay import events as p
+from gridtally_edge.prepay.events import SwitchResult
 from gridtally_edge.prepay.holds import zone_of
 from gridtally_shared.contract.messages import CommandType
+from gridtally_shared.messages.catalogue import table
 from support.prepay_bench import HOUR_MS, Bench
 
 
@@ -43,7 +45,7 @@ def cut(folder: Path, **policy: object) -> Bench:
 
 def begin(reason: str, language: str = "en") -> str:
     """The words of a reason up to its first figure."""
-    return REASONS[reason][language].split("{")[0].strip()
+    return table("why")[reason][language].split("{")[0].strip()
 
 
 @pytest.mark.covers_part("C3-FR1")
@@ -55,7 +57,9 @@ def test_balance_price_topup_reading_and_as_of(tmp_path: Path) -> None:
         bench.read(1, 1_000_000 + 500 * n)
     page = shown(bench)
     assert '<p class="amount">₹ 83.20</p>' in page
-    assert "Enough for about 19 h 48 min, or 9.9 kWh (estimate)" in page
+    assert re.search(r"About 1\d h \d+ min left \(estimate, until about 03.03.2026 \d\d:\d\d\)", page)
+    assert "9.9 kWh at the price of now" in page
+    assert "<dt>Used today</dt><dd>₹ 16.80</dd>" in page
     assert "₹ 8.40 per kWh, tax included" in page
     assert "₹ 100.00 on 02.03.2026 11:10" in page
     assert "1 002.000 kWh" in page
@@ -92,16 +96,16 @@ def test_a_switch_somebody_else_opened(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.credit(1, "50")
     bench.read(1, 1_000_000, SwitchState.OPEN)
-    assert begin("unordered") in shown(bench)
+    assert begin("off_unordered") in shown(bench)
 
 
 @pytest.mark.parametrize(
     ("policy", "reading", "reason"),
     [
-        ({"holds": ("work",)}, {}, "restore_holds"),
-        ({"arm_only": True}, {}, "restore_remote_close"),
-        ({}, {"power_w": 900}, "restore_load_side"),
-        ({}, {}, "balance_paid"),
+        ({"holds": ("work",)}, {}, "kept_holds"),
+        ({"arm_only": True}, {}, "kept_remote_close"),
+        ({}, {"power_w": 900}, "kept_load_side"),
+        ({}, {}, "paid"),
     ],
 )
 def test_paid_but_still_off_says_why(tmp_path: Path, policy: dict, reading: dict, reason: str) -> None:
@@ -110,15 +114,20 @@ def test_paid_but_still_off_says_why(tmp_path: Path, policy: dict, reading: dict
     bench.wait(60_000)
     bench.read(1, 1_001_500, SwitchState.OPEN, **reading)
     bench.credit(1, "50")
-    assert begin(reason) in shown(bench)
+    if "arm_only" in policy:
+        bench.finish(SwitchResult.PRESENCE)
+        bench.wait(60_000)
+    page = shown(bench)
+    assert begin(reason) in page
+    assert ("I am at home: switch on" in page) == (reason == "kept_remote_close")
 
 
 @pytest.mark.parametrize(
     ("policy", "words"),
     [
-        ({"protected_hours": ("09:00-18:00",)}, "protected hours (09:00-18:00)"),
-        ({"holds": ("medical",)}, "protection applies to your home"),
-        ({"notice_lead_s": 86_400}, "The supply stays on for now."),
+        ({"protected_hours": ("09:00-18:00",)}, "These are protected hours (09:00-18:00)."),
+        ({"holds": ("medical",)}, "Protection applies to your home: medical need."),
+        ({"notice_lead_s": 86_400}, "You are told some time before."),
     ],
 )
 def test_used_up_but_on_says_why(tmp_path: Path, policy: dict, words: str) -> None:
@@ -214,4 +223,4 @@ def test_the_page_works_without_any_uplink(tmp_path: Path) -> None:
     bench = cut(tmp_path)
     bench.tell(p.LinkChanged(False))
     bench.wait(HOUR_MS)
-    assert begin("balance") in shown(bench)
+    assert begin("off_balance") in shown(bench)

@@ -14,9 +14,12 @@ import pytest
 from gridtally_edge.display.guesses import FIRST_LOCK_MS, FREE, LONGEST_LOCK_MS, Guesses
 from gridtally_edge.display.server import DisplayServer, Sessions
 from gridtally_shared.clock import ManualClock
+from gridtally_shared.contract.messages import AccountConfig
 from gridtally_shared.errors import ConfigError
 from gridtally_shared.pins import hash_pin
 from support.prepay_bench import Bench
+
+ACCOUNT = AccountConfig(101, 1, 1, "INR", "Asia/Kolkata", "home", 0)
 
 
 class Visitor:
@@ -27,7 +30,7 @@ class Visitor:
         self.cookies: dict[str, str] = {}
 
     def ask(self, method: str, path: str, form: dict[str, str] | None = None, **headers: str) -> tuple[int, str, http.client.HTTPMessage]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         cookie = "; ".join(f"{k}={v}" for k, v in self.cookies.items())
         body = urlencode(form) if form is not None else None
         connection.request(method, path, body, {"Cookie": cookie, **headers})
@@ -120,8 +123,8 @@ def test_locks_double_and_end() -> None:
 
 def test_a_session_ends_after_half_a_day() -> None:
     sessions = Sessions()
-    token = sessions.enter(101, 0.0)
-    assert sessions.account_of(token, 12 * 3600 - 1) == 101
+    token = sessions.enter(ACCOUNT, 0.0)
+    assert sessions.account_of(token, 12 * 3600 - 1) == ACCOUNT
     assert sessions.account_of(token, 12 * 3600 + 1) is None
     assert sessions.account_of("", 0.0) is None
 
@@ -157,8 +160,7 @@ def test_a_store_that_is_away_is_said_in_words(tmp_path: Path) -> None:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     visitor = Visitor(server)
-    visitor.cookies["gt_session"] = server.sessions.enter(101, 0.0)
-    server.sessions._open[visitor.cookies["gt_session"]] = (101, float("inf"))
+    visitor.cookies["gt_session"] = server.sessions.enter(ACCOUNT, float("inf"))
     status, page, _ = visitor.ask("GET", "/")
     server.shutdown()
     thread.join()

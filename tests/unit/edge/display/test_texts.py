@@ -7,11 +7,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gridtally_edge.display.texts import LABELS, LANGUAGES, MESSAGES, REASONS, Words, accepted
+from gridtally_edge.display.texts import LABELS, LANGUAGES, MESSAGES, Words, accepted
 from gridtally_shared.money import nano
 from support.prepay_bench import DAY_MS, HOUR_MS, START_MS
 
-TABLES = {"messages": MESSAGES, "labels": LABELS, "reasons": REASONS}
+TABLES = {"messages": MESSAGES, "labels": LABELS}
 EVERY = [(table, name) for table, rows in TABLES.items() for name in rows]
 SMS_CHARACTERS = 70
 

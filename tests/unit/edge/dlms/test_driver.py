@@ -9,7 +9,8 @@ import pytest
 from gridtally_edge.drivers.dlms_table import table_rows
 from gridtally_edge.drivers.driver import settings_from
 from gridtally_edge.drivers.is15959 import CLOCK, DRIVER, Auth, DlmsPort, Is15959Settings
-from gridtally_edge.drivers.model import Reading, SwitchState
+from gridtally_edge.drivers.is15959_prepaid import Prepaid
+from gridtally_edge.drivers.model import Face, Reading, Recharge, SwitchState
 from gridtally_edge.protocols.conversation import Conversation
 from gridtally_edge.protocols.dlms.access import attribute
 from gridtally_edge.protocols.dlms.axdr import decode
@@ -29,9 +30,9 @@ QUARTER_MS = 900_000
 class Setup:
     """One meter at address 17, one at 18, and a port to the first."""
 
-    def __init__(self, noise: int = 0, seed: int = 0, **unit: object) -> None:
+    def __init__(self, noise: int = 0, seed: int = 0, kind: type[HouseMeter] = HouseMeter, **unit: object) -> None:
         self.clock = ManualClock(START_MS)
-        self.meter = house("GT0017", self.clock)
+        self.meter = kind(HouseSettings("GT0017", 1, history_days=3), self.clock)
         neighbour = house("GT0018", self.clock, seed=2)
         self.wire = Wire(DlmsUnit(self.meter, 17, **unit), DlmsUnit(neighbour, 18), noise=noise, seed=seed)
         self.port = DlmsPort(Is15959Settings(17, password=PASSWORD))
@@ -39,6 +40,21 @@ class Setup:
     def open(self) -> Setup:
         self.wire.run(self.port.open())
         return self
+
+
+class WithAFigureOfItsOwn(HouseMeter):
+    """Shows 7, whatever it is told."""
+
+    def show_balance(self, amount_minor: int, at_ms: int) -> None:
+        super().show_balance(7, at_ms)
+
+
+class WithoutALineOfText(HouseMeter):
+    tried: tuple[str, ...] = ()
+
+    def show_text(self, text: str) -> None:
+        self.tried += (text,)
+        raise MeterFault("no such line")
 
 
 def by_name(readings: tuple[Reading, ...]) -> dict[str, int]:
@@ -163,10 +179,38 @@ def test_a_meter_without_switch_says_so() -> None:
 
 def test_the_balance_is_shown_rounded_down_with_its_moment() -> None:
     setup = Setup().open()
-    setup.wire.run(setup.port.write_balance(12_349_999_999, START_MS - 1_000))
+    setup.wire.run(setup.port.write_face(Face(12_349_999_999, START_MS - 1_000)))
     assert setup.meter.shown_balance() == (1_234, START_MS - 1_000)
-    setup.wire.run(setup.port.write_balance(-1, START_MS))
+    setup.wire.run(setup.port.write_face(Face(-1, START_MS)))
     assert setup.meter.shown_balance() == (-1, START_MS)
+
+
+def test_a_display_that_shows_something_else_is_a_fault_of_the_meter() -> None:
+    setup = Setup(kind=WithAFigureOfItsOwn).open()
+    with pytest.raises(MeterFault, match="reads back"):
+        setup.wire.run(setup.port.write_face(Face(12_340_000_000, START_MS)))
+
+
+def test_a_line_of_text_and_the_last_recharge_are_shown_and_a_meter_without_either_shows_its_figures() -> None:
+    setup = Setup().open()
+    face = Face(12_340_000_000, START_MS, "Low balance | 9.9 kWh", Recharge(500_000_000_000, START_MS - 60_000, 512_340_000_000))
+    setup.wire.run(setup.port.write_face(face))
+    assert setup.meter.shown_text() == face.text
+    assert setup.wire.run(setup.port.read_prepaid()) == Prepaid(
+        1, 0, 500_000_000_000, START_MS - 60_000, 512_340_000_000, 12_340_000_000, START_MS, face.text
+    )
+    for number in (21, 22, 23):
+        setup.meter.set_prepaid(number, 7)
+    setup.wire.run(setup.port.write_face(replace(face, recharge=None)))
+    assert [setup.meter.prepaid(number) for number in (21, 22, 23)] == [7, 7, 7]
+
+
+def test_a_meter_without_a_line_of_text_is_asked_for_it_once() -> None:
+    setup = Setup(kind=WithoutALineOfText).open()
+    for _ in range(2):
+        setup.wire.run(setup.port.write_face(Face(12_340_000_000, START_MS, "9.9 kWh")))
+    assert isinstance(setup.meter, WithoutALineOfText)
+    assert (setup.meter.tried, setup.meter.shown_balance()) == (("9.9 kWh",), (1_234, START_MS))
 
 
 def test_a_wrong_password_is_refused_in_words() -> None:
@@ -283,7 +327,7 @@ def test_settings_come_from_plain_values() -> None:
         ({}, "physical_address"),
         ({"physical_address": "17"}, "type int"),
         ({"physical_address": 17, "baud": 9600}, "knows only"),
-        ({"physical_address": 17, "auth": "md5"}, "write one of none, lls"),
+        ({"physical_address": 17, "auth": "kerberos"}, "write one of none, lls, hls2"),
     ],
 )
 def test_wrong_settings_say_what_to_write(values: dict[str, object], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ class FailingDisk:
         if self.count == self.fail_at and statement != "ROLLBACK":
             raise sqlite3.OperationalError("disk I/O error")
         return self._connection.execute(statement, parameters)
+
+    def executemany(self, statement: str, rows: Iterable[Any]) -> sqlite3.Cursor:
+        self.count += 1
+        if self.count == self.fail_at:
+            raise sqlite3.OperationalError("disk I/O error")
+        return self._connection.executemany(statement, rows)
 
     @property
     def in_transaction(self) -> bool:

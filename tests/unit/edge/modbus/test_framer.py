@@ -11,6 +11,7 @@ from gridtally_edge.protocols.conversation import Found
 from gridtally_edge.protocols.modbus import (
     Function,
     Kind,
+    Query,
     ReadRequest,
     Refusal,
     WordOrder,
@@ -129,6 +130,27 @@ def test_any_octets_give_an_answer_none_or_a_meter_fault(octets):
         decode_answer(VOLTS, octets)
     except MeterFault:
         assert find_answer(VOLTS, octets) != Found(0, len(octets))
+
+
+def test_an_answer_in_pieces_is_found_when_its_last_octet_is_there():
+    line = b"\xff" + VOLTS_ANSWER + b"\x00"
+    query = Query(VOLTS)
+    assert [query.find(line[:n]) is not None for n in range(len(line) + 1)] == [n >= 10 for n in range(len(line) + 1)]
+
+
+@pytest.mark.parametrize(("before", "after"), [(b"", b""), (b"\x01\x04", b""), (VOLTS.to_bytes(), b"\x00\x00"), (b"\x00", b"\x01")])
+def test_a_request_made_once_finds_what_the_framer_finds(before, after):
+    query = Query(VOLTS)
+    line = before + VOLTS_ANSWER + after
+    assert query.find(line) == find_answer(VOLTS, line)
+    assert query.octets(VOLTS_ANSWER) == VOLTS_ANSWER[3:-2]
+    assert query.octets(with_crc(bytes((1, 0x84, 2)))) == Refusal(2)
+    for bit in range(8 * len(VOLTS_ANSWER)):
+        spoilt = bytearray(VOLTS_ANSWER)
+        spoilt[bit // 8] ^= 1 << bit % 8
+        assert query.find(bytes(spoilt)) is None
+        with pytest.raises(MeterFault):
+            query.octets(bytes(spoilt))
 
 
 @pytest.mark.parametrize("fields", [(0, 0, 1), (248, 0, 1), (1, -1, 1), (1, 0x10000, 1), (1, 0, 0), (1, 0, 126)])

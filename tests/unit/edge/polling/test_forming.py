@@ -35,7 +35,20 @@ def test_samples_on_the_boundaries_give_exact_intervals() -> None:
 def test_a_long_silence_is_flagged_and_loses_no_energy() -> None:
     formed = form_intervals(Samples(1, [T0, T0 + 8 * QUARTER], [0, 800]), T0, T0 + 8 * QUARTER, QUARTER)
     assert sum(r.value for r in formed) == 800
-    assert all(r.quality & Quality.MISSING for r in formed)
+    assert {r.quality for r in formed} == {Quality.MISSING | Quality.COMM_ERROR}
+
+
+def test_only_intervals_that_the_silence_touches_are_the_lines_fault() -> None:
+    at_ms = [T0, T0 + QUARTER, T0 + QUARTER + 60_000, T0 + 5 * QUARTER - 60_000, T0 + 5 * QUARTER, T0 + 6 * QUARTER]
+    formed = form_intervals(Samples(1, at_ms, [0, 10, 11, 59, 60, 70]), T0, T0 + 6 * QUARTER, QUARTER)
+    partial, missing = Quality.PARTIAL | Quality.COMM_ERROR, Quality.MISSING | Quality.COMM_ERROR
+    assert [r.quality for r in formed] == [0, partial, missing, missing, partial, 0]
+
+
+def test_an_interval_lost_to_a_reset_is_not_the_lines_fault() -> None:
+    formed = form_intervals(Samples(1, [T0, T0 + QUARTER], [900, 10]), T0, T0 + QUARTER, QUARTER)
+    assert formed[0].quality & Quality.MISSING
+    assert not formed[0].quality & Quality.COMM_ERROR
 
 
 def test_a_register_that_goes_back_books_nothing() -> None:

@@ -10,6 +10,7 @@ import pytest
 from gridtally_edge.drivers.model import SwitchState
 from gridtally_edge.polling.gaps import Span
 from gridtally_edge.polling.poll import Fault, PollRequest, PollResult, poll
+from gridtally_edge.protocols.conversation import GaveWay
 from support.little_street import QUARTER_MS, START_MS, LittleStreet, converse, little_street
 
 SPANS = (Span(START_MS - 4 * QUARTER_MS, START_MS),)
@@ -77,6 +78,22 @@ def test_a_silent_meter(tmp_path: Path) -> None:
     with little_street(tmp_path) as street:
         result = ask(street, WHOLE, lambda _: None)
         assert (result.fault, result.answered, result.trouble) == (Fault.SILENT, False, "no answer")
+
+
+def test_a_poll_that_gave_way_to_a_command_is_made_up_for_and_does_not_count_against_the_meter(tmp_path: Path) -> None:
+    with little_street(tmp_path) as street:
+        work = poll(street.ports["dlms/1"], WHOLE, street.clock.now_ms)
+        next(work)
+        try:
+            while True:  # the farewell it still says
+                work.throw(GaveWay("the switch was wanted"))
+        except StopIteration as end:
+            result = end.value
+        assert result.fault is Fault.GAVE_WAY
+        meter = street.core.street.meters["dlms/1"]
+        before = meter.failures
+        street.core.street.finished(meter, result)
+        assert (meter.failures, meter.polled_ms) == (before, None)
 
 
 def test_a_meter_without_profile_events_and_switch(tmp_path: Path) -> None:

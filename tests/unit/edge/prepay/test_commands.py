@@ -13,12 +13,12 @@ from gridtally_edge.prepay.commands import HANDLERS
 from gridtally_edge.prepay.events import SwitchResult
 from gridtally_edge.prepay.guards import WINDOW
 from gridtally_shared.contract.codec import decode, encode
-from gridtally_shared.contract.messages import Command, CommandType
+from gridtally_shared.contract.messages import Command, CommandType, CounterHead, DcuConfig, InstrumentType, MeterConfig
 from gridtally_shared.events import BY_CODE
 from gridtally_shared.ledger.evidence import SwitchEvidence
 from gridtally_shared.lifecycle import CommandState, Reason, may_follow
 from gridtally_shared.signing import KeySigner, sign1
-from support.prepay_bench import DAY_MS, HOUR_MS, SIGNER, Bench
+from support.prepay_bench import DAY_MS, HOUR_MS, SIGNER, Bench, account_of, serial_of
 
 C, S = CommandType, CommandState
 READS = (C.READ_INSTANT, C.READ_INTERVALS, C.READ_EVENTS, C.READ_SWITCH)
@@ -170,6 +170,26 @@ def test_holds_stand_above_commands(bench: Bench, close: bool, policy: dict, cau
     assert states(bench, command)[-1] == ((S.REFUSED, reason) if reason else (S.EXECUTING, ""))
 
 
+@pytest.mark.parametrize(
+    ("close", "hold", "cause", "reason"),
+    [
+        (True, "work", "", Reason.HELD),
+        (False, "medical", "", Reason.PROTECTED),
+        (False, "medical", "safety", ""),
+        (True, "medical", "", ""),
+    ],
+)
+def test_a_hold_that_comes_while_an_order_waits_for_its_line_stands_above_it(
+    bench: Bench, close: bool, hold: str, cause: str, reason: str
+) -> None:
+    command = switch(close, 1, bench, cause=cause)
+    bench.send(command)
+    bench.configure(holds=(hold,))
+    assert bench.order(close).permit.granted() is not bool(reason)
+    bench.finish(SwitchResult.WITHDRAWN if reason else SwitchResult.DONE)
+    assert states(bench, command)[-1] == ((S.REFUSED, reason) if reason else (S.DONE, ""))
+
+
 def test_nothing_is_closed_onto_a_live_load_side(bench: Bench) -> None:
     bench.read(1, 1_000_000, SwitchState.OPEN, power_w=500)
     command = switch(True, 1, bench)
@@ -234,6 +254,7 @@ def test_counters_outlive_a_restart(bench: Bench) -> None:
     again = bench.command(C.READ_INSTANT, counter=100)
     bench.send(again)
     assert states(bench, again) == [(S.REFUSED, Reason.OVERTAKEN)]
+    assert bench.core.counters() == (CounterHead(SIGNER.key_id, 100),), "what a greeting tells a cloud that lost its own"
 
 
 @pytest.mark.parametrize("kind", [C.SWITCH_OPEN, C.READ_INSTANT, C.SWITCH_CLOSE])
@@ -359,3 +380,72 @@ def test_a_receipt_names_command_meter_and_time(bench: Bench) -> None:
     receipt = bench.receipts()[-1]
     assert (receipt.cmd_id, receipt.meter_no, receipt.at_ms) == (command.cmd_id, 1, bench.now_ms)
     assert len(encode(receipt)) < 64
+
+
+def dark_street(folder: Path, homes: int, north: int = 0) -> Bench:
+    """Paid homes that a command opened; the first `north` of them hang on a feeder of their own, the others on another."""
+    bench = Bench(folder, homes)
+    numbers = range(1, homes + 1)
+    accounts = tuple(account_of(n, feeder="north" if n <= north else "south") for n in numbers)
+    meters = tuple(MeterConfig(n, serial_of(n), 100 + n) for n in numbers)
+    bench.version += 1
+    bench.tell(p.ConfigAccepted(DcuConfig(bench.version, "dcu-1", bench.now_ms, meters, accounts, bench.tariffs)))
+    for n in numbers:
+        bench.credit(n, "50")
+        bench.read(n, 1_000_000, SwitchState.OPEN)
+    bench.effects.clear()
+    return bench
+
+
+def close_all(bench: Bench, homes: int) -> list[Command]:
+    commands = [bench.command(C.SWITCH_CLOSE, n, switch_counter=1) for n in range(1, homes + 1)]
+    for command in commands:
+        bench.send(command)
+    return commands
+
+
+def closed_after(bench: Bench, ms: int) -> int:
+    """How many closes have been ordered by then; each is answered at once."""
+    for _ in range(ms // 5_000):
+        waiting = {bytes(i) for (i,) in bench.db.execute("SELECT action_id FROM action WHERE state = 'intent'")}
+        for order in (o for o in bench.orders() if o.action_id in waiting):
+            bench.finish(order=order)
+        bench.wait(5_000)
+    return len(bench.orders())
+
+
+def test_closes_of_a_whole_feeder_take_turns_and_none_is_forgotten(tmp_path: Path) -> None:
+    bench = dark_street(tmp_path, 14)
+    commands = close_all(bench, 14)
+    assert [o.meter_no for o in bench.orders()] == [1, 2, 3, 4]
+    assert states(bench, commands[4]) == [(S.DELIVERED, Reason.RATE_LIMIT)]
+    assert [closed_after(bench, 60_000), closed_after(bench, 60_000), closed_after(bench, 60_000)] == [8, 12, 14]
+    assert [o.meter_no for o in bench.orders()] == list(range(1, 15))
+    closed_after(bench, 5_000)
+    assert all(states(bench, c)[-1] == (S.DONE, "") for c in commands)
+
+
+def test_another_feeder_does_not_wait_and_a_newer_cut_overtakes_a_close_in_the_queue(tmp_path: Path) -> None:
+    bench = dark_street(tmp_path, 12, north=6)
+    commands = close_all(bench, 12)
+    assert [o.meter_no for o in bench.orders()] == [1, 2, 3, 4, 7, 8, 9, 10]
+    bench.send(bench.command(C.SWITCH_OPEN, 5, switch_counter=2, cause="safety"))
+    bench.finish(order=bench.order(close=False))
+    closed_after(bench, 120_000)
+    assert states(bench, commands[4])[-1] == (S.REFUSED, Reason.OVERTAKEN)
+    assert [o.meter_no for o in bench.orders() if o.close].count(5) == 0
+
+
+def test_a_home_that_pays_in_the_middle_of_a_mass_restore_comes_back_at_once(tmp_path: Path) -> None:
+    bench = dark_street(tmp_path, 12)
+    bench.credit(12, "0", type=InstrumentType.CREDIT_CLEAR)
+    bench.read(12, 1_000_000, SwitchState.CLOSED)
+    bench.configure()
+    bench.wait(60_000)
+    bench.read(12, 1_000_500, SwitchState.CLOSED)
+    bench.finish(order=bench.order(close=False))
+    bench.effects.clear()
+    close_all(bench, 11)
+    assert len(bench.orders()) == 4
+    bench.credit(12, "50")
+    assert (bench.order().meter_no, bench.order().close) == (12, True)

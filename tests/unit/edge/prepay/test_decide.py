@@ -2,65 +2,94 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gridtally_edge.drivers.model import SwitchState
-from gridtally_edge.prepay.decide import CUT_TESTS, OffReason, Verdict, decide
-from gridtally_edge.prepay.holds import HOLDS, protected_hours
-from gridtally_shared.contract.messages import AccountConfig, ClockState
-from support.cut_cases import BLOCKING, DUE, NOON, POLICY
+from gridtally_shared.contract.messages import ClockState
+from gridtally_shared.prepay.cut_tests import CUT_TESTS
+from gridtally_shared.prepay.facts import OffReason
+from gridtally_shared.prepay.holds import HOLDS
+from gridtally_shared.prepay.protection import protected_hours
+from gridtally_shared.prepay.regions import Switch
+from support.cut_cases import BLOCKING, NEVER_ALONE, NOON, UNDER_A_POLICY, blocked_by, decided
 from support.prepay_bench import DAY_MS, HOUR_MS, START_MS
 
 
 def test_when_everything_holds_it_cuts() -> None:
-    assert decide(DUE, POLICY, NOON).verdict is Verdict.CUT
+    evidence = decided({}, {})
+    assert evidence is not None
+    assert (evidence.verdict, blocked_by(evidence)) == ("cut", ())
 
 
 @pytest.mark.covers_part("C3-A2.8b")
-@pytest.mark.parametrize(("name", "view", "policy"), BLOCKING, ids=[f"{n} {[*v.values(), *p.values()]}" for n, v, p in BLOCKING])
-def test_each_test_blocks_alone(name: str, view: dict, policy: dict) -> None:
-    decision = decide(replace(DUE, **view), replace(POLICY, **policy), NOON)
-    assert decision.verdict is Verdict.HELD
-    assert decision.blocked_by == (name,)
+@pytest.mark.parametrize(("name", "view", "account"), BLOCKING, ids=[f"{n} {[*v.values(), *p.values()]}" for n, v, p in BLOCKING])
+def test_each_test_blocks_alone(name: str, view: dict, account: dict) -> None:
+    evidence = decided(view, account)
+    assert evidence is not None
+    assert (evidence.verdict, blocked_by(evidence)) == ("held", (name,))
+
+
+@pytest.mark.parametrize(("name", "view", "account", "policy"), UNDER_A_POLICY)
+def test_a_rule_of_a_catalogue_blocks_alone(name: str, view: dict, account: dict, policy: dict) -> None:
+    assert blocked_by(decided(view, account, policy)) == (name,)
+
+
+@pytest.mark.parametrize(("view", "account"), [
+    ({}, {"zero_action": "none"}), ({}, {"zero_action": "a word nobody knows"}), ({"funded": False}, {}),
+    ({"balance_nano": 1}, {}), ({"pending_action": True}, {}), ({"moving": True}, {}), ({"switch": Switch.OPEN}, {}),
+])  # fmt: skip
+def test_where_no_step_down_is_due_nothing_is_decided(view: dict, account: dict) -> None:
+    assert decided(view, account) is None
 
 
 def test_every_cut_test_has_a_case_that_blocks() -> None:
-    assert {name for name, _, _ in BLOCKING} == {name for name, _ in CUT_TESTS}
+    cases = {name for name, *_ in (*BLOCKING, *UNDER_A_POLICY)}
+    assert cases | NEVER_ALONE == {name for name, _ in CUT_TESTS}
+    assert not cases & NEVER_ALONE
+
+
+def test_a_policy_that_allows_cuts_offline_may_make_the_lease_longer() -> None:
+    over = {"lease_until_ms": NOON - 1, "link_up": False, "offline_since_ms": NOON - 10 * DAY_MS, "cloud_seen_ms": NOON - 10 * DAY_MS}
+    longer = decided(over, {}, {"lease_days": 30})
+    assert longer is not None
+    assert longer.verdict == "cut"
+    assert blocked_by(decided(over, {}, {"lease_days": 9})) == ("lease",)
+    assert blocked_by(decided(over, {"offline_cut": "grace", "offline_grace_h": 1}, {"lease_days": 30})) == ("offline", "lease")
+
+
+OFF = {"balance_nano": 1, "switch": Switch.OPEN, "off_reason": OffReason.BALANCE}
 
 
 @pytest.mark.parametrize("code", sorted(h.code for h in HOLDS.values() if h.blocks_close))
 def test_a_hold_against_closing_holds_a_restore(code: str) -> None:
-    off = replace(DUE, balance_nano=1, switch=SwitchState.OPEN, off_reason=OffReason.BALANCE)
-    assert decide(off, replace(POLICY, holds=(code,)), NOON).verdict is Verdict.RESTORE_HELD
-    assert decide(off, POLICY, NOON).verdict is Verdict.RESTORE
+    held, free = decided(OFF, {"holds": (code,)}), decided(OFF, {})
+    assert held is not None
+    assert free is not None
+    assert (held.verdict, free.verdict) == ("restore_held", "restore")
 
 
 @pytest.mark.parametrize("why", [OffReason.ORDER, OffReason.UNORDERED, OffReason.NONE])
 def test_money_closes_only_what_money_opened(why: OffReason) -> None:
-    off = replace(DUE, balance_nano=10**9, switch=SwitchState.OPEN, off_reason=why)
-    assert decide(off, POLICY, NOON).verdict is Verdict.STAY
+    assert decided(OFF | {"balance_nano": 10**9, "off_reason": why}, {}) is None
 
 
 def test_the_defaults_of_the_contract_never_cut() -> None:
-    plain = AccountConfig(101, 1, 1, "INR", "Asia/Kolkata", "home", 0)
-    assert decide(DUE, plain, NOON).verdict is Verdict.STAY
-    assert decide(replace(DUE, link_up=False), replace(plain, zero_action="disconnect"), NOON).verdict is Verdict.HELD
+    plain = {"zero_action": "none", "offline_cut": "never"}
+    assert decided({}, plain) is None
+    assert blocked_by(decided({"link_up": False}, plain | {"zero_action": "disconnect"})) == ("offline",)
 
 
 @given(st.integers(0, 2 * DAY_MS), st.integers(0, 10 * 60_000))
 def test_no_cut_while_any_true_time_may_be_protected(offset_ms: int, uncertainty_ms: int) -> None:
-    policy = replace(POLICY, protected_hours=("21:30-06:15", "12:00-13:00"))
-    now_ms = START_MS + offset_ms
-    view = replace(DUE, notice_at_ms=0, lease_until_ms=now_ms + DAY_MS, clock=ClockState.HOLDOVER)
-    decision = decide(replace(view, uncertainty_ms=uncertainty_ms), policy, now_ms)
-    hours = protected_hours(policy.protected_hours, policy.zone)
+    spans, now_ms = ("21:30-06:15", "12:00-13:00"), START_MS + offset_ms
+    view = {"notice_ms": 0, "lease_until_ms": now_ms + DAY_MS, "clock": ClockState.HOLDOVER, "now_ms": now_ms}
+    evidence = decided(view | {"uncertainty_ms": uncertainty_ms}, {"protected_hours": spans})
+    hours = protected_hours(spans, "Asia/Kolkata")
     around = range(now_ms - uncertainty_ms, now_ms + uncertainty_ms + 1, 30_000)
     if any(hours.touches(t, t) for t in (*around, now_ms + uncertainty_ms)):
-        assert decision.verdict is Verdict.HELD
+        assert evidence is not None
+        assert evidence.verdict == "held"
 
 
 @given(st.integers(0, 3 * DAY_MS), st.integers(0, 3 * HOUR_MS))

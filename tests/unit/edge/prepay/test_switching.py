@@ -12,6 +12,7 @@ from gridtally_edge.prepay.events import RunSwitch, SwitchOutcome, SwitchResult
 from gridtally_edge.prepay.switching import outcome_of_error, switch_conversation
 from gridtally_edge.simulators.dlms_slave import DlmsUnit
 from gridtally_edge.simulators.house import Contactor, HouseMeter, HouseSettings
+from gridtally_edge.simulators.house_checks import HouseFault
 from gridtally_shared.clock import MS_PER_HOUR, ManualClock
 from gridtally_shared.errors import LinkDown
 from support.dlms_wire import PASSWORD, START_MS, Wire
@@ -57,11 +58,54 @@ def test_a_restore_closes() -> None:
     assert site.meter.switch() is SwitchState.CLOSED
 
 
-@pytest.mark.covers("BYPL-3.5")
+@pytest.mark.covers_part("BYPL-3.5")
 def test_an_answer_is_no_proof_a_stuck_relay_has_failed() -> None:
     site = Site(Contactor.STUCK)
     outcome = site.run(CUT)
     assert (outcome.result, outcome.state_after) == (R.STUCK, SwitchState.CLOSED)
+
+
+def test_a_switch_that_says_open_before_a_live_load_side_is_told() -> None:
+    outcome = Site(Contactor.WELDED).run(CUT)
+    assert (outcome.result, outcome.state_after) == (R.DONE, SwitchState.OPEN)
+    assert (outcome.load_side_mv or 0) > 200_000
+
+
+def test_nothing_is_closed_onto_a_live_load_side() -> None:
+    site = Site()
+    assert site.run(CUT).load_side_mv == 0
+    site.meter.inject(HouseFault.BACKFEED)
+    outcome = site.run(RESTORE)
+    assert (outcome.result, outcome.sent) == (R.LIVE, False)
+    site.meter.inject(HouseFault.BACKFEED, 0)
+    assert site.run(RESTORE).result is R.DONE
+
+
+@pytest.mark.covers_part("BYPL-4.3")
+def test_a_meter_with_a_button_arms_and_the_hand_closes() -> None:
+    site = Site(Contactor.BUTTON)
+    site.run(CUT)
+    outcome = site.run(replace(RESTORE, arm=True))
+    assert (outcome.result, outcome.state_after, site.meter.load_side_mv()) == (R.DONE, SwitchState.ARMED, 0)
+    assert site.meter.press_button()
+    assert site.meter.switch() is SwitchState.CLOSED
+    assert not site.meter.press_button()
+
+
+def test_what_is_armed_can_be_cut_again() -> None:
+    site = Site(Contactor.BUTTON)
+    site.run(CUT)
+    site.run(replace(RESTORE, arm=True))
+    assert site.run(CUT).state_after is SwitchState.OPEN
+    assert not site.meter.press_button()
+
+
+def test_an_order_that_may_only_arm_does_not_close() -> None:
+    site = Site()
+    site.run(CUT)
+    outcome = site.run(replace(RESTORE, arm=True))
+    assert (outcome.result, outcome.sent) == (R.PRESENCE, False)
+    assert site.meter.switch() is SwitchState.OPEN
 
 
 def test_a_switch_that_is_there_already_is_not_ordered_again() -> None:

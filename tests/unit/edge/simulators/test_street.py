@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from gridtally_edge.drivers.driver import settings_from
-from gridtally_edge.drivers.model import MeterPort, SwitchState
+from gridtally_edge.drivers.model import DiagnosticState, MeterPort, SwitchState
 from gridtally_edge.drivers.registry import driver_named
 from gridtally_edge.protocols.conversation import Conversation
 from gridtally_edge.simulators import run
 from gridtally_edge.simulators.control import tell
+from gridtally_edge.simulators.house import HouseMeter
+from gridtally_edge.simulators.house_checks import FAULT_WORDS, HouseFault
 from gridtally_edge.simulators.running import CONTROL, INVENTORY, RunningStreet, open_street
 from gridtally_edge.simulators.street import StreetProtocol, default_street, load_street
 from gridtally_edge.transports import line_for
@@ -146,13 +148,51 @@ def test_the_socket_obeys_and_refuses_in_words(street, tmp_path):
     assert "late 20000002" in tell(where, "status")
     assert tell(where, "clear 20000002") == "ok cleared"
     assert tell(where, "echo line:modbus-1") == "ok echo line:modbus-1"
-    assert running.lines["modbus-1"].faults.echoes()
+    assert running.lines["modbus-1"].faults.echo(b"?") == b"?"
     assert tell(where, "clear") == "ok cleared"
     assert tell(where, "event 10000001 251 by hand").startswith("ok")
     assert running.meters["10000001"].events()[-1].code == 251
     for wrong in ("dance", "mute", "mute 5", "mute line:x", "mute * how=1", "flip * bit=x", "jam", "event 10000001"):
         assert tell(where, wrong).startswith("error"), wrong
     assert running.lines["dlms-1"].faults.listed() == ()
+
+
+FOUND_IN_USE = (HouseFault.BACKFEED, HouseFault.TIME_SYNC, HouseFault.PUSH, HouseFault.CLOCK)
+
+
+def failed_checks(house: HouseMeter) -> list[str]:
+    house.run_diagnostics()
+    return [found.check for found in house.diagnostics() if found.state is DiagnosticState.FAILED]
+
+
+def test_every_fault_of_a_house_is_put_in_and_lifted_over_the_socket(street, tmp_path):
+    running, clock = street
+    where, house = tmp_path / CONTROL, running.meters["10000001"]
+    for fault in HouseFault:
+        assert tell(where, f"house 10000001 {fault.value} on") == f"ok 10000001: {FAULT_WORDS[fault]}"
+        assert tell(where, "status") == f"ok 10000001: {FAULT_WORDS[fault]}"
+        assert failed_checks(house) == ([] if fault in FOUND_IN_USE else [fault.value])
+        assert tell(where, f"house 10000001 {fault.value} off") == f"ok 10000001: {fault.value} is well again"
+        clock.advance(1_000)
+        assert failed_checks(house) == []
+        assert tell(where, "status") == "ok no faults"
+
+
+def test_what_is_no_fault_of_a_house_is_answered_with_those_that_are(street, tmp_path):
+    where = tmp_path / CONTROL
+    known = ", ".join(fault.value for fault in HouseFault)
+    assert known in tell(where, "house 10000001 help")
+    assert "house" in tell(where, "help").split("write one of ")[1].split(", ")
+    assert "write on or off" in tell(where, "house 10000001 metrology")
+    assert "write on or off" in tell(where, "house 10000001 metrology maybe")
+    assert "write size=N" in tell(where, "house 10000001 consistency on size=x")
+    assert "write one of 10000001" in tell(where, "house 5 metrology on")
+    assert tell(where, "house 10000001 time_sync on size=1").startswith("ok")
+    assert street[0].meters["10000001"].set_clock(START_MS + 5_000) is False
+    assert street[0].meters["10000001"].set_clock(START_MS + 5_000) is True
+    assert tell(where, "house 20000001 memory on").startswith("ok")
+    assert tell(where, "clear") == "ok cleared"
+    assert tell(where, "status") == "ok no faults"
 
 
 def test_a_street_goes_on_where_it_stopped(tmp_path):

@@ -98,7 +98,8 @@ def test_back_off_grows_is_spread_and_ends() -> None:
 
 def test_only_the_topics_of_this_concentrator() -> None:
     assert set(down_topics("dcu-1")) == {
-        f"gt/1/dcu-1/down/{name}" for name in ("receipt", "welcome", "instrument", "command", "config", "activated")
+        f"gt/1/dcu-1/down/{name}"
+        for name in ("receipt", "welcome", "instrument", "command", "config", "activated", "checkpoint", "mirror")
     }
 
 

@@ -114,6 +114,18 @@ def test_without_a_receipt_it_is_sent_again_and_then_later_each_time(outboxes: t
     assert uplink.resent == 2
 
 
+def test_after_the_longest_silence_it_greets_again(outboxes: tuple[Outbox, Outbox]) -> None:
+    put(outboxes[1], Lane.LIVE, 2)
+    uplink = opened(outboxes)
+    seconds = 0.0
+    while uplink.state is State.OPEN:
+        uplink.next_batches(seconds, NOW_MS)
+        seconds += 1.0
+        assert seconds < 200
+    assert uplink.hello_is_due(seconds)
+    assert uplink.next_batches(seconds, NOW_MS) == ()
+
+
 def test_a_partial_receipt_repeats_only_the_rest(outboxes: tuple[Outbox, Outbox]) -> None:
     readings = outboxes[1]
     put(readings, Lane.LIVE, 5)

@@ -2,6 +2,7 @@
 
     python modbus_peer.py '{"port": 5020, "mute": false, "units": {"1": {"serial": 20000001, "inputs": {"0": 230.5}}}}'
 
+A unit with "coils" is a relay board instead: {"40": {"coils": 8, "contacts": [true, false], "registers": {"9": 0}}}.
 A unit that does not exist gets exception 11, as a gateway gives it, or with `mute` no answer at all.
 Port 0 takes a free one; the first line printed is its number.
 """
@@ -25,6 +26,13 @@ def device(unit, image):
     return SimDevice(int(unit), simdata=(UNUSED, UNUSED, holding, inputs))
 
 
+def board(unit, image):
+    coils = [SimData(0, values=[False] * image["coils"], datatype=DataType.BITS)]
+    contacts = [SimData(0, values=image["contacts"], datatype=DataType.BITS)]
+    holding = [SimData(int(at), values=value, datatype=DataType.REGISTERS) for at, value in image["registers"].items()]
+    return SimDevice(int(unit), simdata=(coils, contacts, holding, holding))
+
+
 async def nobody_there(*_):
     return ExcCodes.GATEWAY_NO_RESPONSE
 
@@ -40,7 +48,7 @@ def without_gateway_errors(sending, data):
 
 
 async def serve(what):
-    devices = [*(device(unit, image) for unit, image in what["units"].items()), absent()]
+    devices = [*((board if "coils" in image else device)(unit, image) for unit, image in what["units"].items()), absent()]
     trace = without_gateway_errors if what["mute"] else None
     server = ModbusTcpServer(devices, address=("127.0.0.1", what["port"]), trace_packet=trace)
     await server.serve_forever(background=True)

@@ -11,20 +11,28 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from gridtally_edge.config import load_config
 from gridtally_edge.drivers.driver import settings_from
+from gridtally_edge.drivers.model import SwitchState
 from gridtally_edge.drivers.registry import driver_named
 from gridtally_edge.polling.poll import Fault, PollRequest, poll
+from gridtally_edge.prepay.events import RunSwitch, SwitchResult
+from gridtally_edge.prepay.switching import switch_conversation
 from gridtally_edge.protocols.conversation import Conversation, Exchange
-from gridtally_edge.protocols.modbus import Function, ReadRequest, read_registers
+from gridtally_edge.protocols.modbus import Function, ReadRequest, read_registers, with_crc
+from gridtally_edge.protocols.modbus_bits import READ_COILS, ask_bits, read_bits_request
+from gridtally_edge.switches.fitted import with_switch
+from gridtally_edge.switches.modbus_board import Board
 from gridtally_edge.transports import line_for
 from gridtally_edge.transports.arbiter import Priority
 from gridtally_edge.transports.line import Line, LineState
 from gridtally_edge.transports.modbus_tcp import ModbusTcpLine
 from gridtally_edge.transports.settings import LineSettings, Speed
+from gridtally_shared.clock import ManualClock
 from gridtally_shared.errors import ConfigError, LinkDown, MeterFault
 from gridtally_shared.quantities import BY_CODE
 from support.edge_site import dcu_environment, run_dcu
@@ -45,6 +53,7 @@ WHOLE = {str(at): 0.0 for at in range(0, 0x60, 2)} | {str(at): value for at, val
 UNITS = {
     "1": {"serial": SERIAL, "inputs": WHOLE},
     "2": {"serial": SPARSE_SERIAL, "inputs": {str(at): value for at, value in HELD.items()}},
+    "40": {"coils": 16, "contacts": [True, False, True] + 13 * [False], "registers": {"9": 0, "16": 77}},
 }
 
 
@@ -73,6 +82,7 @@ class Peer:
         return f"modbus-tcp://127.0.0.1:{self.port}"
 
 
+T = TypeVar("T")
 MakePeer = Callable[..., Peer]
 MakeLine = Callable[[str], Line]
 
@@ -142,6 +152,60 @@ def test_an_absent_unit_is_a_silent_meter_and_costs_its_neighbours_nothing_more(
         volts(line, ABSENT).result(10)
 
 
+BOARD, COIL = 40, 3
+
+
+def on_board(line: Line, conversation: Conversation[T]) -> T:
+    return line.submit(conversation, Priority.SWITCH, "board").result(10)
+
+
+@pytest.mark.parametrize("write_function", [5, 15])
+def test_the_coils_of_a_foreign_board_are_driven_and_read_back(peer, line_to, write_function):
+    line, board = line_to(peer().device), Board(BOARD, write_function)
+    assert [on_board(line, board.coil(n)) for n in range(8)] == 8 * [False]
+    on_board(line, board.drive(COIL, True))
+    assert [on_board(line, board.coil(n)) for n in range(8)] == [n == COIL for n in range(8)]
+    on_board(line, board.drive(COIL, False))
+    assert [on_board(line, board.coil(n)) for n in range(8)] == 8 * [False]
+
+
+def test_the_contacts_and_registers_of_a_foreign_board_are_read_and_its_watchdog_is_set(peer, line_to):
+    line = line_to(peer().device)
+    board = Board(BOARD, identity_register=16, identity_value=77, watchdog_register=9, watchdog_value=120)
+    assert [on_board(line, board.contact(n)) for n in range(3)] == [True, False, True]
+    on_board(line, board.prove())
+    on_board(line, board.guard())
+    assert on_board(line, read_registers(ReadRequest(BOARD, Function.READ_HOLDING, 9, 1))) == (120,)
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 16])
+def test_any_number_of_coils_comes_over_as_it_was(peer, line_to, count):
+    line = line_to(peer().device)
+    on_board(line, Board(BOARD).drive(0, True))
+    answer = on_board(line, ask_bits(read_bits_request(BOARD, READ_COILS, 0, count), 1_000, 0))
+    assert answer == bytes(((count + 7) // 8, 1, *((count - 1) // 8 * (0,))))
+
+
+def test_what_a_foreign_board_refuses_is_said_in_words(peer, line_to):
+    line = line_to(peer().device)
+    with pytest.raises(MeterFault, match=r"relay board refused \(unit 40, switch coil 99 on\): exception 2, illegal data address"):
+        on_board(line, Board(BOARD).drive(99, True))
+    with pytest.raises(LinkDown, match="does not answer"):
+        on_board(line, Board(9, timeout_ms=50).drive(0, True))
+
+
+def test_a_house_beside_a_foreign_board_is_cut_and_restored_through_the_gateway(peer, line_to):
+    driver, clock = driver_named("eastron-sdm230"), ManualClock(NOW_MS)
+    port = driver.make_port(settings_from(driver, {"unit": 1}))
+    switched = with_switch(port, driver, f"modbus-coil:unit={BOARD},coil={COIL},identity_register=16,identity_value=77", "lan")
+    line = line_to(peer().device)
+    for number, (close, state) in enumerate([(False, SwitchState.OPEN), (True, SwitchState.CLOSED)]):
+        order = RunSwitch(b"action", number, str(SERIAL), close, NOW_MS + 60_000)
+        outcome = line.submit(switch_conversation(switched, clock.now_ms, order), Priority.SWITCH, "m").result(10)
+        assert (outcome.result, outcome.state_after) == (SwitchResult.DONE, state)
+        assert line.submit(poll(switched, PollRequest(str(SERIAL)), clock.now_ms), Priority.PROFILE, "m").result(10).switch is state
+
+
 def test_a_server_that_went_away_is_found_again(peer, line_to):
     server = peer()
     line = line_to(server.device)
@@ -179,12 +243,12 @@ def test_a_connection_closed_while_idle_costs_no_reading(peer, line_to):
 
 
 def test_a_meter_is_read_from_the_command_line(peer):
-    read = ("read", "--device", peer().device, "--driver", "eastron-sdm230", "--json", "--set")
+    read = ("read", "--line", peer().device, "--driver", "eastron-sdm230", "--json", "--set")
     done = run_dcu(*read, "unit=1")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["serial"] == str(SERIAL)
-    assert {r["quantity"]: r["value"] for r in found["readings"]} == MEANT
+    assert {r["quantity"]: r["value"] for r in found["values"]} == MEANT
     silent = run_dcu(*read, "unit=9")
     assert silent.returncode == 4
     assert silent.stderr.count("\n") == 1, "one message, and none of pymodbus' own"
@@ -316,9 +380,21 @@ def test_close_ends_a_request_under_way_at_once(scripted, line_to):
             future.result(0)
 
 
-def test_another_protocol_than_modbus_is_refused_with_the_remedy(scripted, line_to):
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\x7e\xa0\x07\x03\x21\x93\x0f\x01\x7e",
+        with_crc(bytes((1, 4, 0, 0, 0, 2)))[:-1] + b"\x00",
+        with_crc(bytes((1, 4, 0, 0, 0, 2, 0))),
+        with_crc(bytes((1, 4, 0))),
+        with_crc(bytes((1, 43, 14, 1, 0))),
+        with_crc(bytes((40, 15, 0, 0, 0, 9, 1, 255))),
+    ],
+    ids=["HDLC", "a CRC that does not hold", "a byte too many", "cut short", "another function", "fewer octets than coils"],
+)
+def test_what_is_no_request_of_this_line_is_refused_with_the_remedy(scripted, line_to, request_bytes):
     def hello() -> Conversation[bytes]:
-        return (yield Exchange(b"\x7e\xa0\x07\x03\x21\x93\x0f\x01\x7e", lambda received: None))
+        return (yield Exchange(request_bytes, lambda received: None))
 
     server = scripted(lambda n, number: b"")
     with pytest.raises(ConfigError, match="carries Modbus only"):
@@ -348,8 +424,8 @@ def test_a_wrong_name_shows_a_right_one(device):
 
 
 def test_an_unknown_kind_of_line_names_the_known_ones():
-    with pytest.raises(ConfigError, match="write a serial device, tcp://host:port or modbus-tcp://host:port"):
-        line_for(LineSettings("a", "udp://192.0.2.7:502"))
+    with pytest.raises(ConfigError, match="write a serial device, or one of tcp://host:port, modbus-tcp://host:port"):
+        line_for(LineSettings("a", "lora://192.0.2.7:502"))
 
 
 def test_a_speed_of_the_settings_does_not_slow_it_down(scripted, line_to):
@@ -363,7 +439,7 @@ def test_a_speed_of_the_settings_does_not_slow_it_down(scripted, line_to):
 def test_pymodbus_is_loaded_for_such_a_line_only():
     script = """
 import sys
-import gridtally_edge.agent, gridtally_edge.cli, gridtally_edge.oneshot
+import gridtally_edge.agent, gridtally_edge.cli, gridtally_edge.oneshot.command
 from gridtally_edge.transports import line_for
 from gridtally_edge.transports.settings import LineSettings
 for device in sys.argv[1:]:

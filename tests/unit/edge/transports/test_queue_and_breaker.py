@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gridtally_edge.transports.arbiter import Arbiter, Priority
-from gridtally_edge.transports.breaker import FIRST_S, LONGEST_S, TRANSITIONS, Breaker, Event, State, advance
+from gridtally_edge.transports.breaker import BESIDE_LONGEST_S, FIRST_S, LONGEST_S, TRANSITIONS, Breaker, Event, State, advance
 from gridtally_edge.transports.echo import EchoFilter
 from gridtally_edge.transports.gaps import FORGET_AFTER, GapTable
 from gridtally_edge.transports.settings import MAX_GAP_S, Echo, LineSettings, Speed
@@ -43,6 +43,16 @@ def test_a_switch_command_overtakes_a_full_queue():
     assert arbiter.next() == "open the switch"
     assert len(arbiter.drain()) == 30
     assert arbiter.next() is None
+
+
+def test_what_was_asked_to_rest_goes_on_before_its_equals_and_behind_its_betters():
+    arbiter: Arbiter[str] = Arbiter()
+    arbiter.add(Priority.PROFILE, "a", "a")
+    arbiter.add(Priority.PROFILE, "b", "b rested", resumed=True)
+    arbiter.add(Priority.EVENTS, "c", "c")
+    assert (arbiter.best, arbiter.head().meter_key) == (Priority.EVENTS, "c")
+    assert everything(arbiter) == ["c", "b rested", "a"]
+    assert arbiter.best > max(Priority)
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(Priority)), st.sampled_from("abcd")), max_size=40))
@@ -85,6 +95,15 @@ def test_a_probe_lost_with_its_line_is_not_held_against_the_meter():
     after = advance(Breaker(State.PROBING, 2, 50.0), Event.PROBE_LOST, 60.0)
     assert (after.state, after.failures) == (State.SILENT, 2)
     assert after.may_speak(60.0)
+
+
+def test_a_device_beside_a_meter_is_asked_again_within_half_a_minute_and_by_an_order_at_once():
+    silent = Breaker(State.SILENT, failures=20, failed_at_s=100.0)
+    assert not silent.may_speak_beside(100.0 + BESIDE_LONGEST_S - 0.1, urgent=False)
+    assert silent.may_speak_beside(100.0 + BESIDE_LONGEST_S, urgent=False)
+    assert silent.may_speak_beside(100.0, urgent=True)
+    assert Breaker(State.SILENT, failures=1, failed_at_s=100.0).may_speak_beside(100.0 + FIRST_S, urgent=False)
+    assert Breaker().may_speak_beside(0.0, urgent=False)
 
 
 def test_the_table_of_the_breaker_leads_nowhere_unknown():

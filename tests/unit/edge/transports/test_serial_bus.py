@@ -202,8 +202,8 @@ def test_frames_behind_an_answer_reach_the_exchange_that_only_waits(bench):
     there.far.faults.add(Fault(FaultKind.TRAIL, noise=b"second frame"))
 
     def window():
-        yield Exchange(with_crc(b"\x01\x04\x00\x00\x00\x02"), whole, None, 200, 0)
-        return (yield Exchange(b"", lambda r: Found(0, 12) if len(r) >= 12 else None, None, 200, 0))
+        yield Exchange(with_crc(b"\x01\x04\x00\x00\x00\x02"), whole, None, 2_000, 0)
+        return (yield Exchange(b"", lambda r: Found(0, 12) if len(r) >= 12 else None, None, 2_000, 0))
 
     assert result(there.line.submit(window(), Priority.PROFILE, "unit 1")) == b"second frame"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
@@ -166,3 +166,13 @@ def test_evidence_comes_back_from_its_entry(kind: Kind, evidence: DecisionEviden
 def test_entries_without_evidence_have_none() -> None:
     assert evidence_of(chain(OPEN)[0]) is None
     assert evidence_of(chain({"kind": Kind.SWITCH})[0]) is None
+
+
+def test_an_entry_that_moves_nothing_leaves_every_other_field_as_it_was() -> None:
+    """Also a field that is added later, whatever it is."""
+    odd = {"pools": {1: 5, 2: -5}, "used": UsedWindow(3, 4), "closed": False, "head": bytes(31) + b"h"}
+    values = {f.name: odd.get(f.name, number + 1) for number, f in enumerate(fields(LedgerState))}
+    state = LedgerState(**values)
+    entry = LedgerEntry(state.account_no, state.epoch, state.seq + 1, state.head, Kind.NOTICE, 777)
+    assert problem_of(state, entry) is None
+    assert apply(state, entry) == replace(state, seq=state.seq + 1, head=entry.entry_hash, at_ms=777)

@@ -1,0 +1,76 @@
+"""Files in and out beside the worker's messages: each in a thread of its own, so that a large file holds up nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gridtally_cloud.exchange import schedules
+from gridtally_cloud.store.db import Database
+from gridtally_shared.clock import Clock
+
+if TYPE_CHECKING:
+    from gridtally_cloud.config import ExchangeConfig
+
+log = logging.getLogger(__name__)
+
+
+class Background:
+    """Work that is never done twice at a time here."""
+
+    def __init__(self, name: str, work: Callable[[int], object]) -> None:
+        self._name, self._work = name, work
+        self._thread: threading.Thread | None = None
+
+    def start(self, now_ms: int) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, args=(now_ms,), name=self._name, daemon=True)
+            self._thread.start()
+
+    def _run(self, now_ms: int) -> None:
+        try:
+            self._work(now_ms)
+        except Exception:
+            log.exception("files could not be taken in or sent out; it is tried again", extra={"work": self._name})
+
+
+class TakingIn:
+    """The watched folder. The readers are loaded at the first turn."""
+
+    def __init__(self, db: Database, config: ExchangeConfig, zone: str) -> None:
+        self._db, self._config, self._zone = db, config, zone
+        self._background = Background("files in", self._turn)
+
+    def start_turn(self, now_ms: int) -> None:
+        self._background.start(now_ms)
+
+    def _turn(self, now_ms: int) -> None:
+        from gridtally_cloud.exchange.folder_in import Watched, turn
+
+        turn(self._db, Watched(Path(self._config.in_dir), self._config.still_s, self._zone), now_ms, time.time())
+
+
+class SendingOut:
+    """Scheduled files out. The writers are loaded when a run is due."""
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db, self._clock = db, clock
+        self._background = Background("files out", self._send)
+
+    def start_if_due(self, now_ms: int) -> None:
+        with self._db.read() as conn:
+            if not schedules.due(conn, now_ms):
+                return
+        self._background.start(now_ms)
+
+    def _send(self, _now_ms: int) -> None:
+        from gridtally_cloud.exchange.sending import LEASE_MS, send_due
+
+        lease_ms = int(LEASE_MS * max(1.0, self._clock.factor()))
+        send_due(self._db, f"{socket.gethostname()}:{os.getpid()}", self._clock.now_ms, lease_ms)

@@ -1,0 +1,162 @@
+"""Sends scheduled files out: usage point by usage point into files of a fixed size, each whole or not there.
+
+* A run is claimed by a lease (owner, until) and goes on part by part. A file is written beside and moved into place, then the part is
+  noted: after a kill the same part is written again under the same name, with the same content.
+* What can not be written (a folder that is away, a quantity that does not fit) is told in the run and tried again.
+
+Source: architecture.md 6 (jobs), mdm.md D.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, and_, or_, select, tuple_, update
+
+from gridtally_cloud.exchange.exporting import series_of
+from gridtally_cloud.exchange.formats import FORMATS
+from gridtally_cloud.exchange.points import Point, channels_of, point_of
+from gridtally_cloud.exchange.record import Asked, Series
+from gridtally_cloud.exchange.schedules import DONE, Run, Schedule, due, run_from
+from gridtally_cloud.exchange.tables import exchange_run
+from gridtally_cloud.store.db import Database, insert_new
+from gridtally_cloud.store.tables import usage_point
+from gridtally_shared.errors import ConfigError, ContractError
+
+log = logging.getLogger(__name__)
+
+WORKING, FAILED = "working", "failed"
+LEASE_MS = 60_000
+AGAIN_MS = 600_000
+
+Now = Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One step of a run: its files by name, how many intervals they hold, and the usage point it came to. `after` None: the run is at its
+    end."""
+
+    files: dict[str, bytes]
+    intervals: int
+    after: tuple[str, int] | None
+
+
+def send_due(db: Database, owner: str, now: Now, lease_ms: int = LEASE_MS) -> tuple[Run, ...]:
+    """Do or carry on every run that is due. The runs as they stand then."""
+    with db.read() as conn:
+        pending = due(conn, now())
+    done = []
+    for schedule, day in pending:
+        run = _claimed(db, schedule, day, owner, now(), lease_ms)
+        if run is not None:
+            done.append(_carried_out(db, schedule, run, owner, now, lease_ms))
+    return tuple(done)
+
+
+def _claimed(db: Database, schedule: Schedule, day: int, owner: str, now_ms: int, lease_ms: int) -> Run | None:
+    """The run where it is ours now."""
+    r = exchange_run.c
+    with db.write() as conn:
+        row = {"name": schedule.name, "day": day, "state": WORKING, "owner": "", "until_ms": 0, "part": 0, "files": 0, "after_zone": "",
+               "after_point": 0, "intervals": 0, "reason": "", "at_ms": now_ms}  # fmt: skip
+        insert_new(conn, exchange_run, [row])
+        free = and_(r.name == schedule.name, r.day == day, r.state != DONE, r.until_ms <= now_ms)
+        conn.execute(update(exchange_run).where(free).values(owner=owner, until_ms=now_ms + lease_ms, state=WORKING))
+        there = conn.execute(select(exchange_run).where(r.name == schedule.name, r.day == day)).one()
+        return run_from(there) if (there.owner, there.state, there.until_ms) == (owner, WORKING, now_ms + lease_ms) else None
+
+
+def _carried_out(db: Database, schedule: Schedule, run: Run, owner: str, now: Now, lease_ms: int) -> Run:
+    while run.state == WORKING:
+        try:
+            with db.read() as conn:
+                part = _part(conn, schedule, run)
+            for name, data in part.files.items():
+                put(Path(schedule.folder), name, data)
+        except (ConfigError, ContractError, OSError) as error:
+            reason = f"{error.strerror}: {schedule.folder}" if isinstance(error, OSError) else str(error)
+            log.warning("a scheduled file could not be written", extra={"schedule": schedule.name, "reason": reason})
+            values = {"state": FAILED, "reason": reason, "until_ms": now() + AGAIN_MS, "at_ms": now()}
+        else:
+            values = _advanced(run, part) | {"until_ms": now() + lease_ms, "at_ms": now()}
+        if not _noted(db, run, owner, values):
+            break
+        with db.read() as conn:
+            r = exchange_run.c
+            run = run_from(conn.execute(select(exchange_run).where(r.name == run.name, r.day == run.day)).one())
+    return run
+
+
+def _advanced(run: Run, part: Part) -> dict[str, object]:
+    zone, number = part.after or run.after
+    return {"state": DONE if part.after is None else WORKING, "reason": "", "part": run.part + 1, "files": run.files + len(part.files),
+            "intervals": run.intervals + part.intervals, "after_zone": zone, "after_point": number}  # fmt: skip
+
+
+def _noted(db: Database, run: Run, owner: str, values: dict[str, object]) -> bool:
+    """False where another took the run over: it was too slow here."""
+    r = exchange_run.c
+    mine = and_(r.name == run.name, r.day == run.day, r.owner == owner, r.part == run.part, r.state == WORKING)
+    with db.write() as conn:
+        return bool(conn.execute(update(exchange_run).where(mine).values(**values)).rowcount)
+
+
+# ---- one part -------------------------------------------------------------------------------------------------
+
+
+def _part(conn: Connection, schedule: Schedule, run: Run) -> Part:
+    """The next usage points, all of one zone."""
+    known = FORMATS[schedule.format]
+    points = _next_points(conn, schedule, run.after, known.points)
+    if not points:
+        return Part({}, 0, None)
+    series = [each for point in points for each in _series(conn, schedule, point, run.day)]
+    intervals = sum(row.value is not None for each in series for row in each.rows)
+    lengths = sorted({each.period_s for each in series}) if known.one_length else [0]
+    stem = f"{schedule.name}_{schedule.title(run.day)}_{run.files + 1:04}"
+    files = {}
+    for length in lengths if series else ():
+        mine = [each for each in series if length in (0, each.period_s)]
+        name = f"{stem}_{length}s.{known.ending}" if length else f"{stem}.{known.ending}"
+        files[name] = known.write(mine, Asked(points[0].zone))
+    return Part(files, intervals, (points[-1].zone, points[-1].number))
+
+
+def _next_points(conn: Connection, schedule: Schedule, after: tuple[str, int], most: int) -> Sequence[Point]:
+    u = usage_point.c
+    query = select(u.usage_point_no, u.zone).where(tuple_(u.zone, u.usage_point_no) > after).order_by(u.zone, u.usage_point_no).limit(most)
+    if schedule.points:
+        query = query.where(or_(*(u.usage_point_no == number for number in schedule.points)))
+    rows = conn.execute(query).all()
+    return [point_of(conn, str(row.usage_point_no)) for row in rows if row.zone == rows[0].zone]
+
+
+def _series(conn: Connection, schedule: Schedule, point: Point, day: int) -> tuple[Series, ...]:
+    known = FORMATS[schedule.format]
+    wanted = known.carries.intersection(schedule.quantities or known.carries)
+    held = tuple({c.quantity.name for c in channels_of(conn, point)} & wanted)
+    if not held:
+        return ()
+    from_ms, to_ms = schedule.span(day, point.zone)
+    name = (point.label if schedule.by_label else "") or str(point.number)
+    return series_of(conn, point, name, from_ms, to_ms, held, lambda *_: None)
+
+
+def put(folder: Path, name: str, data: bytes) -> None:
+    """Whole or not at all, also after a loss of power. Raises OSError."""
+    beside = folder / f".{name}.part"
+    with beside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(folder / name)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,99 @@
+"""The worker's part of webhooks: what waits is claimed, sent and noted, as with messages (customers/delivery.py).
+
+* A notice is claimed before it is sent and sent outside a transaction; a worker that dies leaves it for the next after `CLAIM_MS`.
+* `Gridtally-Signature: t=<seconds>,v1=<hex>` is HMAC-SHA-256 of `<seconds>.<body>` under the receiver's secret; `Gridtally-Notice` is
+  the number of the notice. The seconds are the machine's own clock, for a receiver that refuses what is old.
+* No redirect is followed and no proxy of the environment is used: a notice goes where it was told to, or nowhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import http.client
+import logging
+import ssl
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import Connection, select, update
+
+from gridtally_cloud.integrations.webhook_tables import webhook, webhook_notice
+from gridtally_cloud.integrations.webhooks import NoticeState
+from gridtally_cloud.store.db import Database
+from gridtally_shared.clock import MS_PER_DAY
+
+log = logging.getLogger(__name__)
+
+CLAIM_MS = 120_000
+AGAIN_MS = (5_000, 30_000, 120_000, 600_000, 3_600_000)
+LIFE_MS = 3 * MS_PER_DAY
+AT_ONCE = 20
+TIMEOUT_S = 5.0
+SIGNATURE, NUMBER = "Gridtally-Signature", "Gridtally-Notice"
+
+
+def signature(secret: str, at_s: int, body: bytes) -> str:
+    """The value of the signature header."""
+    mark = hmac.new(secret.encode(), f"{at_s}.".encode() + body, hashlib.sha256).hexdigest()
+    return f"t={at_s},v1={mark}"
+
+
+def send_due(db: Database, now_ms: int) -> int:
+    """Send what is due; how many notices were taken."""
+    with db.read() as conn:
+        if not _due(conn, now_ms, 1):
+            return 0
+    with db.write() as conn:
+        claimed = _claim(conn, now_ms)
+    faults = [(row, _post(row.url, row.secret, row.notice_no, row.body.encode())) for row in claimed]
+    with db.write() as conn:
+        for row, fault in faults:
+            _note(conn, row, fault, now_ms)
+    return sum(not fault for _, fault in faults)
+
+
+def _due(conn: Connection, now_ms: int, limit: int) -> list[Any]:
+    n = webhook_notice.c
+    query = select(webhook_notice, webhook.c.url, webhook.c.secret).join(webhook, webhook.c.webhook_no == n.webhook_no)
+    due = query.where(n.state == NoticeState.WAITING.value, n.next_ms <= now_ms).order_by(n.notice_no).limit(limit)
+    return list(conn.execute(due.with_for_update(skip_locked=True, of=webhook_notice)))
+
+
+def _claim(conn: Connection, now_ms: int) -> list[Any]:
+    rows, n = _due(conn, now_ms, AT_ONCE), webhook_notice.c
+    taken = update(webhook_notice).where(n.notice_no.in_([r.notice_no for r in rows]))
+    conn.execute(taken.values(attempts=n.attempts + 1, next_ms=now_ms + CLAIM_MS))
+    return rows
+
+
+def _post(url: str, secret: str, notice_no: int, body: bytes) -> str:
+    """What went wrong; '' when the receiver took it."""
+    parts = urlsplit(url)
+    headers = {"Content-Type": "application/json", NUMBER: str(notice_no), SIGNATURE: signature(secret, int(time.time()), body)}
+    connection = _connection(parts.scheme, parts.hostname or "", parts.port)
+    try:
+        connection.request("POST", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), body, headers)
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return f"{parts.hostname} can not be reached ({error})"
+    finally:
+        connection.close()
+    return "" if 200 <= status < 300 else f"{parts.hostname} answered {status}"
+
+
+def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
+    if scheme == "https":
+        return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=ssl.create_default_context())
+    return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+
+
+def _note(conn: Connection, row: Any, fault: str, now_ms: int) -> None:
+    n, next_ms = webhook_notice.c, now_ms + AGAIN_MS[min(row.attempts, len(AGAIN_MS) - 1)]
+    state = NoticeState.TAKEN
+    if fault:
+        state = NoticeState.DEAD if next_ms - row.created_ms >= LIFE_MS else NoticeState.WAITING
+        log.warning("a webhook notice waits", extra={"notice_no": row.notice_no, "fault": fault})
+    values = {"state": state.value, "fault": fault[:200], "next_ms": next_ms, "taken_ms": None if fault else now_ms}
+    conn.execute(update(webhook_notice).where(n.notice_no == row.notice_no, n.state == NoticeState.WAITING.value).values(values))

@@ -1,0 +1,65 @@
+"""Accounts managed from the cloud (safety.md 17): the MDM runs the journal of an account, its concentrator reads and carries out orders.
+
+* The default is local: the concentrator runs the account and goes on without us. Managed is for a meter that is read by others, or whose
+  concentrator can not keep a journal.
+* Either way begins a new epoch with what the mirror of the one before holds: balance, debts, open slabs, orders that stand. So nothing is
+  made, lost or charged twice, and the day costs the same in both modes.
+* The engine runs here with all its tests (managed_engine.py); the concentrator carries out what is ordered, and refuses what its own
+  tests forbid. A step of a load limit needs the demand as it is at the moment: an account whose rules limit at zero is refused.
+* The regions come along both ways: nobody is warned or cut a second time by the change.
+
+Source: seed 004 5.2.5 (remotely managed); seed 000 1.4, 17.5.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sqlalchemy import Connection
+
+from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.customers.audit import record
+from gridtally_cloud.customers.model import Account
+from gridtally_cloud.prepay import policies
+from gridtally_cloud.prepay.handover import next_epoch, pending_mode
+from gridtally_cloud.prepay.handover_tables import CLOUD, EDGE, is_managed
+from gridtally_cloud.prepay.managed_run import release
+from gridtally_shared.contract.prepay_messages import Managed
+from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.prepay.policy import ZeroAction
+from gridtally_shared.signing import Signer
+
+KINDS = {Managed.EDGE: EDGE, Managed.CLOUD: CLOUD}
+
+
+class ManagedReason(StrEnum):
+    SAME = "managed_already"
+    NOT_PREPAID = "not_prepaid"
+    LIMITS = "limits_at_zero"
+
+
+def manage(conn: Connection, signer: Signer, account_no: int, by: Managed, at_ms: int, actor: str) -> int:
+    """Let the MDM or the concentrator run an account; its new epoch. Raises RefusedCommand (managed_already, not_prepaid, limits_at_zero,
+    unknown_account)."""
+    account = account_of(conn, account_no)
+    _check(conn, account, by, at_ms)
+    if by is Managed.EDGE:
+        release(conn, signer, account, at_ms)
+    epoch, again = next_epoch(conn, signer, account, KINDS[by], at_ms, actor)
+    record(conn, at_ms, actor, "account.managed", f"account:{account_no}", f"by {by.name.lower()}, epoch {epoch}, {again} orders again")
+    return epoch
+
+
+def _check(conn: Connection, account: Account, by: Managed, at_ms: int) -> None:
+    no = account.account_no
+    if is_managed(conn, no) == (by is Managed.CLOUD):
+        raise RefusedCommand(ManagedReason.SAME, f"account {no} is managed by the {by.name.lower()} already; nothing to change")
+    if by is Managed.EDGE:
+        return
+    if not account.is_prepaid or pending_mode(conn, account) is not None:
+        raise RefusedCommand(ManagedReason.NOT_PREPAID, f"account {no} is not prepaid, or on its way to regular billing: there is no "
+                             "journal to keep")  # fmt: skip
+    policy = policies.rules_at(conn, account, at_ms)
+    if policy.emergency.step or ZeroAction.LIMIT in (policy.zero_action, policy.then):
+        raise RefusedCommand(ManagedReason.LIMITS, f"the rules of account {no} limit its load, which only its concentrator can do: let it "
+                             "follow a policy without a limit, or leave the account local")  # fmt: skip

@@ -1,0 +1,241 @@
+"""A wallet that several accounts live on: chunks of it are lent to their edges, and never more than it holds.
+
+* The wallet is the sum of its entries: what was paid in, less what is lent, and what came back. With its credit line it is never
+  below zero: a chunk is granted under the wallet's row lock, whole or as far as the money goes.
+* An ask is answered once, by its number. A chunk is three days of a heavy day's use (nine in ten days are lighter), at least a
+  mean day. An ask that finds no money stays open and is answered when some comes.
+* Money comes back only by what the mirror shows: a RETURN, the CLOSE of an epoch, or a lease the edge refused. Time gives
+  nothing back.
+
+Source: prepayment.md 5.4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, String, bindparam, cast, func, insert, literal, select, update
+
+from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.customers.audit import record
+from gridtally_cloud.customers.model import Account
+from gridtally_cloud.ingest.tables import lease_ask
+from gridtally_cloud.prepay.instrument_tables import shared_wallet, wallet_entry, wallet_member
+from gridtally_cloud.prepay.instruments import Source, issue
+from gridtally_cloud.prepay.restored import may_issue
+from gridtally_cloud.prepay.tables import instrument
+from gridtally_cloud.store.base import SHARD
+from gridtally_cloud.store.tables import journal_entry
+from gridtally_shared.clock import MS_PER_DAY
+from gridtally_shared.contract.messages import InstrumentType
+from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.instruments.details import LeaseGrant
+from gridtally_shared.ledger.entries import Kind, LedgerEntry, Pool, entry_from
+from gridtally_shared.ledger.evidence import refusal_of
+from gridtally_shared.money import NANO, display
+from gridtally_shared.signing import Signer
+
+DAYS, HISTORY_DAYS = 3, 30
+USING = (int(Kind.ENERGY), int(Kind.FIXED), int(Kind.TAX))
+GIVING_BACK = (int(Kind.RETURN), int(Kind.CLOSE), int(Kind.CONTROL))
+e, w, m, a, j = wallet_entry.c, shared_wallet.c, wallet_member.c, lease_ask.c, journal_entry.c
+
+
+@dataclass(frozen=True, slots=True)
+class WalletView:
+    """A wallet for people: paid in, lent and not given back, what may still be lent (its credit line counted in)."""
+
+    wallet_no: int
+    name: str
+    currency: str
+    paid_nano: int
+    lent_nano: int
+    free_nano: int
+    accounts: tuple[int, ...]
+
+
+class WalletReason(StrEnum):
+    ALREADY_MEMBER = "already_member"
+    LENT = "lent"
+    UNKNOWN_WALLET = "unknown_wallet"
+    OTHER_CURRENCY = "other_currency"
+    NOT_PREPAID = "not_prepaid"
+
+
+def open_wallet(conn: Connection, name: str, currency: str, at_ms: int, actor: str, credit_nano: int = 0) -> int:
+    """A new wallet; its number."""
+    values = {"name": name, "currency": currency, "credit_nano": credit_nano, "made_ms": at_ms}
+    number = int(conn.execute(insert(shared_wallet).values(values).returning(w.wallet_no)).scalar_one())
+    record(conn, at_ms, actor, "wallet.opened", f"wallet:{number}", name)
+    return number
+
+
+def join(conn: Connection, wallet_no: int, account_no: int, at_ms: int, actor: str) -> None:
+    """Let a prepaid account live on the wallet. Raises RefusedCommand (unknown_wallet, other_currency, not_prepaid)."""
+    account, wallet = account_of(conn, account_no), _wallet(conn, wallet_no)
+    if not account.is_prepaid:
+        raise RefusedCommand(WalletReason.NOT_PREPAID, f"account {account_no} is not prepaid: it needs no wallet")
+    if account.currency != wallet.currency:
+        raise RefusedCommand(WalletReason.OTHER_CURRENCY, f"wallet {wallet_no} holds {wallet.currency}, account {account_no} pays in "
+                             f"{account.currency}")  # fmt: skip
+    standing = wallet_of(conn, account_no)
+    if standing is not None:
+        raise RefusedCommand(WalletReason.ALREADY_MEMBER, f"account {account_no} lives on wallet {standing} already")
+    conn.execute(insert(wallet_member).values(account_no=account_no, wallet_no=wallet_no))
+    record(conn, at_ms, actor, "wallet.joined", f"account:{account_no}", f"wallet {wallet_no}")
+
+
+def wallets_of(conn: Connection, accounts: tuple[Account, ...]) -> dict[int, int]:
+    """Which wallet each account lives on, for the configuration."""
+    numbers = [account.account_no for account in accounts]
+    return {r.account_no: r.wallet_no for r in conn.execute(select(wallet_member).where(m.account_no.in_(numbers)))}
+
+
+_WALLET = select(m.wallet_no).where(m.account_no == bindparam("of_account"))
+
+
+def wallet_of(conn: Connection, account_no: int) -> int | None:
+    """The wallet an account lives on."""
+    return conn.execute(_WALLET, {"of_account": account_no}).scalar_one_or_none()
+
+
+def view(conn: Connection, wallet_no: int) -> WalletView:
+    """Raises RefusedCommand (unknown_wallet)."""
+    row = _wallet(conn, wallet_no)
+    sums = select(e.kind, func.sum(e.amount_nano)).where(e.wallet_no == wallet_no).group_by(e.kind)
+    by_kind: dict[str, int] = {kind: int(total) for kind, total in conn.execute(sums)}
+    paid_nano = by_kind.get("paid", 0) + by_kind.get("repaid", 0)
+    lent_nano = -by_kind.get("lease", 0) - by_kind.get("return", 0)
+    members = conn.execute(select(m.account_no).where(m.wallet_no == wallet_no).order_by(m.account_no)).scalars()
+    return WalletView(wallet_no, row.name, row.currency, paid_nano, lent_nano, free_nano(conn, wallet_no), tuple(members))
+
+
+def pay_in(conn: Connection, wallet_no: int, amount_nano: int, reference: str, at_ms: int, actor: str) -> bool:
+    """Book money paid in, once per reference; False for one booked before. Raises RefusedCommand (unknown_wallet)."""
+    _wallet(conn, wallet_no)
+    if not _book(conn, wallet_no, "paid", amount_nano, f"paid|{reference}", at_ms):
+        return False
+    record(conn, at_ms, actor, "wallet.paid", f"wallet:{wallet_no}", reference)
+    return True
+
+
+def give_back(conn: Connection, payment_no: int, refund_no: int, amount_nano: int, at_ms: int) -> None:
+    """Money of a payment leaves the wallet it went into. Raises RefusedCommand (lent) where that much is not there."""
+    paid = conn.execute(select(wallet_entry).where(e.reference == f"paid|payment|{payment_no}")).one()
+    conn.execute(select(w.wallet_no).where(w.wallet_no == paid.wallet_no).with_for_update())
+    free = free_nano(conn, paid.wallet_no)
+    if amount_nano > free:
+        wallet = _wallet(conn, paid.wallet_no)
+        raise RefusedCommand(WalletReason.LENT, f"wallet {paid.wallet_no} can give back at most {display(max(0, free), wallet.currency)}: "
+                             "the rest is lent to its accounts")  # fmt: skip
+    _book(conn, paid.wallet_no, "repaid", -amount_nano, f"refund|{refund_no}", at_ms)
+
+
+def free_nano(conn: Connection, wallet_no: int) -> int:
+    """What may still be lent."""
+    total = conn.execute(select(func.coalesce(func.sum(e.amount_nano), 0)).where(e.wallet_no == wallet_no)).scalar_one()
+    return int(total) + int(_wallet(conn, wallet_no).credit_nano)
+
+
+def grant_due(conn: Connection, signer: Signer, at_ms: int) -> int:
+    """Answer the open asks as far as the money goes; how many."""
+    query = select(lease_ask, m.wallet_no).join(wallet_member, m.account_no == a.account_no)
+    asks = conn.execute(query.where(a.shard == SHARD, a.settled_ms.is_(None)).order_by(a.received_ms, a.account_no, a.number)).all()
+    return sum(_grant(conn, signer, ask, at_ms) for ask in asks)
+
+
+def take_returns(conn: Connection, at_ms: int) -> int:
+    """Book what the mirror shows as given back; how many."""
+    return sum(_give_back(conn, entry_from(bytes(row.body)), row.wallet_no, at_ms) for row in _returns(conn))
+
+
+def any_open(conn: Connection) -> bool:
+    """Whether a wallet has an ask to answer or a return to book."""
+    asks = select(a.number).where(a.shard == SHARD, a.settled_ms.is_(None)).limit(1)
+    return conn.execute(asks).first() is not None or bool(_returns(conn))
+
+
+def ask_back(conn: Connection, signer: Signer, account_no: int, at_ms: int) -> int:
+    """Have an edge give back what it has not used; the instrument's number."""
+    return issue(conn, signer, account_of(conn, account_no), InstrumentType.LEASE_RETURN, 0, Source(f"return|{account_no}|{at_ms}"), at_ms)
+
+
+def chunk_nano(conn: Connection, account: Account, at_ms: int) -> int:
+    """Three heavy days, at least one mean day; without history what warns of a low balance, at least one unit."""
+    days = _days(conn, account, at_ms)
+    if not days:
+        return max(NANO, account.policy.low_balance_nano)
+    heavy = sorted(days)[max(0, -(-len(days) * 9 // 10) - 1)]
+    return max(DAYS * heavy, sum(days) // len(days), NANO)
+
+
+def _grant(conn: Connection, signer: Signer, ask: Any, at_ms: int) -> int:
+    account = account_of(conn, ask.account_no)
+    conn.execute(select(w.wallet_no).where(w.wallet_no == ask.wallet_no).with_for_update())
+    reference = f"lease|{ask.account_no}|{ask.epoch}|{ask.number}"
+    amount_nano = min(chunk_nano(conn, account, at_ms), free_nano(conn, ask.wallet_no))
+    living = ask.epoch == account.account_epoch and bool(account.dcu)
+    if living and (amount_nano <= 0 or not may_issue(conn, account)):
+        return 0
+    if living and _book(conn, ask.wallet_no, "lease", -amount_nano, reference, at_ms):
+        grant = LeaseGrant(ask.wallet_no, ask.number)
+        issue(conn, signer, account, InstrumentType.LEASE, amount_nano, Source(reference), at_ms, grant)
+    key = (a.shard == SHARD, a.account_no == ask.account_no, a.epoch == ask.epoch, a.number == ask.number)
+    conn.execute(update(lease_ask).where(*key).values(settled_ms=at_ms))
+    return 1
+
+
+def _give_back(conn: Connection, entry: LedgerEntry, wallet_no: int, at_ms: int) -> int:
+    reference = f"return|{entry.account_no}|{entry.epoch}|{entry.seq}"
+    return int(_book(conn, wallet_no, "return", _given_back(conn, entry), reference, at_ms))
+
+
+def _returns(conn: Connection) -> list[Any]:
+    """Entries that may give money back to a wallet and are not booked yet."""
+    reference = literal("return|") + cast(j.account_no, String) + "|" + cast(j.epoch, String) + "|" + cast(j.seq, String)
+    query = select(j.body, m.wallet_no).join(wallet_member, m.account_no == j.account_no).outerjoin(wallet_entry, e.reference == reference)
+    rows = conn.execute(query.where(j.shard == SHARD, j.verified, j.kind.in_(GIVING_BACK), e.entry_no.is_(None))).all()
+    return [row for row in rows if _given_back(conn, entry_from(bytes(row.body))) > 0]
+
+
+def _given_back(conn: Connection, entry: LedgerEntry) -> int:
+    return _refused_lease(conn, entry) if entry.kind == Kind.CONTROL else _unreserved(entry)
+
+
+def _unreserved(entry: LedgerEntry) -> int:
+    return -sum(p.amount_nano for p in entry.postings if p.pool == Pool.RESERVED)
+
+
+def _refused_lease(conn: Connection, entry: LedgerEntry) -> int:
+    if not refusal_of(entry):
+        return 0
+    i = instrument.c
+    where = (i.shard == SHARD, i.account_no == entry.account_no, i.epoch == entry.epoch, i.gseq == entry.gseq)
+    query = select(i.amount_nano).where(*where, i.type == int(InstrumentType.LEASE))
+    return int(conn.execute(query).scalar_one_or_none() or 0)
+
+
+def _days(conn: Connection, account: Account, at_ms: int) -> list[int]:
+    """What each of the last days with any use cost."""
+    day = (j.at_ms - j.at_ms % MS_PER_DAY).label("day")
+    query = select(func.sum(-j.paid_nano)).where(
+        j.shard == SHARD, j.account_no == account.account_no, j.kind.in_(USING), j.verified, j.at_ms > at_ms - HISTORY_DAYS * MS_PER_DAY
+    )
+    return [int(cost) for cost in conn.execute(query.group_by(day)).scalars() if cost > 0]
+
+
+def _book(conn: Connection, wallet_no: int, kind: str, amount_nano: int, reference: str, at_ms: int) -> bool:
+    if conn.execute(select(e.entry_no).where(e.reference == reference)).first() is not None:
+        return False
+    values = {"wallet_no": wallet_no, "kind": kind, "amount_nano": amount_nano, "reference": reference, "at_ms": at_ms}
+    conn.execute(insert(wallet_entry).values(values))
+    return True
+
+
+def _wallet(conn: Connection, wallet_no: int) -> Any:
+    row = conn.execute(select(shared_wallet).where(w.wallet_no == wallet_no)).one_or_none()
+    if row is None:
+        raise RefusedCommand(WalletReason.UNKNOWN_WALLET, f"there is no wallet {wallet_no}")
+    return row

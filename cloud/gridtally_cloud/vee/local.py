@@ -1,0 +1,47 @@
+"""Local days and local times of the intervals of a stretch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+
+from gridtally_cloud.store.days import date_of, day_of, midnight_ms, zone_of
+from gridtally_cloud.vee.model import Stretch
+
+SUNDAY = 6
+MINUTES = 24 * 60
+Span = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTime:
+    """The zone a channel lives in and the days that are lived like a Sunday there."""
+
+    zone: str
+    holidays: frozenset[int] = frozenset()
+
+    def days(self, stretch: Stretch) -> tuple[Span, ...]:
+        """(day, first, after) of each local day that the stretch touches."""
+        return _days(self.zone, stretch.start_ms, stretch.period_s, len(stretch))
+
+    def weekday(self, day: int) -> int:
+        """0 for Monday to 6 for Sunday, and 6 for a holiday."""
+        return SUNDAY if day in self.holidays else date_of(day).weekday()
+
+    def clock(self, at_ms: int) -> int:
+        """Minute of the local day; the second of two equal hours (autumn) is a day further on, to be told apart."""
+        local = datetime.fromtimestamp(at_ms / 1000, tz=zone_of(self.zone))
+        return local.hour * 60 + local.minute + local.fold * MINUTES
+
+
+@lru_cache(maxsize=1024)
+def _days(zone: str, start_ms: int, period_s: int, n: int) -> tuple[Span, ...]:
+    """The same for all channels of a zone that are judged for the same day, so it is kept."""
+    spans, first = [], 0
+    while first < n:
+        day = day_of(start_ms + first * period_s * 1000, zone)
+        after = min(n, -(-(midnight_ms(day + 1, zone) - start_ms) // (period_s * 1000)))
+        spans.append((day, first, after))
+        first = after
+    return tuple(spans)

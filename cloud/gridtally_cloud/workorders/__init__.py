@@ -1,0 +1,1 @@
+"""Work that a person has to do, and how it is told and closed."""

@@ -1,0 +1,436 @@
+"""The invariants of prepayment.md 5.10 as a table: what must hold after every step of a world, and at its healed end.
+
+A check looks at raw rows (watch.py), at the world's truth and at the oracle; it yields a sentence for each breach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from gridtally_cloud.prepay.model import LedgerMismatch
+from gridtally_edge.drivers.model import SwitchState
+from gridtally_edge.prepay.events import ShowOnMeter
+from gridtally_shared.contract.messages import AccountConfig
+from gridtally_shared.instruments.keypad_code import Unreadable
+from simulation import watch
+from simulation.plan import CARE_CAP, CARE_EMERGENCY, CARE_RATE
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+CLEAN_MS = 3_600_000
+RESTORE_BOUND_MS = 10 * 60_000
+SLOWEST_RETRY_MS = 30 * 60_000
+Check = Callable[["World"], Iterator[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    id: str
+    what: str
+    check: Check
+    at_the_end: bool = False
+
+
+# ---- money ----------------------------------------------------------------------------------------------------
+
+
+def _conservation(world: World) -> Iterator[str]:
+    """Payments less refunds = what waits for an instrument + instruments not in the books + what the books received."""
+    cloud, edge = world.cloud_watch, world.edge_watch
+    if world.rolled_back:
+        return
+    for account_no in world.homes:
+        paid = cloud.captured.get(account_no, 0) - cloud.refunded.get(account_no, 0)
+        used, received = set(), 0
+        for (number, epoch), book in edge.books.items():
+            if number == account_no:
+                used |= {(number, epoch, gseq) for gseq in book.used}
+                received -= book.pool(watch.RECEIVED)
+                if sum(book.pools.values()):
+                    yield f"account {account_no}: the pools sum to {sum(book.pools.values())}"
+        on_the_way = sum(i.amount_nano for k, i in cloud.issued.items() if k[0] == account_no and k not in used and i.type in MONEY)
+        found = cloud.waiting.get(account_no, 0) + on_the_way + received
+        if paid != found:
+            yield f"account {account_no}: paid {paid}, found {found} (on the way {on_the_way}, received {received})"
+
+
+def _once(world: World) -> Iterator[str]:
+    yield from _faults(world, "I2")
+    for key, line in world.edge_watch.fresh:
+        issued = world.cloud_watch.issued.get((*key, line.gseq)) if line.gseq else None
+        if issued is None:
+            continue
+        moved = -sum(a for p, a in line.postings if p in (watch.RECEIVED, watch.TRANSFER))
+        if moved != issued.amount_nano:
+            yield f"account {key[0]}: instrument {line.gseq} of {issued.amount_nano} moved {moved}"
+
+
+def _in_order(world: World) -> Iterator[str]:
+    """An order waits for every instrument before it."""
+    for key, line in world.edge_watch.fresh:
+        issued = world.cloud_watch.issued.get((*key, line.gseq)) if line.gseq else None
+        if issued is not None and issued.type in ORDERS:
+            before = {g for g, seq in world.edge_watch.books[key].used.items() if seq < line.seq}
+            missing = sorted(set(range(1, line.gseq)) - before)
+            if missing:
+                yield f"account {key[0]}: order {line.gseq} was applied before {missing}"
+
+
+MONEY = frozenset((1, 2, 4, 5))
+"""Instrument types that stand for what somebody paid or got back."""
+ORDERS = frozenset(range(9, 19))
+"""Instrument types that are barriers: from CREDIT_CLEAR to TEST."""
+
+
+def _alike(world: World) -> Iterator[str]:
+    for calm, crashed in world.twins:
+        if calm != crashed:
+            yield f"without a crash {calm}, with one {crashed}"
+
+
+def _typos(world: World) -> Iterator[str]:
+    """Every one-digit change of a code is seen before any guess is counted."""
+    for text in world.codes:
+        digits = [c for c in text if c.isdigit()]
+        for at, right in enumerate(digits):
+            for wrong in "0123456789":
+                typed = "".join([*digits[:at], wrong, *digits[at + 1 :]])
+                if wrong != right and not isinstance(world.read_code(typed), Unreadable):
+                    yield f"{typed} passes for {text}"
+
+
+def _all_applied(world: World) -> Iterator[str]:
+    for account_no, epoch, gseq in world.cloud_watch.issued:
+        book = world.edge_watch.books.get((account_no, epoch))
+        if _is_live(world, account_no, epoch) and (book is None or gseq not in book.used):
+            yield f"account {account_no}: instrument {gseq} of epoch {epoch} never came into the books"
+
+
+def _is_live(world: World, account_no: int, epoch: int) -> bool:
+    config = world.edge.config
+    return config is not None and any((a.account_no, a.account_epoch) == (account_no, epoch) for a in config.accounts)
+
+
+def _faults(world: World, invariant: str) -> Iterator[str]:
+    yield from (what for i, what in world.edge_watch.faults if i == invariant)
+
+
+def _watched(invariant: str) -> Check:
+    return lambda world: _faults(world, invariant)
+
+
+def _cache(world: World) -> Iterator[str]:
+    for key, cached in world.edge_watch.cached.items():
+        book = world.edge_watch.books[key]
+        same = (cached.seq, cached.balance_nano) == (book.seq, book.pool(watch.PAID))
+        state = cached.state
+        if state:
+            pools = {int(k): v for k, v in state["pools"].items() if v}
+            same = same and pools == {k: v for k, v in book.pools.items() if v} and bytes.fromhex(state["head"]) == book.head
+            same = same and state["register_wh"] == book.register_wh and _used_of(state) == set(book.used)
+        if not same:
+            have = f"the cache says {cached.seq}, {cached.balance_nano}; the journal {book.seq}, {book.pool(watch.PAID)}"
+            yield f"account {key[0]}/{key[1]}: {have}"
+
+
+def _used_of(state: dict[str, int]) -> set[int]:
+    prefix, bitmap = state["prefix"], state["bitmap"]
+    return set(range(1, prefix + 1)) | {prefix + 1 + i for i in range(bitmap.bit_length()) if bitmap >> i & 1}
+
+
+def _mirror(world: World) -> Iterator[str]:
+    return iter(()) if world.rolled_back else _mirror_of(world)
+
+
+def _mirror_of(world: World) -> Iterator[str]:
+    for key, mirrored in world.cloud_watch.mirror.items():
+        book = world.edge_watch.books.get(key)
+        if book is None or mirrored.seq > book.seq:
+            yield f"account {key[0]}/{key[1]}: the mirror holds {mirrored.seq} entries, the journal {book.seq if book else 0}"
+        elif mirrored.seq and book.lines[mirrored.seq - 1].hash != mirrored.head:
+            yield f"account {key[0]}/{key[1]}: entry {mirrored.seq} of the mirror is another"
+
+
+def is_healed(world: World) -> bool:
+    """After an old disk: no journal is behind its mirror, none is at fault."""
+    if not world.edge.alive or any(c.fault for c in world.edge_watch.cached.values()):
+        return False
+    return next(iter(_mirror_of(world)), None) is None
+
+
+def _register(world: World) -> Iterator[str]:
+    yield from _faults(world, "I9")
+    for (account_no, epoch), book in world.edge_watch.books.items():
+        if book.opened_wh is None or book.register_wh is None:
+            continue
+        if book.charged_wh != book.register_wh - book.opened_wh:
+            yield f"account {account_no}/{epoch}: charged {book.charged_wh} Wh, the register moved {book.register_wh - book.opened_wh}"
+
+
+def _register_in_the_end(world: World) -> Iterator[str]:
+    for (account_no, epoch), book in world.edge_watch.books.items():
+        if not _is_live(world, account_no, epoch) or book.opened_wh is None:
+            continue
+        meter = world.meter_of(world.home_of(account_no).meter_no)
+        held = world.edge_watch.cached[account_no, epoch].held
+        if not held and meter.used_wh - book.charged_wh > _possible_since(world, meter.meter_no):
+            yield f"account {account_no}: used {meter.used_wh} Wh, charged {book.charged_wh}"
+
+
+def _possible_since(world: World, meter_no: int) -> int:
+    """What the meter can have used since the last sweep but one."""
+    return max(world.meters[meter_no].hourly_w) * 3 * world.plan.interval_ms // 3_600_000
+
+
+def _by_hand(invariant: str) -> Check:
+    return lambda world: (what for i, what in world.money_faults if i == invariant)
+
+
+def _genuine_only(world: World) -> Iterator[str]:
+    """What nobody issued changes nothing."""
+    world.cloud_watch.look(world.cloud.eye, world.cloud.changed)
+    for (account_no, epoch), line in world.edge_watch.fresh:
+        if line.gseq and (account_no, epoch, line.gseq) not in world.cloud_watch.issued:
+            yield f"account {account_no}/{epoch}: entry {line.seq} used instrument {line.gseq}, which nobody issued"
+
+
+def _agree(world: World) -> Iterator[str]:
+    for key, book in world.edge_watch.books.items():
+        mirrored = world.cloud_watch.mirror.get(key)
+        if _is_live(world, *key) and (mirrored is None or (mirrored.seq, mirrored.balance_nano) != (book.seq, book.pool(watch.PAID))):
+            have = f"{mirrored.seq}, {mirrored.balance_nano}" if mirrored else "nothing"
+            yield f"account {key[0]}/{key[1]}: the MDM has {have}, the edge {book.seq}, {book.pool(watch.PAID)}"
+    for mismatch in world.cloud.mismatches():
+        if not _is_told(world, mismatch):
+            yield f"the MDM's books: {mismatch}"
+    for account_no, seq, text in world.cloud_watch.problems:
+        if not (world.counts.rollbacks and text.startswith("checkpoint")):
+            yield f"account {account_no}: the mirror refused entry {seq}: {text}"
+
+
+def _is_told(world: World, mismatch: LedgerMismatch) -> bool:
+    """What staff should see and is no fault: an old disk that signed a checkpoint of its own."""
+    return world.counts.rollbacks > 0 and mismatch.check == "problem" and ": checkpoint:" in mismatch.text
+
+
+# ---- closed epochs, debts, emergency credit, conversion ----------------------------------------------------------
+
+
+def _closed_epochs(world: World) -> Iterator[str]:
+    """What the box's configuration does not name (another epoch of an account) accepts nothing."""
+    live = {(a.account_no, a.account_epoch) for a in world.edge.config.accounts} if world.edge.config else set()
+    for key, line in world.edge_watch.fresh:
+        if live and key not in live:
+            yield f"account {key[0]}: epoch {key[1]} is over and got entry {line.seq}"
+
+
+def _collected(world: World) -> Iterator[str]:
+    """A debt is never collected beyond what is owed, nor beyond its share, its rate and its cap of the period."""
+    for key, line in world.edge_watch.fresh:
+        book, where = world.edge_watch.books[key], f"account {key[0]} entry {line.seq}"
+        for pool, amount in line.postings:
+            if pool not in watch.COLLECTED or amount <= 0:
+                continue
+            most, name = (CARE_CAP, "cap") if pool == watch.DEBT_PAYMENT else (CARE_RATE, "rate")
+            if book.pool(pool) > 0:
+                yield f"{where}: {book.pool(pool)} more is collected than is owed"
+            if not world.plan.care or book.taken[pool, line.period] > most:
+                yield f"{where}: {book.taken.get((pool, line.period), 0)} is collected in period {line.period}, beyond the {name}"
+            brought = -sum(a for p, a in line.postings if p == watch.RECEIVED)
+            if pool == watch.DEBT_PAYMENT and amount * 4 > brought:
+                yield f"{where}: {amount} is more than a quarter of {brought}"
+
+
+def _emergency(world: World) -> Iterator[str]:
+    """Emergency credit stays within its limit, and is paid back before there is a balance again."""
+    for key, line in world.edge_watch.fresh:
+        book = world.edge_watch.books[key]
+        used = -book.pool(watch.EMERGENCY)
+        grown = sum(a for p, a in line.postings if p == watch.PAID)
+        if line.seq == book.seq and not 0 <= used <= (CARE_EMERGENCY if world.plan.care else 0):
+            yield f"account {key[0]} entry {line.seq}: {used} of emergency credit is in use"
+        if line.seq == book.seq and used > 0 and grown > 0 and book.pool(watch.PAID) > 0:
+            yield f"account {key[0]} entry {line.seq}: the balance grows while {used} of emergency credit is owed"
+
+
+def _converted(world: World) -> Iterator[str]:
+    """A change of the way of paying hands over exactly what was there, and orders nothing of the switch."""
+    for key, line in world.edge_watch.fresh:
+        if line.kind != watch.MODE_KIND:
+            continue
+        book = world.edge_watch.books[key]
+        if any(p not in (watch.PAID, watch.EMERGENCY, watch.TRANSFER, watch.DEBT) for p, _ in line.postings):
+            yield f"account {key[0]} entry {line.seq}: a conversion moves {dict(line.postings)}"
+        if line.mode and line.seq == book.seq and (book.pool(watch.PAID) or book.pool(watch.EMERGENCY)):
+            yield f"account {key[0]} entry {line.seq}: {book.pool(watch.PAID)} stays behind in a closed way of paying"
+        if any(other.kind == watch.SWITCH and other.cause == line.cause and line.cause for _, other in world.edge_watch.fresh):
+            yield f"account {key[0]} entry {line.seq}: the conversion moved the switch"
+
+
+# ---- switches -------------------------------------------------------------------------------------------------
+
+
+def _fresh_decisions(world: World, verdict: str) -> Iterator[tuple[watch.Account, watch.Line, dict[str, tuple[bool, str]]]]:
+    for key, line in world.edge_watch.fresh:
+        if line.kind == watch.DECISION and isinstance(line.detail, dict) and line.detail.get(0) == verdict:
+            yield key, line, {t[0]: (t[1], t.get(2, "")) for t in line.detail.get(1, [])}
+
+
+def _evidence(world: World) -> Iterator[str]:
+    """A cut that was decided names its tests, and every one of them held."""
+    for key, line, tests in _fresh_decisions(world, "cut"):
+        failed = [name for name, (holds, _) in tests.items() if not holds]
+        missing = sorted(REQUIRED_TESTS - set(tests))
+        if failed or missing:
+            yield f"account {key[0]} entry {line.seq}: a cut with {failed} failed and {missing} not tested"
+
+
+REQUIRED_TESTS = frozenset({"ledger", "register", "tariff", "clock", "reading", "serial", "parked", "protected_hours", "holds", "notice",
+                            "offline", "lease", "switch", "pending"})  # fmt: skip
+
+
+def _protected(world: World) -> Iterator[str]:
+    """Protected hours by the true clock, at the moment the contactor was told."""
+    yield from (f"meter {j.meter_no}: {r}" for j in world.oracle.fresh for r in j.wrong if r.startswith("protected"))
+
+
+def _entitled(world: World) -> Iterator[str]:
+    yield from (f"meter {j.meter_no}: {r}" for j in world.oracle.fresh for r in j.wrong)
+
+
+def _reclosed(world: World) -> Iterator[str]:
+    """After a trip above a load limit one close by itself; another one only after a whole clean period."""
+    for key, line in world.edge_watch.fresh:
+        before = [x for x in world.edge_watch.books[key].lines[: line.seq - 1] if _closed_by_limit(x)]
+        if _closed_by_limit(line) and before and line.at_ms - before[-1].at_ms < CLEAN_MS:
+            yield f"meter {line.meter_no}: closed by itself again {(line.at_ms - before[-1].at_ms) // 1000} s after the first time"
+
+
+def _closed_by_limit(line: watch.Line) -> bool:
+    evidence = line.detail if line.kind == watch.SWITCH and isinstance(line.detail, dict) else {}
+    return bool(evidence.get(0)) and evidence.get(7) == "limit" and evidence.get(1) == "done"
+
+
+def _in_flight(world: World) -> Iterator[str]:
+    for meter_no, count in world.edge_watch.open_actions.items():
+        if count > 1:
+            yield f"meter {meter_no}: {count} switch orders are open"
+
+
+def _apart(world: World) -> Iterator[str]:
+    """Schedules one meter holds do not overlap; touching is allowed."""
+    for one, following in pairwise(world.edge_watch.schedules):
+        if one[0] == following[0] and following[1] < one[2]:
+            yield f"meter {one[0]}: schedules {one[3]} and {following[3]} overlap"
+
+
+# ---- supply ---------------------------------------------------------------------------------------------------
+
+
+def _should_be_on(world: World, account: AccountConfig) -> bool:
+    """Money is there, nothing keeps the supply off, everything between box and contactor works; yet money switched it off."""
+    meter = world.meters[account.meter_no]
+    key = (account.account_no, account.account_epoch)
+    book, cached = world.edge_watch.books.get(key), world.edge_watch.cached.get(key)
+    if book is None or cached is None or meter.state is not SwitchState.OPEN or not meter.has_switch:
+        return False
+    row = world.edge.db.execute("SELECT off_reason FROM switch WHERE meter_no = ?", (account.meter_no,)).fetchone()
+    free = not set(account.holds) and not account.arm_only
+    works = meter.reachable and not meter.stuck and not meter.backfeed_w and not meter.welded and not meter.bypassed
+    return bool(row and row[0] == "balance" and free and works and book.pool(watch.PAID) >= max(1, account.restore_min_nano))
+
+
+def waits_for_supply(world: World) -> bool:
+    return bool(world.restore_due)
+
+
+def _restored(world: World) -> Iterator[str]:
+    """A supply that money switched off comes back within the bound once there is money and the way to it is free."""
+    config = world.edge.config
+    if not world.edge.alive or config is None:
+        world.restore_due.clear()
+        return
+    for account in config.accounts:
+        if not _should_be_on(world, account):
+            world.restore_due.pop(account.meter_no, None)
+            continue
+        since = world.restore_due.setdefault(account.meter_no, world.now_ms)
+        if world.now_ms - since > SLOWEST_RETRY_MS:
+            yield f"meter {account.meter_no} is still off {(world.now_ms - since) // 1000} s after there was money again"
+
+
+def _shown(world: World) -> Iterator[str]:
+    """The meter's face never says more than the ledger; of several writings of one moment the last one stands."""
+    yield from (what for order in {o.meter_no: o for o in world.fresh_shows}.values() for what in _shown_too_much(world, order))
+
+
+def _shown_too_much(world: World, order: ShowOnMeter) -> Iterator[str]:
+    account = world.account_of(order.meter_no)
+    if account is None:
+        return
+    book = world.edge_watch.books.get((account.account_no, account.account_epoch))
+    if book is not None and order.amount_nano > book.pool(watch.PAID):
+        yield f"meter {order.meter_no} is told {order.amount_nano}, the ledger has {book.pool(watch.PAID)}"
+
+
+# ---- the table ------------------------------------------------------------------------------------------------
+
+TABLE: tuple[Invariant, ...] = (
+    Invariant("I1", "payments = wallet + instruments on the way + pools + charges + transfers", _conservation),
+    Invariant("I2", "each instrument is applied at most once, with exactly its amount", _once),
+    Invariant("I3", "every instrument of the live epoch is applied in the end", _all_applied, at_the_end=True),
+    Invariant("I4", "an order is applied after every instrument before it", _in_order),
+    Invariant("I5", "the postings of every entry sum to zero", _watched("I5")),
+    Invariant("I6", "the cached balance is the replay of the journal", _cache),
+    Invariant("I7", "entries are gap-free and chained", _watched("I7")),
+    Invariant("I8", "the mirror is a prefix of the journal", _mirror),
+    Invariant("I8", "edge and MDM agree to the nano in the end", _agree, at_the_end=True),
+    Invariant("I9", "energy charged is what the register moved since the opening", _register),
+    Invariant("I9", "every charge is what the oracle gets by hand", _by_hand("I9")),
+    Invariant("I9", "what was used is charged in the end", _register_in_the_end, at_the_end=True),
+    Invariant("I10", "a movement in parts costs what it costs at once", _by_hand("I10")),
+    Invariant("I11", "slabs filled in parts cost what they cost at once", _by_hand("I11")),
+    Invariant("I12", "tax is the rate on the cumulative base within a nano", _by_hand("I12")),
+    Invariant("I13", "no float reaches a posting", _watched("I13")),
+    Invariant("I14", "a closed epoch accepts nothing", _closed_epochs),
+    Invariant("I15", "what was not issued for this box, account and epoch changes nothing", _genuine_only),
+    Invariant("I16", "no cut in protected time, by the true clock", _protected),
+    Invariant("I17", "no cut without every test and its evidence", _evidence),
+    Invariant("I18", "no cut and no close without a right to it", _entitled),
+    Invariant("I19", "one close by itself after a trip above a limit", _reclosed),
+    Invariant("I20", "one switch order in flight per meter", _in_flight),
+    Invariant("I21", "a crash at any statement and a restart end as if there had been none", _alike),
+    Invariant("I22", "a debt is collected within what is owed, its share, rate and cap", _collected),
+    Invariant("I23", "emergency credit stays within its limit and is paid back first", _emergency),
+    Invariant("I24", "supply is back within the bound after enough credit", _restored),
+    Invariant("I25", "a charge names a tariff version that was in force", _by_hand("I25")),
+    Invariant("I26", "a conversion hands over what was there and moves no switch", _converted),
+    Invariant("I27", "schedules of one service point never overlap", _apart),
+    Invariant("I28", "no code passes with one digit wrong", _typos),
+    Invariant("I29", "no display says more than the ledger", _shown),
+)
+
+ONLY_BY_FAULT = frozenset({"I26"})
+"""Checked after every step, but no world does yet what could break it: its fault alone shows the check. Tests of its own part
+(tests/unit/edge/prepay/test_modes_and_swaps.py) show the product."""
+
+
+def broken(world: World) -> Iterator[tuple[str, str]]:
+    """Every invariant that does not hold after this step."""
+    world.money_faults = [f for key in {k for k, _ in world.edge_watch.fresh}
+                          for f in world.oracle.faults_of_money(key, world.edge_watch.books[key])]  # fmt: skip
+    for invariant in TABLE:
+        if not invariant.at_the_end:
+            for what in invariant.check(world):
+                yield invariant.id, what
+
+
+def broken_at_the_end(world: World) -> Iterator[tuple[str, str]]:
+    for invariant in TABLE:
+        if invariant.at_the_end:
+            for what in invariant.check(world):
+                yield invariant.id, what

@@ -1,0 +1,260 @@
+"""The independent oracle (safety.md 18): its own arithmetic, slow and obvious, and its own judgement of every cut and close.
+
+It knows what the product can not: true time, true consumption, what was paid and what really reached the concentrator. It
+shares no code with tariff, ledger or engine; of the product it reads raw rows and the signed configuration's values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from gridtally_edge.prepay.events import RunSwitch
+from gridtally_shared.contract.messages import AccountConfig
+from simulation import watch
+from simulation.meter import SimMeter
+from simulation.plan import CARE_EMERGENCY
+from simulation.tariffs import Plain, Tariff
+
+if TYPE_CHECKING:
+    from simulation.world import Ordered, World
+
+HOUR_MS = 3_600_000
+KEEPS_ON = frozenset({"regulator", "disaster", "weather", "medical", "priority", "dispute", "conversion", "schedule"})
+KEEPS_OFF = frozenset({"safety", "work", "tamper", "vacant", "customer", "regulator"})
+CROSS_REASONS = frozenset({"safety", "work"})
+CHARGES = (watch.ENERGY_KIND, watch.FIXED_KIND, watch.CORRECTION)
+ENERGY_LINE, DAY_LINE = 0, 3
+WARNINGS = frozenset({"LOW", "LOW_BARE", "ZERO"})
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An order that reached a contactor. `wrong` says why it should not have, empty where it was right."""
+
+    at_ms: int
+    meter_no: int
+    close: bool
+    origin: str
+    wrong: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class ByHand:
+    """What an account's charges add up to, worked out line by line of the entries' details. Each change of price and each
+    correction may round its tax by itself."""
+
+    begun: list[watch.Line]
+    lines: int = 0
+    energy: Fraction = Fraction(0)
+    fixed: Fraction = Fraction(0)
+    tax: Fraction = Fraction(0)
+    moved_wh: int = 0
+    runs: int = 2
+    last_ms: int = 0
+    price: Plain | None = None
+    guessing: bool = False
+    many_prices: bool = False
+
+    def add(self, tariff: Tariff, line: watch.Line) -> Iterator[str]:
+        self.lines += 1
+        if line.kind == watch.OPEN:
+            self.last_ms = line.at_ms
+        record = line.detail if line.kind in CHARGES and isinstance(line.detail, dict) else {}
+        self.guessing = bool(record.get(6)) if line.kind == watch.ENERGY_KIND else self.guessing
+        self.runs += line.kind == watch.CORRECTION
+        for part in record.get(2, []):
+            yield from self._part(tariff, line, record, part)
+        if line.kind == watch.ENERGY_KIND and not record.get(6):
+            self.last_ms = line.at_ms
+
+    def _part(self, tariff: Tariff, line: watch.Line, record: dict[int, Any], part: dict[int, Any]) -> Iterator[str]:
+        quantity, rate, form = part.get(2, 0), part.get(3, 0), part.get(4, 0)
+        if form not in (ENERGY_LINE, DAY_LINE):
+            return
+        price = tariff.price_of(rate, form == DAY_LINE)
+        if price is None:
+            if quantity and rate:
+                yield f"{rate} is a price of no version"
+            return
+        cost = (price.per_day if form == DAY_LINE else Fraction(rate)) * quantity
+        self.tax += price.tax * cost
+        if form == DAY_LINE:
+            self.fixed += cost
+            return
+        self.energy, self.moved_wh = self.energy + cost, self.moved_wh + quantity
+        self.many_prices |= self.price is not None and self.price is not price
+        self.runs += self.price is not price
+        self.price = price
+        if line.kind == watch.ENERGY_KIND and not record.get(6) and not tariff.in_force(price, self.last_ms, line.at_ms):
+            yield f"a price from {price.from_ms} charged for {self.last_ms}..{line.at_ms}"
+
+
+@dataclass
+class Oracle:
+    world: World
+    judged: list[Judged] = field(default_factory=list)
+    fresh: list[Judged] = field(default_factory=list)
+    _sums: dict[watch.Account, ByHand] = field(default_factory=dict)
+
+    # ---- money ------------------------------------------------------------------------------------------------
+
+    def faults_of_money(self, key: watch.Account, book: watch.Book) -> Iterator[tuple[str, str]]:
+        """Every charge of a journal again, from its registers and days."""
+        sums = self._sums.get(key)
+        if sums is None or sums.lines > book.seq or sums.begun is not book.lines:
+            sums = self._sums[key] = ByHand(book.lines)
+        tariff = self.world.tariffs[self.world.home_of(key[0]).tariff_id]
+        for line in book.lines[sums.lines :]:
+            yield from (("I25", f"account {key[0]} entry {line.seq}: {fault}") for fault in sums.add(tariff, line))
+        where = f"account {key[0]}/{key[1]}"
+        if book.pool(watch.ENERGY) != sums.energy or book.pool(watch.FIXED) != sums.fixed:
+            yield "I9", f"{where}: charged {book.pool(watch.ENERGY)} + {book.pool(watch.FIXED)}, by hand {sums.energy} + {sums.fixed}"
+        if sums.moved_wh != book.charged_wh:
+            yield "I9", f"{where}: {sums.moved_wh} Wh are priced, the register moved {book.charged_wh}"
+        if abs(book.pool(watch.TAX) - sums.tax) >= sums.runs:
+            yield "I12", f"{where}: tax {book.pool(watch.TAX)}, by hand {float(sums.tax):.3f}"
+        if not sums.guessing and not sums.many_prices and not tariff.slabs and sums.price is not None:
+            whole = sums.price.per_wh * book.charged_wh
+            if whole != book.pool(watch.ENERGY):
+                yield "I10", f"{where}: in parts {book.pool(watch.ENERGY)}, at once {whole}"
+        if not sums.guessing and tariff.slabs and tariff.slab_cost(book.charged_wh) != book.pool(watch.ENERGY):
+            yield "I11", f"{where}: in parts {book.pool(watch.ENERGY)}, by slabs at once {tariff.slab_cost(book.charged_wh)}"
+
+    def most_left_nano(self, account: AccountConfig, meter: SimMeter) -> Fraction:
+        """The most this consumer can have left: all credit that reached the box, less what the true register cost."""
+        key = (account.account_no, account.account_epoch)
+        book = self.world.edge_watch.books.get(key)
+        if book is None or book.opened_wh is None:
+            return Fraction(0)
+        plain = self.world.tariffs[account.tariff_id].versions
+        credit = sum(a for (n, e, _), a in self.world.edge.delivered.items() if (n, e) == key and a > 0)
+        given_back = sum(a for line in book.lines if line.kind == watch.REFUND for p, a in line.postings if p == watch.RECEIVED)
+        owed = -sum(min(0, book.pool(p)) for p in watch.OWED)
+        least = min(plain, key=lambda v: v.per_wh * (1 + v.tax))
+        beyond = max(0, self.world.unwrapped_wh(meter) - (book.register_wh or 0))
+        charged = sum(book.pool(p) for p in watch.CHARGED) + book.collected_nano
+        return credit - given_back + owed - charged - least.per_wh * (1 + least.tax) * beyond
+
+    # ---- switches ---------------------------------------------------------------------------------------------
+
+    def judge(self, meter: SimMeter, close: bool, order: RunSwitch) -> None:
+        """Called when an order reaches the contactor, before it moves."""
+        origin, cmd_id = self._whose(order)
+        wrong = tuple(self._why_wrong(meter, close, origin, cmd_id))
+        self.judged.append(Judged(self.world.now_ms, meter.meter_no, close, origin, wrong))
+        self.fresh.append(self.judged[-1])
+
+    def _whose(self, order: RunSwitch) -> tuple[str, bytes]:
+        row = self.world.edge.db.execute("SELECT origin, cmd_id FROM action WHERE action_id = ?", (order.action_id,)).fetchone()
+        return (row[0], row[1]) if row else ("nobody", b"")
+
+    def _why_wrong(self, meter: SimMeter, close: bool, origin: str, cmd_id: bytes) -> Iterator[str]:
+        account = self.world.account_of(meter.meter_no)
+        if origin not in ("local", "command", "limit"):
+            yield "no stored order stands behind it"
+        if meter.serial != self.world.bound_serial(meter.meter_no):
+            yield f"it is meter {meter.serial}"
+        if account is None:
+            return
+        if origin == "command":
+            yield from self._ordered(close, cmd_id, account)
+        elif origin == "limit":
+            yield from self._limited(meter, close, account)
+        elif close:
+            yield from self._closed(meter, account)
+        else:
+            yield from self._cut(meter, account)
+
+    def _ordered(self, close: bool, cmd_id: bytes, account: AccountConfig) -> Iterator[str]:
+        issued = self.world.issued_commands.get(cmd_id) or self._again(cmd_id)
+        if issued is None:
+            yield "nobody issued this command"
+            return
+        if issued.close != close or issued.meter_no != account.meter_no:
+            yield "the command said something else"
+        if not close and self.world.now_ms > issued.expires_ms + 60_000:
+            yield "the command had expired"
+        holds = set(account.holds)
+        if close and holds & KEEPS_OFF:
+            yield f"held off by {sorted(holds & KEEPS_OFF)}"
+        if not close and holds & KEEPS_ON and issued.cause not in CROSS_REASONS:
+            yield f"protected by {sorted(holds & KEEPS_ON)}"
+
+    def _again(self, cmd_id: bytes) -> Ordered | None:
+        """The order of the desk that the MDM sent again under another command, since a newer counter had come first."""
+        query = "SELECT first.cmd_id FROM command again JOIN command first ON first.order_id = again.order_id WHERE again.cmd_id = ?"
+        known = (self.world.issued_commands.get(bytes(found)) for (found,) in self.world.cloud.eye.execute(query, (cmd_id,)))
+        return next((order for order in known if order is not None), None)
+
+    def _limited(self, meter: SimMeter, close: bool, account: AccountConfig) -> Iterator[str]:
+        """A trip above an ordered limit, and the close after it."""
+        holds = set(account.holds)
+        if close and holds & KEEPS_OFF:
+            yield f"held off by {sorted(holds & KEEPS_OFF)}"
+        if not close and holds & KEEPS_ON:
+            yield f"protected by {sorted(holds & KEEPS_ON)}"
+        if not close and not any(watts < max(meter.hourly_w) for watts in self.world.limits.get(account.account_no, ())):
+            yield "the load never was above a limit"
+
+    def _closed(self, meter: SimMeter, account: AccountConfig) -> Iterator[str]:
+        holds = set(account.holds)
+        if holds & KEEPS_OFF:
+            yield f"held off by {sorted(holds & KEEPS_OFF)}"
+        if account.arm_only and not meter.arms:
+            yield "the consumer must be present"
+        lent = CARE_EMERGENCY + min(0, self.world.edge_watch.books[account.account_no, account.account_epoch].pool(watch.EMERGENCY))
+        most = self.most_left_nano(account, meter) + self.world.in_doubt_nano(account) + (lent if self.world.plan.care else 0)
+        entitled = most >= account.restore_min_nano
+        if not (entitled or account.zero_action != "disconnect" or holds & KEEPS_ON):
+            yield "nothing was paid and nothing protects"
+        if meter.backfeed_w > 10 and self.world.now_ms - self.world.backfed_since.get(meter.meter_no, 0) > 2 * HOUR_MS:
+            yield "the load side was live"
+
+    def _cut(self, meter: SimMeter, account: AccountConfig) -> Iterator[str]:
+        world, now_ms = self.world, self.world.now_ms
+        left = self.most_left_nano(account, meter)
+        if left > 2:
+            yield f"{float(left):.0f} nano were left"
+        if account.zero_action != "disconnect":
+            yield f"the policy says {account.zero_action}"
+        if set(account.holds) & KEEPS_ON:
+            yield f"protected by {sorted(set(account.holds) & KEEPS_ON)}"
+        if _is_protected(account.protected_hours, account.zone, now_ms):
+            yield f"protected hours {account.protected_hours}"
+        config = world.edge.config
+        lease_ms = max(config.cut_lease_until_ms, world.edge.heard_ms + config.cut_lease_until_ms - config.issued_at_ms) if config else 0
+        if now_ms > lease_ms + HOUR_MS:
+            yield "the right to cut had ended"
+        if world.rolled_back:
+            yield "the disk was an old one"
+        yield from self._unwarned(account)
+        if world.offline_for_ms() > 60_000 and account.offline_cut == "never":
+            yield "the uplink was away"
+        if any(a > 0 and (n, e) == (account.account_no, account.account_epoch) and g not in self._used(account)
+               for (n, e, g), a in world.edge.delivered.items()):  # fmt: skip
+            yield "a payment lay in the box"
+
+    def _unwarned(self, account: AccountConfig) -> Iterator[str]:
+        book = self.world.edge_watch.books[account.account_no, account.account_epoch]
+        codes = [(line.at_ms, line.detail.get(0)) for line in book.lines if line.kind == watch.NOTICE and isinstance(line.detail, dict)]
+        warned = [at_ms for at_ms, code in codes if code in WARNINGS]
+        if not warned:
+            yield "nobody was warned"
+
+    def _used(self, account: AccountConfig) -> dict[int, int]:
+        return self.world.edge_watch.books[account.account_no, account.account_epoch].used
+
+
+def _is_protected(spans: tuple[str, ...], zone: str, at_ms: int) -> bool:
+    local = datetime.fromtimestamp(at_ms / 1000, ZoneInfo(zone))
+    minute = local.hour * 60 + local.minute
+    for span in spans:
+        begin, end = ((int(t[:2]) * 60 + int(t[3:5])) for t in span.split("-"))
+        if begin <= minute < end if begin < end else (minute >= begin or minute < end):
+            return True
+    return False

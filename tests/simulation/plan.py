@@ -1,0 +1,166 @@
+"""What a seed means: the homes, the network, and the list of everything that will happen, before anything happens.
+
+A step is (time, name, numbers). The list is made first so that a failing seed can be shrunk: drop steps, run again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+from gridtally_cloud.customers.model import Policy
+from gridtally_shared.contract.messages import TariffDocument
+from gridtally_shared.money import NANO
+from simulation import tariffs
+
+MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
+EPOCH_MS = 1_793_471_400_000  # 2026-11-01 00:00 in Kolkata
+DCU = "dcu-sim"
+CARE_EMERGENCY, CARE_CAP, CARE_RATE = 20 * NANO, 40 * NANO, 3 * NANO
+CARE = json.dumps({
+    "kind": "policy", "code": "care", "currency": "INR", "zero_action": "disconnect", "offline": {"cut": "allowed"},
+    "low": {"money": ["10"]}, "emergency": {"limit": "20", "threshold": "5", "auto": True}, "debts": [
+        {"kind": "payment", "percent": "25", "period": "day", "cap_per_period": "40.00"},
+        {"kind": "time", "period": "day", "rate": "3.00"}],
+})  # fmt: skip
+"""The policy document of a world with care: emergency credit, and debts that are collected by time and out of payments."""
+CARE_RULES = Policy(10 * NANO, "disconnect", "allowed", 0, (), (), 1, False, 0)
+"""The same in the account's own words, for the oracle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    meter_no: int
+    account_no: int
+    serial: str
+    zone: str
+    tariff_id: str
+    policy: Policy
+    hourly_w: tuple[int, ...]
+    start_wh: int
+    modulus_wh: int | None
+    has_switch: bool
+    clock_offset_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    at_ms: int
+    kind: str
+    numbers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`steps` in the order of their time. `care`: every home follows the policy `CARE`."""
+
+    seed: int
+    days: int
+    start_ms: int
+    interval_ms: int
+    homes: tuple[Home, ...]
+    tariffs: tuple[TariffDocument, ...]
+    cut_share_permille: int
+    network: tuple[int, int, int, int]
+    steps: tuple[Step, ...]
+    care: bool = False
+
+    @property
+    def end_ms(self) -> int:
+        return self.start_ms + self.days * DAY_MS
+
+    def with_steps(self, steps: tuple[Step, ...]) -> Plan:
+        return replace(self, steps=steps)
+
+
+Make = tuple[str, float, Any]
+"""A kind of step, how many a day, and the numbers it takes (made by a Random and the number of homes)."""
+
+
+def _home(random: Random, homes: int) -> int:
+    return random.randrange(homes)
+
+
+CLOCK_JUMPS_S = (-86_400, -7_200, -400, -60, 60, 400, 7_200, 86_400, 400_000)
+
+KINDS: tuple[Make, ...] = (
+    ("cash", 1.2, lambda r, n: (_home(r, n), r.choice((20, 50, 100, 200, 500)) * 1_000 + r.randrange(100) * 10)),
+    ("online", 0.8, lambda r, n: (_home(r, n), r.choice((20, 50, 100, 200)) * 1_000 + r.randrange(100) * 10, r.randint(1, 3))),
+    ("refund", 0.2, lambda r, n: (_home(r, n), r.randint(1, 100))),
+    ("outage", 0.5, lambda r, n: (r.choice((5, 60, 300, 1_200, 3_000)) * MINUTE_MS,)),
+    ("crash", 0.8, lambda r, n: (r.randint(0, 120), r.randint(1, 30) * MINUTE_MS)),
+    ("snapshot", 0.4, lambda r, n: ()),
+    ("old_disk", 0.2, lambda r, n: (r.randrange(8), r.randint(1, 30) * MINUTE_MS)),
+    ("twin", 0.6, lambda r, n: (r.randint(0, 60),)),
+    ("code", 0.8, lambda r, n: (_home(r, n), r.randrange(1 << 30))),
+    ("typo", 0.4, lambda r, n: (_home(r, n), r.randrange(1 << 30))),
+    ("control", 0.4, lambda r, n: (_home(r, n),)),
+    ("book", 0.5, lambda r, n: (_home(r, n), r.randrange(6 * 60))),
+    ("cloud_crash", 0.3, lambda r, n: (r.randint(1, 60) * MINUTE_MS,)),
+    ("silence", 0.4, lambda r, n: (_home(r, n), r.choice((10, 120, 600)) * MINUTE_MS)),
+    ("stuck", 0.15, lambda r, n: (_home(r, n), r.choice((60, 600)) * MINUTE_MS)),
+    ("welded", 0.08, lambda r, n: (_home(r, n), r.choice((60, 600)) * MINUTE_MS)),
+    ("bypass", 0.05, lambda r, n: (_home(r, n), 600 * MINUTE_MS)),
+    ("backfeed", 0.08, lambda r, n: (_home(r, n), r.choice((60, 600)) * MINUTE_MS)),
+    ("by_hand", 0.2, lambda r, n: (_home(r, n), r.randrange(2))),
+    ("order_open", 0.2, lambda r, n: (_home(r, n),)),
+    ("order_close", 0.25, lambda r, n: (_home(r, n),)),
+    ("debt", 0.3, lambda r, n: (_home(r, n), r.randint(1, 60) * 1_000, r.randrange(2))),
+    ("limit", 0.2, lambda r, n: (_home(r, n), r.choice((0, 300, 1_000)))),
+    ("look", 0.2, lambda r, n: (_home(r, n),)),
+    ("hold", 0.3, lambda r, n: (_home(r, n), r.randrange(6))),
+    ("policy", 0.3, lambda r, n: (_home(r, n), r.randrange(8))),
+    ("clock", 0.25, lambda r, n: (r.choice(CLOCK_JUMPS_S) * 1_000, r.randint(10, 2_000) * MINUTE_MS)),
+    ("ntp_off", 0.2, lambda r, n: (r.choice((600, 3_000)) * MINUTE_MS,)),
+    ("forged", 0.6, lambda r, n: (r.randrange(10), r.randrange(1 << 30))),
+    ("replayed", 0.6, lambda r, n: (r.randrange(1 << 30),)),
+    ("garbage_up", 0.2, lambda r, n: (r.randrange(1 << 30),)),
+    ("spoilt_link", 0.15, lambda r, n: (r.randint(20, 200), 120 * MINUTE_MS)),
+)  # fmt: skip
+
+
+def plan_of(seed: int, days: int = 7, homes: int = 3, density: float = 1.0) -> Plan:
+    """`density`: how much happens, as a multiple of what happens in a campaign's day."""
+    random = Random(f"plan:{seed}")
+    documents = tariffs.choose(random, EPOCH_MS, days)
+    names = sorted({d.tariff_id for d in documents})
+    interval_ms = random.choice((60, 60, 60, 30)) * MINUTE_MS
+    zones = ("Asia/Kolkata",) if tariffs.has_slabs(documents) else ("Asia/Kolkata", "Europe/Berlin")
+    made = tuple(_made_home(random, n, names, zones) for n in range(1, homes + 1))
+    network = (random.choice((0, 0, 20, 100, 300)), random.choice((0, 20, 200)), random.choice((0, 0, 0, 10)),
+               random.choice((300, 3_000, 40_000)))  # fmt: skip
+    share, care = random.choice((1000, 1000, 400)), random.random() < 0.3
+    made = tuple(replace(h, policy=CARE_RULES) for h in made) if care else made
+    return Plan(seed, days, EPOCH_MS, interval_ms, made, documents, share, network, _steps(random, days, homes, density), care)
+
+
+def _steps(random: Random, days: int, homes: int, density: float) -> tuple[Step, ...]:
+    steps = [Step(EPOCH_MS + 10 * MINUTE_MS + n, "cash", (n, random.choice((10, 30, 100, 400)) * 1_000)) for n in range(homes)]
+    for kind, a_day, numbers in KINDS:
+        expected = a_day * days * density
+        times = int(expected) + (random.random() < expected % 1)
+        for _ in range(times):
+            at_ms = EPOCH_MS + HOUR_MS + random.randrange(max(1, days * DAY_MS - 2 * HOUR_MS))
+            steps.append(Step(at_ms, kind, numbers(random, homes)))
+    return tuple(sorted(steps, key=lambda s: (s.at_ms, s.kind, s.numbers)))
+
+
+def _made_home(random: Random, n: int, names: list[str], zones: tuple[str, ...]) -> Home:
+    base_w = random.choice((150, 400, 900, 2_000))
+    hourly = tuple(max(0, int(base_w * random.uniform(0.1, 2.0))) for _ in range(24 * 8))
+    modulus = random.choice((None, None, 10_000_000))
+    start_wh = 9_990_000 if modulus and random.random() < 0.5 else random.randrange(1_000_000)
+    serial = f"GT{n:04d}"
+    return Home(n, 100 + n, serial, random.choice(zones), random.choice(names), _policy(random), hourly,
+                start_wh, modulus, random.random() > 0.05, random.randint(-3_000, 3_000))  # fmt: skip
+
+
+def _policy(random: Random) -> Policy:
+    hours = random.choice(((), ("18:00-08:00",), ("22:00-06:00", "12:00-13:00")))
+    return Policy(
+        random.choice((2, 10, 40)) * NANO, random.choice(("disconnect",) * 5 + ("none",)),
+        random.choice(("never", "grace", "allowed", "allowed")), random.choice((1, 6)), hours, (),
+        random.choice((1, 1, 5 * NANO)), random.random() < 0.1, random.choice((0, 0, 3_600)),
+    )  # fmt: skip
