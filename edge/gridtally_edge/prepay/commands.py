@@ -6,6 +6,8 @@ any counter), counter, what it replaces, time window by clock state, local limit
 * What can not be trusted gets no receipt (a forger could have the real one refused): it becomes an event.
 * What is for later waits here and runs without the uplink. It needs a believed clock: until there is one it is held and
   says so; expired it never runs.
+* One for a meter that the configuration does not name yet waits too, and says so: a new concentrator may hear of an order
+  before it hears of the meter. Nobody's meter by its expiry, it is refused.
 * All types are rows of HANDLERS; a new one is a row.
 
 Source: reliability-security.md 5; architecture.md 3; safety.md 1, 3, 5, 14; C3-FR14.
@@ -35,6 +37,7 @@ __all__ = ["HANDLERS", "arrived", "message_seen", "prune", "read_finished", "res
 CHANNEL = "command"
 LARGEST_BYTES = 16 * 1024
 KEEP_MS = 90 * MS_PER_DAY
+LOOK_AGAIN_MS = 5_000
 S = CommandState
 
 
@@ -64,7 +67,8 @@ def run_due(turn: Turn) -> None:
         if row.state in command_tasks.SHOWN and turn.now_ms > row.expires_ms:
             command_tasks.message_over(turn, row)
         elif row.due_ms is not None and turn.now_ms >= row.due_ms:
-            _run_in_time(turn, row, command_of(row))
+            begin = _begin if row.reason == Reason.UNKNOWN_METER else _run_in_time
+            begin(turn, row, command_of(row))
         elif row.due_ms is None and row.state == S.EXECUTING and _is_read(row) and turn.now_ms > row.expires_ms:
             end(turn, row, S.EXPIRED, Reason.TOO_LATE)
         elif row.due_ms is None and row.state == S.EXECUTING and is_unresolved(turn, row):
@@ -138,9 +142,19 @@ def _accept(turn: Turn, command: Command, body: bytes, key_id: bytes) -> None:
         end(turn, row, S.REFUSED, Reason.OVERTAKEN, switch_now(turn, command))
         return
     save(turn.db, counted)
-    if command.meter_no not in turn.plan.meters:
+    _begin(turn, row, command)
+
+
+def _begin(turn: Turn, row: CommandRow, command: Command) -> None:
+    if command.meter_no in turn.plan.meters or command.type == CommandType.CANCEL:
+        _take_up(turn, row, command)
+    elif turn.now_ms >= row.expires_ms:
         end(turn, row, S.REFUSED, Reason.UNKNOWN_METER)
-        return
+    else:
+        wait(turn, row, min(turn.now_ms + LOOK_AGAIN_MS, row.expires_ms), Reason.UNKNOWN_METER)
+
+
+def _take_up(turn: Turn, row: CommandRow, command: Command) -> None:
     if command.target and command.type != CommandType.CANCEL:
         standing = command_changes.withdrawn(turn, command, Reason.RESCHEDULED, _withdraw)
         if standing is not None:

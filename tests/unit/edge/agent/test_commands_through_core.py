@@ -93,7 +93,7 @@ def test_the_mdm_hears_of_a_switched_supply_at_once_not_at_the_next_poll(tmp_pat
         (m.CommandType.READ_INSTANT, 99, Reason.UNKNOWN_METER),
     ],
 )
-def test_what_can_not_be_read_is_refused_with_its_reason(
+def test_what_can_not_be_read_is_answered_with_its_reason(
     tmp_path: Path, kind: m.CommandType, meter_no: int, reason: Reason
 ) -> None:
     with little_street(tmp_path, dlms=1, modbus=1) as street:

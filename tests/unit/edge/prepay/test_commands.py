@@ -9,7 +9,7 @@ import pytest
 
 from gridtally_edge.drivers.model import SwitchState
 from gridtally_edge.prepay import events as p
-from gridtally_edge.prepay.commands import HANDLERS
+from gridtally_edge.prepay.commands import HANDLERS, LOOK_AGAIN_MS
 from gridtally_edge.prepay.events import SwitchResult
 from gridtally_edge.prepay.guards import WINDOW
 from gridtally_shared.contract.codec import decode, encode
@@ -338,14 +338,43 @@ def test_a_message_is_displayed_until_its_time_ends(bench: Bench) -> None:
     assert states(bench, command) == [(S.DISPLAYED, ""), (S.DONE, "")]
 
 
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [({"meter_no": 99}, Reason.UNKNOWN_METER), ({"type": 77}, Reason.UNSUPPORTED)],
-)
-def test_what_can_not_be_done_is_refused(bench: Bench, changes: dict, reason: str) -> None:
-    command = replace(bench.command(C.READ_INSTANT), **changes)
+def test_what_can_not_be_done_is_refused(bench: Bench) -> None:
+    command = replace(bench.command(C.READ_INSTANT), type=77)
     bench.send(command)
-    assert states(bench, command) == [(S.REFUSED, reason)]
+    assert states(bench, command) == [(S.REFUSED, Reason.UNSUPPORTED)]
+
+
+def test_an_order_that_comes_before_the_configuration_waits_for_it(tmp_path: Path) -> None:
+    """A new concentrator hears of an order before it hears of the meter: it was refused for good, and the home stayed as it was."""
+    bench = Bench(tmp_path, ready=False)
+    bench.trust()
+    bench.online()
+    command = switch(False, 1, bench)
+    bench.send(command)
+    assert states(bench, command) == [(S.DELIVERED, Reason.UNKNOWN_METER)]
+    bench.configure()
+    bench.read_all(1_000_000)
+    bench.wait(LOOK_AGAIN_MS)
+    bench.finish()
+    assert states(bench, command)[-1] == (S.DONE, "")
+
+
+def test_an_order_for_nobodys_meter_is_refused_when_its_time_is_over(bench: Bench) -> None:
+    command = replace(bench.command(C.READ_INSTANT), meter_no=99)
+    bench.send(command)
+    bench.wait(command.expires_ms - bench.now_ms - 1)
+    assert states(bench, command) == [(S.DELIVERED, Reason.UNKNOWN_METER)]
+    bench.wait(1)
+    assert states(bench, command)[-1] == (S.REFUSED, Reason.UNKNOWN_METER)
+
+
+def test_an_order_for_nobodys_meter_can_be_cancelled(bench: Bench) -> None:
+    command = replace(bench.command(C.READ_INSTANT), meter_no=99)
+    bench.send(command)
+    cancel = replace(bench.command(C.CANCEL, target=command.cmd_id), meter_no=99)
+    bench.send(cancel)
+    assert states(bench, command)[-1] == (S.CANCELLED, Reason.CANCELLED)
+    assert states(bench, cancel) == [(S.DONE, "")]
 
 
 def test_what_nobody_could_see_for_ten_minutes_is_told_as_no_answer(bench: Bench) -> None:
