@@ -24,6 +24,8 @@ BENCHES: dict[str, tuple[str, str]] = {
     "journal": ("edge/bench/journal_speed.py", "journal entries a second in sweeps of 400 meters, bytes written for each, the engine"),
     "ingest": ("cloud/bench/ingest_speed.py", "intervals the MDM takes in, from message to commit and receipt, against rows in SQLite"),
     "vee": ("cloud/bench/vee_speed.py", "intervals that VEE judges in a CPU-second, alone and with its store"),
+    "billing": ("cloud/bench/billing_speed.py", "bills by time of use and slabs from a month of quarter hours, alone and out of a store"),
+    "mdm": ("cloud/bench/mdm_rss.py", "resident memory of the MDM's processes, idle after their start"),
     "agent": ("edge/bench/agent_rss.py", "resident memory of the agent with the demo street"),
 }
 

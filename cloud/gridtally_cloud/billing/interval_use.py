@@ -14,18 +14,19 @@ from itertools import groupby, pairwise
 
 from sqlalchemy import Connection, select
 
+from gridtally_cloud.billing.held import Held
 from gridtally_cloud.billing.postpaid import Stop
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import day_of
-from gridtally_cloud.store.intervals import IntervalSeries, read_intervals
-from gridtally_cloud.store.tables import channel, vee_run
+from gridtally_cloud.store.intervals import IntervalSeries
+from gridtally_cloud.store.tables import vee_run
 from gridtally_shared.quality import Quality
-from gridtally_shared.quantities import BY_NAME, Quantity
+from gridtally_shared.quantities import BY_NAME
 from gridtally_shared.tariff.terms import Measure, Plan
 from gridtally_shared.tariff.use import Series, demands_of, measures_of
 
 VALID = ("validated", "estimated", "edited")
-DECIDED = Quality.EDITED | Quality.VERIFIED
+DECIDED, ESTIMATED = int(Quality.EDITED | Quality.VERIFIED), int(Quality.ESTIMATED)
 IMPORT, EXPORT, APPARENT = (BY_NAME[n] for n in ("interval_import_wh", "interval_export_wh", "interval_apparent_vah"))
 ASKED = (
     (IMPORT, set(Measure)), (EXPORT, {Measure.EXPORT, Measure.NET_IMPORT, Measure.NET_EXPORT}), (APPARENT, {Measure.APPARENT}),
@@ -55,24 +56,24 @@ def needs_intervals(plan: Plan) -> bool:
 
 
 def use_between(
-    conn: Connection, usage_point_no: int, plan: Plan, stops: Sequence[Stop]
+    held: Held, usage_point_no: int, plan: Plan, stops: Sequence[Stop]
 ) -> tuple[tuple[tuple[Series, ...], ...], Lacking | None]:
     """For each stretch its intervals, or nothing where the register counts; and what stands against the newest one."""
-    found = [_stretch(conn, usage_point_no, plan, a.at_ms, b.at_ms) for a, b in pairwise(stops)]
+    found = [_stretch(held, usage_point_no, plan, a.at_ms, b.at_ms) for a, b in pairwise(stops)]
     return tuple(series for series, _ in found), found[-1][1] if found else None
 
 
-def _stretch(conn: Connection, usage_point_no: int, plan: Plan, from_ms: int, to_ms: int) -> tuple[tuple[Series, ...], Lacking | None]:
+def _stretch(held: Held, usage_point_no: int, plan: Plan, from_ms: int, to_ms: int) -> tuple[tuple[Series, ...], Lacking | None]:
     kinds = measures_of(plan)
     wanted = tuple(quantity for quantity, asked in ASKED if asked & set(kinds))
     columns: dict[str, IntervalSeries] = {}
     for quantity in wanted:
-        number = _channel(conn, usage_point_no, quantity)
-        series = read_intervals(conn, number, from_ms, to_ms) if number is not None else None
+        number = held.channel(usage_point_no, quantity)
+        series = held.series(number, from_ms, to_ms) if number is not None else None
         if series is None or not _is_whole(series, from_ms, to_ms):
             lacking = Lacking(quantity.name, len(series) - sum(series.present) if series is not None else 0)
             return (), lacking if needs_intervals(plan) else None
-        if number is not None and not (needs_intervals(plan) or _by_time(plan) or _is_valid(conn, number, series, plan.zone.key)):
+        if number is not None and not (needs_intervals(plan) or _by_time(plan) or _is_valid(held.conn, number, series, plan.zone.key)):
             return (), None
         columns[quantity.name] = series
     return tuple(_runs(Columns(columns[IMPORT.name], columns.get(EXPORT.name), columns.get(APPARENT.name)))), None
@@ -80,12 +81,6 @@ def _stretch(conn: Connection, usage_point_no: int, plan: Plan, from_ms: int, to
 
 def _by_time(plan: Plan) -> bool:
     return any(len(version.periods) > 1 for version in plan.versions)
-
-
-def _channel(conn: Connection, usage_point_no: int, quantity: Quantity) -> int | None:
-    c = channel.c
-    mine = select(c.channel_no).where(c.usage_point_no == usage_point_no, c.quantity == quantity.code)
-    return conn.execute(mine.order_by(c.period_s, c.channel_no).limit(1)).scalar_one_or_none()
 
 
 def _is_whole(series: IntervalSeries, from_ms: int, to_ms: int) -> bool:
@@ -103,14 +98,21 @@ def _is_valid(conn: Connection, channel_no: int, series: IntervalSeries, zone: s
     return days <= decided | set(conn.execute(select(r.day).where(*mine)).scalars())
 
 
+def _stretches_of(words: Sequence[int]) -> Iterator[tuple[int, int, bool]]:
+    """[first, until) of equal certainty, and whether it is estimated."""
+    first = 0
+    for estimated, group in groupby(words, ESTIMATED.__and__):
+        until = first + sum(1 for _ in group)
+        yield first, until, estimated > 0
+        first = until
+
+
 def _runs(columns: Columns) -> Iterator[Series]:
     """The intervals as series of one quality: estimated or not."""
     main, step = columns.imported, columns.imported.period_s * 1000
-    for estimated, group in groupby(range(len(main)), lambda i: bool(main.quality[i] & Quality.ESTIMATED)):
-        places = list(group)
-        first, until = places[0], places[-1] + 1
+    for first, until, estimated in _stretches_of(main.quality):
         yield Series(
             main.start_ms + first * step, step, main.values[first:until],
             columns.exported.values[first:until] if columns.exported else (),
-            columns.apparent.values[first:until] if columns.apparent else (), int(Quality.ESTIMATED) if estimated else 0,
+            columns.apparent.values[first:until] if columns.apparent else (), ESTIMATED if estimated else 0,
         )  # fmt: skip

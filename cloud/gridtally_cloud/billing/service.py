@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from gridtally_cloud.billing import store
 from gridtally_cloud.billing.checks import Facts, Finding, findings
+from gridtally_cloud.billing.held import Held
 from gridtally_cloud.billing.issue import issue_new
 from gridtally_cloud.billing.model import BillKind, BillRow, BillView
 from gridtally_cloud.billing.page import BillPage, bill_page
@@ -44,13 +45,17 @@ def kind_for(conn: Connection, account: Account, to_ms: int) -> BillKind:
 def check_bill(conn: Connection, account_no: int, from_ms: int, to_ms: int, at_ms: int) -> tuple[Finding, ...]:
     """What stands against (blocking) or should be known about issuing a bill now."""
     account = account_of(conn, account_no)
-    kind = kind_for(conn, account, to_ms)
+    return _checked(Held(conn), account, kind_for(conn, account, to_ms), from_ms, to_ms, at_ms)
+
+
+def _checked(held: Held, account: Account, kind: BillKind, from_ms: int, to_ms: int, at_ms: int) -> tuple[Finding, ...]:
+    conn = held.conn
     reach_ms, stopped = store.journal_reach(conn, account) if kind is BillKind.STATEMENT else (0, False)
     covered_ms = max(reach_ms, newest_register_ms(conn, account.meter_no)) if reach_ms or kind is BillKind.BILL else 0
     sensible = from_ms < to_ms
-    missing = measured(conn, account.usage_point_no, from_ms, to_ms, account.zone)[1].missing if sensible else 0
+    missing = measured(held, account.usage_point_no, from_ms, to_ms, account.zone)[1].missing if sensible else 0
     return findings(Facts(from_ms, to_ms, at_ms, account.opened_at_ms, covered_ms, stopped,
-                          store.overlapping(conn, account_no, kind, from_ms, to_ms), missing))  # fmt: skip
+                          store.overlapping(conn, account.account_no, kind, from_ms, to_ms), missing))  # fmt: skip
 
 
 def issue_bill(conn: Connection, account_no: int, from_ms: int, to_ms: int, at_ms: int, actor: str) -> BillView:
@@ -60,10 +65,11 @@ def issue_bill(conn: Connection, account_no: int, from_ms: int, to_ms: int, at_m
     issued = store.same_period(conn, account_no, kind, from_ms, to_ms)
     if issued:
         return store.load_bill(conn, issued)
-    for finding in check_bill(conn, account_no, from_ms, to_ms, at_ms):
+    held = Held(conn)
+    for finding in _checked(held, account, kind, from_ms, to_ms, at_ms):
         if finding.blocking:
             raise RefusedCommand(finding.reason, finding.text)
-    bill_no = issue_new(conn, account, kind, from_ms, to_ms, at_ms)
+    bill_no = issue_new(conn, account, kind, from_ms, to_ms, at_ms, held)
     record(conn, at_ms, actor, "bill.issued", f"account:{account_no}", bill_no)
     return store.load_bill(conn, bill_no)
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from gridtally_cloud.billing import receivables
 from gridtally_cloud.billing.checks import BillReason
 from gridtally_cloud.billing.document import from_json, to_json
+from gridtally_cloud.billing.held import Held
 from gridtally_cloud.billing.interval_use import use_between
 from gridtally_cloud.billing.model import Bill, BillKind, BillRow, BillState, BillView, Party, Reading
 from gridtally_cloud.billing.postpaid import BillInputs, Paid, Stop
@@ -58,7 +59,7 @@ def journal_reach(conn: Connection, account: Account) -> tuple[int, bool]:
 
 def statement_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int) -> StatementInputs:
     versions = versions_of(conn, account.tariff_id)
-    days, quality = measured(conn, account.usage_point_no, from_ms, to_ms, account.zone)
+    days, quality = measured(Held(conn), account.usage_point_no, from_ms, to_ms, account.zone)
     return StatementInputs(
         party_of(account, tariff_at(versions, to_ms - 1, account.zone)), from_ms, to_ms, journal_of(conn, account.account_no),
         _references(conn, account.account_no),
@@ -74,9 +75,12 @@ def _references(conn: Connection, account_no: int) -> dict[tuple[int, int], str]
     return {(r.epoch, r.gseq): payment_name(r.payment_no) for r in rows}
 
 
-def bill_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int, used_wh: int | None = None) -> BillInputs:
+def bill_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int, used_wh: int | None = None,
+                held: Held | None = None) -> BillInputs:  # fmt: skip
     """Raises RefusedCommand when a register reading the bill rests on is missing, when the register went back, or when the account paid
-    ahead at the end of the period. `used_wh`: a provisional bill, which ends with its use instead of a reading."""
+    ahead at the end of the period. `used_wh`: a provisional bill, which ends with its use instead of a reading. `held`: what was read
+    in this transaction already."""
+    held = held or Held(conn)
     versions, stretch = versions_of(conn, account.tariff_id), stretch_at(conn, account, to_ms - 1)
     if stretch is None:
         raise RefusedCommand(BillReason.NOT_OPEN_YET, "the account paid ahead then: its statement shows that time")
@@ -91,9 +95,9 @@ def bill_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int, us
         raise RefusedCommand(BillReason.REGISTER_WENT_BACK, f"the register of meter {account.meter_serial} went back in this "
                              "period: check the readings and the meter first")  # fmt: skip
     arrears_nano, since = _last_closing(conn, account.account_no)
-    use, quality = measured(conn, account.usage_point_no, from_ms, to_ms, account.zone)
+    use, quality = measured(held, account.usage_point_no, from_ms, to_ms, account.zone)
     plan = pinned_plan(versions, account.zone)
-    counted, lacking = use_between(conn, account.usage_point_no, plan, stops)
+    counted, lacking = use_between(held, account.usage_point_no, plan, stops)
     if lacking and used_wh is None:
         missing = f"{lacking.missing} intervals are missing" if lacking.missing else "none was measured"
         raise RefusedCommand(BillReason.INTERVALS_NEEDED, f"this tariff counts {lacking.quantity}, and of this period {missing}: have them "
