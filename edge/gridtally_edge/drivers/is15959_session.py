@@ -161,8 +161,8 @@ def value_of(target: Attribute, outcome: Data | Result) -> Data:
 
 
 def refusal(denied: AccessDenied, what: str) -> RefusedCommand:
-    """What a denied access means to who gave the command."""
-    reason = Reason.UNSUPPORTED if denied.undefined else Reason.METER_FAULT
+    """What a denied access means to who gave the command. `temporary failure` is no refusal: it may be asked again."""
+    reason = Reason.UNSUPPORTED if denied.undefined else Reason.METER_BUSY if denied.may_pass else Reason.METER_FAULT
     return RefusedCommand(reason, f"the meter refuses {what}: {denied.result}")
 
 

@@ -351,11 +351,13 @@ def test_a_register_that_disagrees_with_its_rows_raises_an_event() -> None:
     assert BY_EVENT["registers_inconsistent"].code in setup.codes()
 
 
-def test_a_refused_clock_is_a_refusal_in_words() -> None:
+def test_a_temporary_failure_is_told_in_words_and_as_busy_not_as_a_refusal() -> None:
+    """It withdrew a change of the way of paying for good."""
     setup = Setup()
     setup.meter.inject(HouseFault.TIME_SYNC, 1)
-    with pytest.raises(RefusedCommand, match="temporary failure"):
+    with pytest.raises(RefusedCommand, match="temporary failure") as told:
         setup.wire.run(setup.port.write_clock(START_MS + 5_000))
+    assert told.value.reason == Reason.METER_BUSY
     setup.wire.run(setup.port.write_clock(START_MS + 5_000))
     assert setup.wire.run(setup.port.read_clock()) == START_MS + 5_000
 
