@@ -47,6 +47,7 @@ if os.environ.get("GRIDTALLY_NO_NATIVE") != "1":
             crc16_x25,
             decode_block,
             encode_block,
+            encode_blocks,
             register_intervals,
             register_intervals_many,
         )
@@ -64,6 +65,7 @@ if BACKEND == "pure":
         crc16_x25,
         decode_block,
         encode_block,
+        encode_blocks,
         register_intervals,
         register_intervals_many,
     )
@@ -101,6 +103,7 @@ __all__ = [
     "decode_block",
     "demand_windows",
     "encode_block",
+    "encode_blocks",
     "lay_on_grid",
     "profile_table",
     "register_intervals",

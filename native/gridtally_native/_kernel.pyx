@@ -970,13 +970,9 @@ cdef void _pack(Writer* w, const uint64_t* z, Py_ssize_t count, int code, int k)
         w.out += 1
 
 
-def encode_block(values, present=None):
-    """Packs up to 2**20 int64 values into bytes; see `_pure.encode_block`."""
-    cdef _Column column = _Column("values", values, b"ql", 8)
-    cdef _Column there = None
-    cdef Py_ssize_t n = column.rows, i, count = 0, mask_bytes = 0, size
-    cdef const int64_t* value = <int64_t*> column.data
-    cdef const uint8_t* kept = NULL
+cdef bytes _block(const int64_t* value, const uint8_t* kept, Py_ssize_t n):
+    """One block; `kept` is NULL where every value is there."""
+    cdef Py_ssize_t i, count = 0, mask_bytes = 0, size
     cdef uint64_t bits, other_bits
     cdef uint64_t* z
     cdef uint64_t small[257]
@@ -984,13 +980,6 @@ def encode_block(values, present=None):
     cdef int form, other_form
     cdef Writer w
     cdef bytes block
-    if n > MAX_BLOCK:
-        raise ValueError(f"{n} intervals in one block, at most {MAX_BLOCK}")
-    if present is not None:
-        there = _Column("present", present, b"Bbc?", 1)
-        if there.rows != n:
-            _unequal(n, there.rows)
-        kept = <uint8_t*> there.data
     if n <= 128:
         z = &small[0]
     else:
@@ -1032,6 +1021,78 @@ def encode_block(values, present=None):
     finally:
         if z != &small[0]:
             free(z)
+
+
+cdef int _too_many(Py_ssize_t n) except -1:
+    raise ValueError(f"{n} intervals in one block, at most {MAX_BLOCK}")
+
+
+def encode_block(values, present=None):
+    """Packs up to 2**20 int64 values into bytes; see `_pure.encode_block`."""
+    cdef _Column column = _Column("values", values, b"ql", 8)
+    cdef _Column there = None
+    if column.rows > MAX_BLOCK:
+        _too_many(column.rows)
+    if present is not None:
+        there = _Column("present", present, b"Bbc?", 1)
+        if there.rows != column.rows:
+            _unequal(column.rows, there.rows)
+    return _block(<int64_t*> column.data, NULL if there is None else <uint8_t*> there.data, column.rows)
+
+
+cdef Py_ssize_t _sum(const int64_t* value, const uint8_t* kept, Py_ssize_t n, int64_t* total) noexcept nogil:
+    """How many values are there, -1 where their sum is no int64."""
+    cdef int64_t high = 0
+    cdef uint64_t low = 0
+    cdef Py_ssize_t i, count = n if kept == NULL else 0
+    if kept == NULL:
+        for i in range(n):
+            high += value[i] >> 32
+            low += <uint64_t> value[i] & LOW32
+    else:
+        for i in range(n):
+            if kept[i]:
+                high += value[i] >> 32
+                low += <uint64_t> value[i] & LOW32
+                count += 1
+    high += <int64_t> (low >> 32)
+    total[0] = <int64_t> (<uint64_t> high << 32 | low & LOW32)
+    return count if -2147483648 <= high <= 2147483647 else -1
+
+
+def encode_blocks(values, sizes, present=None):
+    """(blocks, sums, counts) of columns that stand one after the other; see `_pure.encode_blocks`."""
+    cdef _Column column = _Column("values", values, b"ql", 8)
+    cdef _Column size = _Column("sizes", sizes, b"il", 4)
+    cdef _Column there = None
+    cdef const int32_t* n = <int32_t*> size.data
+    cdef const int64_t* value = <int64_t*> column.data
+    cdef const uint8_t* kept = NULL
+    cdef Py_ssize_t i, rows = 0, count
+    if present is not None:
+        there = _Column("present", present, b"Bbc?", 1)
+        if there.rows != column.rows:
+            _unequal(column.rows, there.rows)
+        kept = <uint8_t*> there.data
+    for i in range(size.rows):
+        if not 0 <= n[i] <= MAX_BLOCK:
+            _too_many(n[i])
+        rows += n[i]
+    if rows != column.rows:
+        raise ValueError(f"sizes add up to {rows}, there are {column.rows} values")
+    cdef array.array totals = array.clone(INT64, size.rows, False)
+    cdef array.array counts = array.clone(INT32, size.rows, False)
+    cdef list blocks = []
+    for i in range(size.rows):
+        count = _sum(value, kept, n[i], <int64_t*> totals.data.as_longlongs + i)
+        if count < 0:
+            raise ValueError(f"block {i}: the sum of its values is no int64")
+        counts.data.as_ints[i] = <int> count
+        blocks.append(_block(value, kept, n[i]))
+        value += n[i]
+        if kept != NULL:
+            kept += n[i]
+    return blocks, totals, counts
 
 
 cdef enum:

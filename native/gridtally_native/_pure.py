@@ -362,6 +362,32 @@ def encode_block(values: Buffer, present: Buffer | None = None) -> bytes:
     return bytes(head) + mask + _pack(residuals, form & _EXP_GOLOMB, form & 0x1F)
 
 
+def encode_blocks(
+    values: Buffer, sizes: Buffer, present: Buffer | None = None
+) -> tuple[list[bytes], array[int], array[int]]:
+    """(blocks, sums, counts of the values that are there) of columns that stand one after the other, `sizes[i]` values each."""
+    column, lengths = check_column("values", values, "ql", 8), check_column("sizes", sizes, "il", 4)
+    there = None if present is None else check_column("present", present, "Bbc?", 1).cast("B")
+    if there is not None and len(there) != len(column):
+        raise ValueError(f"columns differ in length: {len(column)}, {len(there)}")
+    for n in lengths:
+        if not 0 <= n <= MAX_BLOCK:
+            raise ValueError(f"{n} intervals in one block, at most {MAX_BLOCK}")
+    if sum(lengths) != len(column):
+        raise ValueError(f"sizes add up to {sum(lengths)}, there are {len(column)} values")
+    blocks, totals, counts, first = [], array("q"), array("i"), 0
+    for i, n in enumerate(lengths):
+        part, mask = column[first : first + n], None if there is None else there[first : first + n]
+        kept = list(part) if mask is None else [v for v, is_there in zip(part, mask, strict=True) if is_there]
+        if not -INT64_MAX - 1 <= sum(kept) <= INT64_MAX:
+            raise ValueError(f"block {i}: the sum of its values is no int64")
+        blocks.append(encode_block(part, mask))
+        totals.append(sum(kept))
+        counts.append(len(kept))
+        first += n
+    return blocks, totals, counts
+
+
 def _mask(present: Buffer, n: int) -> bytes:
     """One bit per interval, lowest bit first; empty if all are there."""
     column = check_column("present", present, "Bbc?", 1).cast("B")
