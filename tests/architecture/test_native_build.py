@@ -24,6 +24,7 @@ TWINS: dict[str, tuple[str, ...]] = {
         "crc16_x25",
         "decode_block",
         "encode_block",
+        "encode_blocks",
         "register_intervals",
         "register_intervals_many",
     ),
