@@ -1,5 +1,7 @@
-"""Takes the content of a file into the store: all of it or nothing, in one transaction, as an append to the inbox.
+"""Takes the content of a file into the store: all of it or nothing, in one transaction.
 
+* Days of which nothing is held and the file has every interval are closed at once (`take_days` of store/close.py); the rest is an append to
+  the inbox.
 * One problem in the file and nothing is taken. What is held already changes nothing; a value that contradicts a held one waits beside it
   for a person, once however often the file comes, and is told with its line (store/inbox.py).
 * History from before the meter's installation is taken; what lies in the future is not: such a file is in another time zone.
@@ -10,9 +12,10 @@ Source: mdm.md B.2 row 0, B.4.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
 from statistics import median
 
 from sqlalchemy import Connection, and_, select
@@ -20,7 +23,9 @@ from sqlalchemy import Connection, and_, select
 from gridtally_cloud.exchange.points import Point, channel_for, channels_of, named
 from gridtally_cloud.exchange.record import Content, Problem, Row, Series
 from gridtally_cloud.store.base import SHARD
-from gridtally_cloud.store.days import day_of, utc_text
+from gridtally_cloud.store.bulk import ClosedDays
+from gridtally_cloud.store.close import take_days
+from gridtally_cloud.store.days import DaySlots, day_of, slots_of, utc_text
 from gridtally_cloud.store.inbox import PERIODS_S, REPLACEABLE, SUMMED_UNITS, check_block, store_blocks, unpack
 from gridtally_cloud.store.intervals import ChannelRef, Slot, Slots, days_slots, inbox_slots, pack, slots_from
 from gridtally_cloud.store.tables import interval_block
@@ -131,7 +136,7 @@ def compare(conn: Connection, series: Sequence[Series], point: Point, progress: 
 
 
 def take(conn: Connection, series: Sequence[Series], point: Point, now_ms: int, progress: Progress) -> list[Taken]:
-    """Append the series to the inbox, within the caller's transaction."""
+    """Store the series, within the caller's transaction."""
     return _each(conn, series, point, progress, now_ms)
 
 
@@ -218,6 +223,27 @@ def _waiting_slots(conn: Connection, channel_no: int, days: list[int]) -> Iterat
 
 
 def _store(conn: Connection, ref: ChannelRef, point: Point, series: Series, now_ms: int) -> None:
+    whole = list(_whole_days(ref, series, now_ms))
+    left = set(take_days(conn, _closed(ref, series, whole), now_ms)) if whole else set()
+    closed = {row.start_ms for i, (_, rows) in enumerate(whole) if i not in left for row in rows}
+    _append(conn, ref, point, replace(series, rows=tuple(row for row in series.rows if row.start_ms not in closed)), now_ms)
+
+
+def _whole_days(ref: ChannelRef, series: Series, now_ms: int) -> Iterator[tuple[DaySlots, list[Row]]]:
+    """Local days that are over and of which every interval is there."""
+    for day, some in groupby(series.rows, lambda row: day_of(row.start_ms, ref.zone)):
+        grid, rows = slots_of(day, ref.zone, series.period_s), list(some)
+        if grid.end_ms <= now_ms and len({row.start_ms for row in rows}) == grid.n == len(rows):
+            yield grid, rows
+
+
+def _closed(ref: ChannelRef, series: Series, whole: Sequence[tuple[DaySlots, list[Row]]]) -> ClosedDays:
+    words = [b"".join(row.quality.to_bytes(2, "little") for row in rows) for _, rows in whole]
+    values = array("q", (row.value or 0 for _, rows in whole for row in rows))
+    return ClosedDays([ref] * len(whole), [grid for grid, _ in whole], values, [each if any(each) else b"" for each in words])
+
+
+def _append(conn: Connection, ref: ChannelRef, point: Point, series: Series, now_ms: int) -> None:
     blocks = []
     for run in series.runs():
         slots = {row.start_ms: Slot(row.value, row.quality) for row in run}

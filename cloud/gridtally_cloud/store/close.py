@@ -5,16 +5,22 @@
   an earlier one is a version of its own, not approved: it waits for a person (mdm.md B.4).
 * Usage points are shared by the workers (store/work.py): packing, totals and the removal from the inbox of one of them are one
   transaction, in which nobody else puts values of it in.
+* First versions are written together (store/bulk.py); whatever needs a look at each interval one by one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, and_, delete, func, insert, select
 
+from gridtally_cloud.integrations.webhook_tables import webhook
 from gridtally_cloud.integrations.webhooks import Topic, announce
 from gridtally_cloud.store.base import SHARD
+from gridtally_cloud.store.bulk import RAW as RAW
+from gridtally_cloud.store.bulk import ClosedDays, held_days, write_first
 from gridtally_cloud.store.days import DaySlots, date_of, slots_of
-from gridtally_cloud.store.db import Database, upsert
+from gridtally_cloud.store.db import Database, put_rows, upsert
 from gridtally_cloud.store.inbox import SUMMED_UNITS, save_usage
 from gridtally_cloud.store.intervals import (
     ChannelRef,
@@ -29,6 +35,7 @@ from gridtally_cloud.store.intervals import (
 )
 from gridtally_cloud.store.postgres import make_month
 from gridtally_cloud.store.tables import channel, interval_block, interval_inbox, meter, reading, vee_run
+from gridtally_cloud.store.whole import Name, first_versions
 from gridtally_cloud.store.work import Hand, in_other_hands, share, this_process
 from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
 from gridtally_shared.quantities import QUANTITIES, Kind
@@ -44,8 +51,8 @@ POINTS_A_TURN = 200
 KEEP_INSTANT_MS = 45 * MS_PER_DAY
 KEEP_REGISTER_MS = 800 * MS_PER_DAY
 PENDING = "pending"
-RAW, LATE, SILENT = "raw", "late", "silent"
-"""Sources of what was measured; SILENT is the first version of a day of which nothing came."""
+LATE, SILENT = "late", "silent"
+"""Sources of what was measured beside RAW; SILENT is the first version of a day of which nothing came."""
 
 
 def close_days(db: Database, now_ms: int, hand: Hand | None = None) -> int:
@@ -56,7 +63,7 @@ def close_days(db: Database, now_ms: int, hand: Hand | None = None) -> int:
         ready = _ready_by_point(conn, in_other_hands(conn, "close", now_ms, hand), now_ms)
 
     def close(conn: Connection, point: int) -> int:
-        return sum(close_day(conn, day, number, now_ms) for day, number in ready.get(point, ()))
+        return close_together(conn, ready.get(point, ()), now_ms)
 
     return sum(share(db, "close", list(ready), close, now_ms, hand))
 
@@ -82,6 +89,42 @@ def _ready(conn: Connection, day: int, channel_no: int, now_ms: int) -> bool:
     if now_ms >= slots.end_ms + GRACE_MS:
         return True
     return sum(s.value is not None for s in day_slots(conn, channel_no, day).values()) >= slots.n
+
+
+def close_together(conn: Connection, names: Sequence[Name], now_ms: int) -> int:
+    """Pack channel-days; of how many anything waited."""
+    if not names:
+        return 0
+    hold_points(conn, (number for _, number in names))
+    days, rows = first_versions(conn, names)
+    _stand(conn, days, now_ms)
+    i = interval_inbox.c
+    conn.execute(delete(interval_inbox).where(i.shard == SHARD, i.inbox_no.in_(rows)))
+    done = set(days.names)
+    return len(done) + sum(close_day(conn, day, number, now_ms) for day, number in names if (day, number) not in done)
+
+
+def take_days(conn: Connection, days: ClosedDays, now_ms: int) -> list[int]:
+    """Close whole days past the inbox. Those of which anything is held are left alone: their places, for the inbox to compare."""
+    hold_points(conn, (ref.channel_no for ref in days.refs))
+    held = held_days(conn, days.names)
+    left = [i for i, name in enumerate(days.names) if name in held] if held else []
+    _stand(conn, days.only(sorted(set(range(len(days))) - set(left))) if left else days, now_ms)
+    return left
+
+
+def _stand(conn: Connection, days: ClosedDays, now_ms: int) -> None:
+    """First versions stand: they are written, VEE is asked, and others are told."""
+    write_first(conn, days, now_ms)
+    orders = sorted((SHARD, day, number, 0, "", PENDING, 0, now_ms) for day, number in days.names)
+    put_rows(conn, vee_run, _ORDER, orders, replace=True)
+    if conn.execute(_LISTENING).first() is not None:
+        for day, number in days.names:
+            _tell_others(conn, day, number, 0, now_ms)
+
+
+_ORDER = ("shard", "day", "channel_no", "version", "rule_set", "status", "findings", "at_ms")
+_LISTENING = select(webhook.c.webhook_no).where(webhook.c.ended_ms.is_(None)).limit(1)
 
 
 def close_day(conn: Connection, day: int, channel_no: int, now_ms: int) -> bool:

@@ -24,7 +24,7 @@ from gridtally_cloud.exchange.points import point_of
 from gridtally_cloud.prepay.settings import Payments
 from gridtally_cloud.store.close import GRACE_MS, close_days
 from gridtally_cloud.store.days import EPOCH
-from gridtally_cloud.store.tables import interval_block, interval_inbox, usage_day, usage_point
+from gridtally_cloud.store.tables import interval_block, interval_inbox, usage_day, usage_point, vee_run
 from gridtally_shared.clock import ManualClock
 from gridtally_shared.errors import ConfigError, ContractError
 from gridtally_shared.signing import KeySigner
@@ -87,6 +87,17 @@ def test_a_file_goes_in_once_and_comes_out_again(street: Street, tmp_path: Path,
     assert imported(street, capsys, put(tmp_path, "\n".join(lines)))["series"][0]["unchanged"] == 96
 
 
+def test_whole_days_are_closed_at_once_and_the_rest_waits(street: Street, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [line.replace("2026-02-01", f"2026-02-{day:02}") for day in (1, 2, 3) for line in DAY.removeprefix(HEAD).splitlines()]
+    report = imported(street, capsys, put(tmp_path, HEAD + "\n".join(lines[:-40])))
+    assert report["series"][0]["new"] == 3 * 96 - 40
+    with street.db.read() as conn:
+        held = [conn.execute(select(t.c.day).order_by(t.c.day)).scalars().all() for t in (interval_block, interval_inbox, vee_run)]
+    first = (date(2026, 2, 1) - EPOCH).days
+    assert held == [[first, first + 1], [first + 2], [first, first + 1]]
+    assert imported(street, capsys, put(tmp_path, HEAD + "\n".join(lines)))["series"][0]["new"] == 40
+
+
 def test_a_dry_run_says_what_would_be_and_does_nothing(street: Street, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = imported(street, capsys, put(tmp_path, DAY), "--dry-run")
     assert (report["taken"], report["series"][0]["new"], rows_held(street)) == (False, 96, 0)
@@ -125,7 +136,7 @@ def test_a_store_that_fails_on_the_way_holds_nothing_of_the_file(street: Street,
     days = "".join(DAY.removeprefix(HEAD).replace("2026-02-01", f"2025-{month:02}-{day:02}") for month in (11, 12) for day in range(10, 29))
     last = (date(2025, 12, 28) - EPOCH).days
     with street.db.write() as conn:
-        conn.exec_driver_sql(f"CREATE TRIGGER full BEFORE INSERT ON interval_inbox WHEN NEW.day = {last} "
+        conn.exec_driver_sql(f"CREATE TRIGGER full BEFORE INSERT ON interval_block WHEN NEW.day = {last} "
                              "BEGIN SELECT RAISE(ABORT, 'disk full'); END")  # fmt: skip
     with pytest.raises(DBAPIError, match="disk full"):
         typed(street, "import", "intervals", put(tmp_path, HEAD + days), "--usage-point", "1")
