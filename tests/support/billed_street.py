@@ -6,9 +6,11 @@ Days come in as the ingest stores them (`take_intervals`, `take_readings`); clos
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import accumulate
 from pathlib import Path
 
 from sqlalchemy import Connection, insert, update
@@ -40,7 +42,7 @@ def at_day(day: int) -> int:
 
 @dataclass
 class BilledStreet:
-    """`each`: a register is read at every so many quarter hours, 96 for the midnights only."""
+    """`each`: a register is read at every so many quarter hours, 96 for the midnights only. After 31 days the use begins anew."""
 
     folder: Path
     meters: int
@@ -49,24 +51,39 @@ class BilledStreet:
 
     def __post_init__(self) -> None:
         self.street = new_street(self.folder, self.meters, ZONE, at_day(0))
-        self._use = {number: month_of(number) for number in self.street.meters}
+        self._use = {number: array("I", month_of(number)) for number in self.street.meters}
+        self._registers = {number: array("I", accumulate(values, initial=0)) for number, values in self._use.items()}
+        self._seq = 0
         with self.db.write() as conn:
             conn.execute(update(account).values(mode="postpaid", tariff_id="home_tou", currency="INR"))
             conn.execute(insert(tariff_version).values(tariff_id="home_tou", version=1, from_ms=0, document=json.dumps(TARIFF),
                                                        created_ms=0))  # fmt: skip
-            take_readings(self._arrival(conn, 0), Readings(tuple(self._value(number, 0) for number in self.street.meters)))
+            take_readings(self._arrival(conn, 0, at_day(0)), Readings(tuple(self._register(n, 0) for n in self.street.meters)))
 
     @property
     def db(self) -> Database:
         return self.street.db
 
-    def take(self, day: int) -> None:
-        """A day of every meter: its quarter hours and its registers, one transaction."""
-        span = slice(day * QUARTERS, (day + 1) * QUARTERS)
+    def take(self, day: int, step: int = QUARTERS, together: int = 40) -> None:
+        """A day of every meter, `step` quarter hours and `together` meters in a transaction, as concentrators send them; with a step of 1
+        as meters bring it that are read every quarter."""
+        numbers = self.street.meters
+        for place in range(day * QUARTERS, (day + 1) * QUARTERS, step):
+            for first in range(0, len(numbers), together):
+                self._take(numbers[first : first + together], place, step)
+
+    def _take(self, numbers: Sequence[int], place: int, count: int) -> None:
+        start_ms, self._seq = at_day(0) + place * QUARTER_MS, self._seq + 1
         with self.db.write() as conn:
-            arrival = self._arrival(conn, day + 1)
-            take_intervals(arrival, Intervals(tuple(block(n, at_day(day), self._use[n][span]) for n in self.street.meters)))
-            take_readings(arrival, Readings(tuple(self._values(day))))
+            arrival = self._arrival(conn, self._seq, start_ms + count * QUARTER_MS)
+            take_intervals(arrival, Intervals(tuple(block(n, start_ms, self._values(n, place, count)) for n in numbers)))
+            reads = [self._register(n, at) for n in numbers for at in range(place + 1, place + count + 1) if at % self.each == 0]
+            take_readings(arrival, Readings(tuple(reads)))
+
+    @property
+    def own_bytes(self) -> int:
+        """What the street itself holds of its meters' use."""
+        return sum(column.itemsize * len(column) for table in (self._use, self._registers) for column in table.values())
 
     def close(self, day: int) -> None:
         """Close what can be closed when a day and its grace are over."""
@@ -77,17 +94,19 @@ class BilledStreet:
         while run_pending(self.db, at_day(day + 1) + GRACE_MS):
             pass
 
-    def bill(self, number: int, until: int) -> BillView:
-        """The bill of the days before `until`, in a transaction of its own as the worker makes it."""
+    def bill(self, number: int, until: int, first: int = 0) -> BillView:
+        """The bill of the days [first, until), in a transaction of its own as the worker makes it."""
         with self.db.write() as conn:
-            return service.issue_bill(conn, number, at_day(0), at_day(until), at_day(until) + GRACE_MS, "bench")
+            return service.issue_bill(conn, number, at_day(first), at_day(until), at_day(until) + GRACE_MS, "bench")
 
-    def _arrival(self, conn: Connection, seq: int) -> Arrival:
-        return Arrival(conn, StreamKey(self.street.dcu, bytes(16), 1), seq, at_day(seq))
+    def _arrival(self, conn: Connection, seq: int, now_ms: int) -> Arrival:
+        return Arrival(conn, StreamKey(self.street.dcu, bytes(16), 1), seq, now_ms)
 
-    def _values(self, day: int) -> Iterator[Value]:
-        places = range(day * QUARTERS + self.each, (day + 1) * QUARTERS + 1, self.each)
-        return (self._value(number, place) for number in self.street.meters for place in places)
+    def _values(self, number: int, place: int, count: int) -> list[int]:
+        use = self._use[number]
+        return [use[i % len(use)] for i in range(place, place + count)]
 
-    def _value(self, number: int, place: int) -> Value:
-        return Value(number, ENERGY_IMPORT.code, at_day(0) + place * QUARTER_MS, OPENED_WH + sum(self._use[number][:place]))
+    def _register(self, number: int, place: int) -> Value:
+        sums = self._registers[number]
+        months, rest = divmod(place, len(sums) - 1)
+        return Value(number, ENERGY_IMPORT.code, at_day(0) + place * QUARTER_MS, OPENED_WH + months * sums[-1] + sums[rest])
