@@ -44,6 +44,7 @@ AREAS = (
     "gridtally_cloud.integrations.webhook_cli",
     "gridtally_cloud.provisioning.cli",
     "gridtally_cloud.exchange.cli",
+    "gridtally_cloud.exchange.recipient_cli",
     "gridtally_cloud.inquiry.completeness_cli",
     "gridtally_cloud.inquiry.retailer_cli",
     "gridtally_cloud.runs_cli",

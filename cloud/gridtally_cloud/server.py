@@ -25,6 +25,7 @@ from gridtally_cloud.context import Context
 from gridtally_cloud.customers.delivery import deliver
 from gridtally_cloud.customers.senders import Senders
 from gridtally_cloud.customers.users import forget_attempts
+from gridtally_cloud.exchange import read_errors
 from gridtally_cloud.exchange.background import SendingOut, TakingIn
 from gridtally_cloud.inquiry.silent import close_silent
 from gridtally_cloud.inquiry.watch import ask_missing
@@ -74,7 +75,10 @@ def new_worker(context: Context) -> Worker:
 
 def exchange_jobs(db: Database, clock: Clock, config: CloudConfig) -> tuple[Job, ...]:
     """Files out, and files in where a folder is watched: their age is told by the machine's own clock."""
-    jobs = [Job("files out", 10.0, SendingOut(db, clock).start_if_due, shared=True)]
+    jobs = [
+        Job("files out", 10.0, SendingOut(db, clock).start_if_due, shared=True),
+        Job("errors of readings", 60.0, lambda now_ms: read_errors.tell_recipients(db, now_ms)),
+    ]
     if config.exchange.in_dir:
         jobs.append(Job("files in", 5.0, TakingIn(db, config.exchange, config.zone).start_turn, shared=True))
     return tuple(jobs)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gridtally_cloud.exchange import schedules
+from gridtally_cloud.exchange import deliveries, schedules
 from gridtally_cloud.store.db import Database
 from gridtally_shared.clock import Clock
 
@@ -57,7 +57,7 @@ class TakingIn:
 
 
 class SendingOut:
-    """Scheduled files out. The writers are loaded when a run is due."""
+    """Scheduled files out, and what goes to recipients."""
 
     def __init__(self, db: Database, clock: Clock) -> None:
         self._db, self._clock = db, clock
@@ -65,12 +65,14 @@ class SendingOut:
 
     def start_if_due(self, now_ms: int) -> None:
         with self._db.read() as conn:
-            if not schedules.due(conn, now_ms):
+            if not schedules.due(conn, now_ms) and not deliveries.anything_due(conn, now_ms):
                 return
         self._background.start(now_ms)
 
     def _send(self, _now_ms: int) -> None:
+        from gridtally_cloud.exchange.delivering import deliver_due
         from gridtally_cloud.exchange.sending import LEASE_MS, send_due
 
         lease_ms = int(LEASE_MS * max(1.0, self._clock.factor()))
         send_due(self._db, f"{socket.gethostname()}:{os.getpid()}", self._clock.now_ms, lease_ms)
+        deliver_due(self._db, self._clock.now_ms())

@@ -5,28 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import socket
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
-
 from gridtally_cloud.config import load_config
-from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.desk import ACTOR, Desk, OpenDesk, with_desk
+from gridtally_cloud.exchange.delivering import deliver_due
 from gridtally_cloud.exchange.formats import FORMATS
-from gridtally_cloud.exchange.points import point_of
-from gridtally_cloud.exchange.schedules import EVERY, MOST_AGO, Run, Schedule, all_schedules, latest_runs
+from gridtally_cloud.exchange.schedules import EVERY, Run, Schedule, all_schedules, latest_runs
+from gridtally_cloud.exchange.scheduling import Wish, book, unbook
 from gridtally_cloud.exchange.sending import send_due
-from gridtally_cloud.exchange.tables import exchange_schedule
-from gridtally_cloud.exchange.units import INTERVAL_QUANTITIES
-from gridtally_cloud.store.days import utc_text, zone_of
-from gridtally_shared.errors import ConfigError
-
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
-_AT = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+from gridtally_cloud.exchange.wanted import KINDS, PROFILE
+from gridtally_cloud.store.days import utc_text
+from gridtally_shared.quantities import BY_NAME
 
 
 def add_parsers(actions: Any, open_desk: OpenDesk) -> None:
@@ -50,7 +42,7 @@ def add_parsers(actions: Any, open_desk: OpenDesk) -> None:
 def _add_schedule(actions: Any, open_desk: OpenDesk) -> None:
     parser = actions.add_parser(
         "schedule", help="let files go out every day or month",
-        description="Interval data into a folder, every day or month at a local time. A run that was missed is made good once.",
+        description="Data into a folder or to a recipient, every day or month at a local time. A run that was missed is made good once.",
         epilog="example: gridtally-mdm export schedule market --format lse --every day --at 06:00 --folder /srv/out",
     )  # fmt: skip
     parser.add_argument("name", metavar="NAME", help="letters, digits, - and _; file names begin with it")
@@ -60,66 +52,30 @@ def _add_schedule(actions: Any, open_desk: OpenDesk) -> None:
     parser.add_argument("--zone", default="", help="time zone of --at (default that of the configuration)")
     parser.add_argument("--ago", type=int, default=1, metavar="N",
                         help="every day: the day N days before; every month: run on its Nth day (default 1)")  # fmt: skip
-    parser.add_argument("--folder", type=Path, required=True, metavar="DIR", help="where to")
+    parser.add_argument("--kind", choices=KINDS, default=PROFILE,
+                        help="reads: registers as a day ends; intervals: of energy; profile: all that is held (default)")  # fmt: skip
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="where to")
+    parser.add_argument("--to", default="", metavar="RECIPIENT", help="or whom to: a name of 'gridtally-mdm recipient list'")
     parser.add_argument("--usage-point", action="append", default=[], metavar="ID", help="only this one; may be given again (default all)")
-    parser.add_argument("--quantity", action="append", default=[], metavar="NAME", choices=INTERVAL_QUANTITIES,
+    parser.add_argument("--quantity", action="append", default=[], metavar="NAME", choices=tuple(BY_NAME),
                         help="only this quantity; may be given again (default all the format carries)")  # fmt: skip
     parser.add_argument("--by-label", action="store_true", help="name usage points by their labels in the files (NMI, ESI ID)")
     parser.set_defaults(run=with_desk(open_desk, _schedule))
 
 
 def _schedule(desk: Desk, options: argparse.Namespace) -> int:
-    now_ms = desk.clock.now_ms()
+    now_ms, config = desk.clock.now_ms(), load_config(options.config)
+    wish = Wish(options.name, options.format, options.every, options.at, options.zone or config.zone, options.folder, options.to,
+                options.kind, options.ago, tuple(options.usage_point), tuple(options.quantity), options.by_label)  # fmt: skip
     with desk.db.write() as conn:
-        schedule = _checked(conn, options, now_ms)
-        if conn.execute(select(exchange_schedule.c.name).where(exchange_schedule.c.name == schedule.name)).first():
-            raise ConfigError("NAME", schedule.name, "there is a schedule of this name; end it first with 'export unschedule'")
-        row = asdict(schedule) | {"points": " ".join(map(str, schedule.points)), "quantities": " ".join(schedule.quantities)}
-        conn.execute(insert(exchange_schedule).values(row))
-        record(conn, now_ms, ACTOR, "export.schedule", f"schedule:{schedule.name}", f"{schedule.format} every {schedule.every}")
-    print(f"{schedule.name}: first run {utc_text(schedule.next_ms(now_ms))}, into {schedule.folder}")
+        schedule = book(conn, wish, config.exchange.in_dir, now_ms, ACTOR)
+    print(f"{schedule.name}: first run {utc_text(schedule.next_ms(now_ms))}, {schedule.place}")
     return 0
-
-
-def _checked(conn: Connection, options: argparse.Namespace, now_ms: int) -> Schedule:
-    """Raises ConfigError for what can not be meant."""
-    config = load_config(options.config)
-    at = _AT.fullmatch(options.at)
-    if not _NAME.fullmatch(options.name):
-        raise ConfigError("NAME", options.name, "write up to 40 letters, digits, - and _")
-    if at is None:
-        raise ConfigError("--at", options.at, "write a local time such as 06:00")
-    if not 1 <= options.ago <= MOST_AGO:
-        raise ConfigError("--ago", options.ago, f"write 1 to {MOST_AGO}")
-    points = tuple(sorted({point_of(conn, name).number for name in options.usage_point}))
-    return Schedule(options.name, options.format, points, tuple(sorted(_carried(options))), options.every, int(at[1]) * 60 + int(at[2]),
-                    zone_of(options.zone or config.zone).key, options.ago, str(_folder(options.folder, config.exchange.in_dir)),
-                    options.by_label, now_ms, ACTOR)  # fmt: skip
-
-
-def _carried(options: argparse.Namespace) -> set[str]:
-    other = set(options.quantity) - FORMATS[options.format].carries
-    if other:
-        raise ConfigError("--quantity", ", ".join(sorted(other)), f"{options.format} has no place for this")
-    return set(options.quantity)
-
-
-def _folder(given: Path, in_dir: str) -> Path:
-    folder = given.resolve()
-    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
-        raise ConfigError("--folder", str(given), "there is no such folder that can be written to")
-    if in_dir and folder.is_relative_to(Path(in_dir).resolve()):
-        raise ConfigError("--folder", str(given), "this is the watched folder: what goes out would come in again")
-    return folder
 
 
 def _end(desk: Desk, options: argparse.Namespace) -> int:
     with desk.db.write() as conn:
-        gone = conn.execute(delete(exchange_schedule).where(exchange_schedule.c.name == options.name)).rowcount
-        if not gone:
-            known = ", ".join(schedule.name for schedule in all_schedules(conn)) or "none"
-            raise ConfigError("NAME", options.name, f"there is no such schedule; there are: {known}")
-        record(conn, desk.clock.now_ms(), ACTOR, "export.unschedule", f"schedule:{options.name}")
+        unbook(conn, options.name, desk.clock.now_ms(), ACTOR)
     print(f"{options.name}: ended")
     return 0
 
@@ -127,6 +83,7 @@ def _end(desk: Desk, options: argparse.Namespace) -> int:
 def _due(desk: Desk, options: argparse.Namespace) -> int:
     """1 where a run could not be written."""
     runs = send_due(desk.db, f"{socket.gethostname()}:{os.getpid()}", desk.clock.now_ms)
+    deliver_due(desk.db, desk.clock.now_ms())
     with desk.db.read() as conn:
         by_name = {schedule.name: schedule for schedule in all_schedules(conn)}
     for run in runs:
@@ -146,7 +103,7 @@ def _list(desk: Desk, options: argparse.Namespace) -> int:
             continue
         points = f"{len(schedule.points)} usage points" if schedule.points else "all usage points"
         when = f"every {schedule.every} at {_time(schedule)} {schedule.zone}"
-        print(f"{schedule.name}: {schedule.format}, {points}, {when} into {schedule.folder}")
+        print(f"{schedule.name}: {schedule.kind} as {schedule.format}, {points}, {when} {schedule.place}")
         print(f"  next {utc_text(schedule.next_ms(now_ms))}")
         for run in runs:
             print(f"  {_run_line(schedule, run)}")
@@ -174,5 +131,6 @@ def _object(schedule: Schedule, runs: tuple[Run, ...], now_ms: int) -> dict[str,
     return {
         "name": schedule.name, "format": schedule.format, "usage_points": list(schedule.points), "quantities": list(schedule.quantities),
         "every": schedule.every, "at": _time(schedule), "zone": schedule.zone, "ago": schedule.ago, "folder": schedule.folder,
+        "recipient": schedule.recipient, "kind": schedule.kind,
         "next": utc_text(schedule.next_ms(now_ms)), "runs": [_run_object(schedule, run) for run in runs],
     }  # fmt: skip

@@ -17,7 +17,8 @@ from sqlalchemy import Connection, and_, select
 from gridtally_cloud.exchange.record import Clock
 from gridtally_cloud.exchange.tables import exchange_run, exchange_schedule
 from gridtally_cloud.exchange.times import resolved
-from gridtally_cloud.store.days import EPOCH, date_of, day_of, midnight_ms, zone_of
+from gridtally_cloud.exchange.wanted import PROFILE, Wanted
+from gridtally_cloud.store.days import EPOCH, date_of, day_of, zone_of
 
 EVERY = ("day", "month")
 CATCH_UP = 31
@@ -27,7 +28,7 @@ DONE = "done"
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What, when and where to. `points` and `quantities` empty: all."""
+    """What, when and where to: a recipient, or a folder where `recipient` is empty. `points` and `quantities` empty: all."""
 
     name: str
     format: str
@@ -41,6 +42,17 @@ class Schedule:
     by_label: bool
     made_ms: int
     made_by: str
+    recipient: str = ""
+    kind: str = PROFILE
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(self.kind, self.format, self.quantities, self.by_label)
+
+    @property
+    def place(self) -> str:
+        """Where it goes, for people."""
+        return f"to {self.recipient}" if self.recipient else f"into {self.folder}"
 
     def at_ms(self, day: int) -> int:
         """When the run of that local day is due; an hour that never comes moves with the clock."""
@@ -56,11 +68,6 @@ class Schedule:
             return day - self.ago, day - self.ago
         last = date_of(day).replace(day=1) - timedelta(days=1)
         return (last.replace(day=1) - EPOCH).days, (last - EPOCH).days
-
-    def span(self, day: int, zone: str) -> tuple[int, int]:
-        """The data's instants at a usage point of that zone."""
-        first, last = self.data_days(day)
-        return midnight_ms(first, zone), midnight_ms(last + 1, zone)
 
     def title(self, day: int) -> str:
         """The data's day or month, as it stands in file names."""
@@ -136,4 +143,5 @@ def run_from(row: Any) -> Run:
 
 def _schedule(row: Any) -> Schedule:
     return Schedule(row.name, row.format, tuple(int(n) for n in row.points.split()), tuple(row.quantities.split()), row.every, row.minute,
-                    row.zone, row.ago, row.folder, row.by_label, row.made_ms, row.made_by)  # fmt: skip
+                    row.zone, row.ago, row.folder, row.by_label, row.made_ms, row.made_by, row.recipient,
+                    row.kind)  # fmt: skip

@@ -2,6 +2,7 @@
 
 * A run is claimed by a lease (owner, until) and goes on part by part. A file is written beside and moved into place, then the part is
   noted: after a kill the same part is written again under the same name, with the same content.
+* What goes to a recipient is queued with the note of its part, in one transaction (deliveries.py).
 * What can not be written (a folder that is away, a quantity that does not fit) is told in the run and tried again.
 
 Source: architecture.md 6 (jobs), mdm.md D.
@@ -17,10 +18,10 @@ from pathlib import Path
 
 from sqlalchemy import Connection, and_, or_, select, tuple_, update
 
-from gridtally_cloud.exchange.exporting import series_of
+from gridtally_cloud.exchange.contents import files_of
+from gridtally_cloud.exchange.deliveries import queue
 from gridtally_cloud.exchange.formats import FORMATS
-from gridtally_cloud.exchange.points import Point, channels_of, point_of
-from gridtally_cloud.exchange.record import Asked, Series
+from gridtally_cloud.exchange.points import Point, point_of
 from gridtally_cloud.exchange.schedules import DONE, Run, Schedule, due, run_from
 from gridtally_cloud.exchange.tables import exchange_run
 from gridtally_cloud.store.db import Database, insert_new
@@ -73,18 +74,20 @@ def _claimed(db: Database, schedule: Schedule, day: int, owner: str, now_ms: int
 
 def _carried_out(db: Database, schedule: Schedule, run: Run, owner: str, now: Now, lease_ms: int) -> Run:
     while run.state == WORKING:
+        part = Part({}, 0, None)
         try:
             with db.read() as conn:
                 part = _part(conn, schedule, run)
-            for name, data in part.files.items():
+            for name, data in part.files.items() if schedule.folder else ():
                 put(Path(schedule.folder), name, data)
         except (ConfigError, ContractError, OSError) as error:
             reason = f"{error.strerror}: {schedule.folder}" if isinstance(error, OSError) else str(error)
             log.warning("a scheduled file could not be written", extra={"schedule": schedule.name, "reason": reason})
-            values = {"state": FAILED, "reason": reason, "until_ms": now() + AGAIN_MS, "at_ms": now()}
+            values = {"state": FAILED, "reason": reason, "until_ms": now() + AGAIN_MS}
+            part = Part({}, 0, None)
         else:
-            values = _advanced(run, part) | {"until_ms": now() + lease_ms, "at_ms": now()}
-        if not _noted(db, run, owner, values):
+            values = _advanced(run, part) | {"until_ms": now() + lease_ms}
+        if not _noted(db, run, owner, values, (schedule.recipient, part.files), now()):
             break
         with db.read() as conn:
             r = exchange_run.c
@@ -98,12 +101,16 @@ def _advanced(run: Run, part: Part) -> dict[str, object]:
             "intervals": run.intervals + part.intervals, "after_zone": zone, "after_point": number}  # fmt: skip
 
 
-def _noted(db: Database, run: Run, owner: str, values: dict[str, object]) -> bool:
-    """False where another took the run over: it was too slow here."""
-    r = exchange_run.c
+def _noted(db: Database, run: Run, owner: str, values: dict[str, object], parcel: tuple[str, dict[str, bytes]], now_ms: int) -> bool:
+    """False where another took the run over: it was too slow here. `parcel`: the recipient, '' for none, and what is queued for it in the
+    same transaction."""
+    r, (to, files) = exchange_run.c, parcel
     mine = and_(r.name == run.name, r.day == run.day, r.owner == owner, r.part == run.part, r.state == WORKING)
     with db.write() as conn:
-        return bool(conn.execute(update(exchange_run).where(mine).values(**values)).rowcount)
+        is_mine = bool(conn.execute(update(exchange_run).where(mine).values(**values, at_ms=now_ms)).rowcount)
+        if is_mine and to:
+            queue(conn, to, files, now_ms)
+        return is_mine
 
 
 # ---- one part -------------------------------------------------------------------------------------------------
@@ -111,20 +118,12 @@ def _noted(db: Database, run: Run, owner: str, values: dict[str, object]) -> boo
 
 def _part(conn: Connection, schedule: Schedule, run: Run) -> Part:
     """The next usage points, all of one zone."""
-    known = FORMATS[schedule.format]
-    points = _next_points(conn, schedule, run.after, known.points)
+    points = _next_points(conn, schedule, run.after, FORMATS[schedule.format].points)
     if not points:
         return Part({}, 0, None)
-    series = [each for point in points for each in _series(conn, schedule, point, run.day)]
-    intervals = sum(row.value is not None for each in series for row in each.rows)
-    lengths = sorted({each.period_s for each in series}) if known.one_length else [0]
     stem = f"{schedule.name}_{schedule.title(run.day)}_{run.files + 1:04}"
-    files = {}
-    for length in lengths if series else ():
-        mine = [each for each in series if length in (0, each.period_s)]
-        name = f"{stem}_{length}s.{known.ending}" if length else f"{stem}.{known.ending}"
-        files[name] = known.write(mine, Asked(points[0].zone))
-    return Part(files, intervals, (points[-1].zone, points[-1].number))
+    files, values = files_of(conn, schedule.wanted, points, schedule.data_days(run.day), stem)
+    return Part(files, values, (points[-1].zone, points[-1].number))
 
 
 def _next_points(conn: Connection, schedule: Schedule, after: tuple[str, int], most: int) -> Sequence[Point]:
@@ -134,17 +133,6 @@ def _next_points(conn: Connection, schedule: Schedule, after: tuple[str, int], m
         query = query.where(or_(*(u.usage_point_no == number for number in schedule.points)))
     rows = conn.execute(query).all()
     return [point_of(conn, str(row.usage_point_no)) for row in rows if row.zone == rows[0].zone]
-
-
-def _series(conn: Connection, schedule: Schedule, point: Point, day: int) -> tuple[Series, ...]:
-    known = FORMATS[schedule.format]
-    wanted = known.carries.intersection(schedule.quantities or known.carries)
-    held = tuple({c.quantity.name for c in channels_of(conn, point)} & wanted)
-    if not held:
-        return ()
-    from_ms, to_ms = schedule.span(day, point.zone)
-    name = (point.label if schedule.by_label else "") or str(point.number)
-    return series_of(conn, point, name, from_ms, to_ms, held, lambda *_: None)
 
 
 def put(folder: Path, name: str, data: bytes) -> None:

@@ -39,10 +39,12 @@ exchange_schedule = Table(
     Column("minute", Integer, nullable=False),  # of the local day
     Column("zone", Text, nullable=False),
     Column("ago", Integer, nullable=False),  # days between the end of the data and the day of the run
-    Column("folder", Text, nullable=False),
+    Column("folder", Text, nullable=False),  # empty where a recipient is named
     Column("by_label", Boolean, nullable=False),  # files name usage points by label, where they have one
     Column("made_ms", Ms, nullable=False),
     Column("made_by", Text, nullable=False),
+    Column("recipient", Text, nullable=False, server_default=""),  # whose addresses the files go to (recipient_tables.py)
+    Column("kind", Text, nullable=False, server_default="profile"),  # reads, intervals, profile
 )  # fmt: skip
 
 exchange_run = Table(

@@ -14,24 +14,32 @@ import http.client
 import logging
 import ssl
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, select, update
 
+from gridtally_cloud.integrations.patience import RECEIVERS
 from gridtally_cloud.integrations.webhook_tables import webhook, webhook_notice
 from gridtally_cloud.integrations.webhooks import NoticeState
 from gridtally_cloud.store.db import Database
-from gridtally_shared.clock import MS_PER_DAY
 
 log = logging.getLogger(__name__)
 
 CLAIM_MS = 120_000
-AGAIN_MS = (5_000, 30_000, 120_000, 600_000, 3_600_000)
-LIFE_MS = 3 * MS_PER_DAY
 AT_ONCE = 20
 TIMEOUT_S = 5.0
 SIGNATURE, NUMBER = "Gridtally-Signature", "Gridtally-Notice"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why something was not taken. `reached`: the receiver is there, and answered that it does not take it."""
+
+    text: str
+    reached: bool
 
 
 def signature(secret: str, at_s: int, body: bytes) -> str:
@@ -47,11 +55,16 @@ def send_due(db: Database, now_ms: int) -> int:
             return 0
     with db.write() as conn:
         claimed = _claim(conn, now_ms)
-    faults = [(row, _post(row.url, row.secret, row.notice_no, row.body.encode())) for row in claimed]
+    faults = [(row, _sent(row)) for row in claimed]
     with db.write() as conn:
         for row, fault in faults:
             _note(conn, row, fault, now_ms)
-    return sum(not fault for _, fault in faults)
+    return sum(fault is None for _, fault in faults)
+
+
+def _sent(row: Any) -> Fault | None:
+    headers = {"Content-Type": "application/json", NUMBER: str(row.notice_no)}
+    return post(row.url, row.secret, headers, row.body.encode())
 
 
 def _due(conn: Connection, now_ms: int, limit: int) -> list[Any]:
@@ -68,19 +81,19 @@ def _claim(conn: Connection, now_ms: int) -> list[Any]:
     return rows
 
 
-def _post(url: str, secret: str, notice_no: int, body: bytes) -> str:
-    """What went wrong; '' when the receiver took it."""
+def post(url: str, secret: str, headers: Mapping[str, str], body: bytes) -> Fault | None:
+    """Send one signed request; None where the receiver took it."""
     parts = urlsplit(url)
-    headers = {"Content-Type": "application/json", NUMBER: str(notice_no), SIGNATURE: signature(secret, int(time.time()), body)}
+    sealed = {**headers, SIGNATURE: signature(secret, int(time.time()), body)}
     connection = _connection(parts.scheme, parts.hostname or "", parts.port)
     try:
-        connection.request("POST", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), body, headers)
+        connection.request("POST", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), body, sealed)
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        return f"{parts.hostname} can not be reached ({error})"
+        return Fault(f"{parts.hostname} can not be reached ({error})", reached=False)
     finally:
         connection.close()
-    return "" if 200 <= status < 300 else f"{parts.hostname} answered {status}"
+    return None if 200 <= status < 300 else Fault(f"{parts.hostname} answered {status}", reached=True)
 
 
 def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
@@ -89,11 +102,11 @@ def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPCon
     return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
 
 
-def _note(conn: Connection, row: Any, fault: str, now_ms: int) -> None:
-    n, next_ms = webhook_notice.c, now_ms + AGAIN_MS[min(row.attempts, len(AGAIN_MS) - 1)]
+def _note(conn: Connection, row: Any, fault: Fault | None, now_ms: int) -> None:
+    n, next_ms, text = webhook_notice.c, RECEIVERS.next_ms(row.attempts, now_ms), fault.text if fault else ""
     state = NoticeState.TAKEN
     if fault:
-        state = NoticeState.DEAD if next_ms - row.created_ms >= LIFE_MS else NoticeState.WAITING
-        log.warning("a webhook notice waits", extra={"notice_no": row.notice_no, "fault": fault})
-    values = {"state": state.value, "fault": fault[:200], "next_ms": next_ms, "taken_ms": None if fault else now_ms}
+        state = NoticeState.DEAD if RECEIVERS.is_over(row.created_ms, next_ms) else NoticeState.WAITING
+        log.warning("a webhook notice waits", extra={"notice_no": row.notice_no, "fault": text})
+    values = {"state": state.value, "fault": text[:200], "next_ms": next_ms, "taken_ms": None if fault else now_ms}
     conn.execute(update(webhook_notice).where(n.notice_no == row.notice_no, n.state == NoticeState.WAITING.value).values(values))

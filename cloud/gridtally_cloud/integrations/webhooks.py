@@ -111,7 +111,7 @@ def add(conn: Connection, name: str, url: str, topics: tuple[str, ...], at_ms: i
     """A new receiver and its secret, which is shown this once. Raises RefusedCommand (no_name, bad_url, unknown_topic)."""
     if not name.strip():
         raise RefusedCommand(WebhookReason.NO_NAME, "name: missing; say whose receiver it is, such as 'billing'")
-    _check_url(url)
+    check_url(url)
     known = {topic.value for topic in Topic}
     if not topics or set(topics) - known:
         raise RefusedCommand(WebhookReason.UNKNOWN_TOPIC, f"topics are out of {', '.join(sorted(known))}")
@@ -122,7 +122,8 @@ def add(conn: Connection, name: str, url: str, topics: tuple[str, ...], at_ms: i
     return find(conn, number), secret
 
 
-def _check_url(url: str) -> None:
+def check_url(url: str) -> None:
+    """Raises RefusedCommand (bad_url) where nothing may be sent to."""
     try:
         parts = urlsplit(url)
         good = bool(parts.hostname) and not (parts.username or parts.password or parts.fragment) and parts.port != 0

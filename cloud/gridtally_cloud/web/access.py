@@ -69,6 +69,7 @@ ACCESS: dict[str, Roles] = {
     "work.page": STAFF,
     "work.close": DESK | OPERATIONS,
     "work.no_power_of": DESK,
+    "work.send_delivery": OPERATIONS,
     "asking.no_power_here": CONSUMER,
     "asking.other_mode": CONSUMER,
     "operations.overview": STAFF,

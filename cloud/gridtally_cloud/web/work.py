@@ -6,6 +6,8 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from gridtally_cloud.customers.model import Mode
+from gridtally_cloud.exchange import deliveries
+from gridtally_cloud.exchange.recipients import DeliveryState
 from gridtally_cloud.prepay import migration
 from gridtally_cloud.prepay.migration_rows import Wish
 from gridtally_cloud.web.results import rows
@@ -30,9 +32,10 @@ def _page(problems: dict[int, str]) -> str:
     with site().db.read() as conn:
         found = service.orders(conn, shown)
         tests = {o.order_no: no_power.test_of(conn, o) for o in found if o.kind is OrderKind.NO_POWER}
+        dead = deliveries.deliveries(conn, state=DeliveryState.DEAD) if shown is OrderState.OPEN else ()
     told = {no: rows(CommandType.TEST_SUPPLY, test.result, words()) for no, test in tests.items() if test is not None}
     return render_template("staff/work.html", orders=found, shown=shown, problems=problems, form=request.form, told=told, tests=tests,
-                           report_of={kind: spec.report for kind, spec in KINDS.items()})  # fmt: skip
+                           dead=dead, report_of={kind: spec.report for kind, spec in KINDS.items()})  # fmt: skip
 
 
 @work.post("/<int:order_no>/<any(done, dropped, dark):what>")
@@ -59,6 +62,19 @@ def _report(kind: OrderKind) -> dict[str, ReportValue]:
         typed = request.form.get(name, "").strip()
         found[name] = int(typed) if form == "wh" and typed.isdecimal() else typed
     return found
+
+
+@work.post("/deliveries/<int:delivery_no>")
+def send_delivery(delivery_no: int) -> Response:
+    """A file that nobody took goes once more (ETSI-5.2.3-alt-1c)."""
+    try:
+        with site().db.write() as conn:
+            found = deliveries.send_again(conn, delivery_no, site().now_ms, actor())
+    except RefusedCommand:
+        flash(words().t("deliveries.again_not", n=delivery_no), "bad")
+    else:
+        flash(words().t("deliveries.again_said", name=found.name), "good")
+    return redirect(url_for("work.page"), 303)
 
 
 @asking.post("/no-power")

@@ -2,6 +2,7 @@
 
 * `refuse` answers 503 to that many notices first; what can not be verified is answered 401 and not kept.
 * A number that comes again is kept once, as a real receiver would.
+* Files of a delivery are kept by their names (exchange/delivering.py).
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ class Receiver:
     refuse: int = 0
     notices: dict[int, dict[str, Any]] = field(default_factory=dict)
     unverified: int = 0
+    files: dict[str, bytes] = field(default_factory=dict)
 
     def __enter__(self) -> Receiver:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        threading.Thread(target=self._server.serve_forever, name="webhook receiver", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="webhook receiver", daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -45,8 +47,8 @@ class Receiver:
         """Notices of a topic, in the order of their numbers."""
         return [body for _, body in sorted(self.notices.items()) if body["topic"] == topic]
 
-    def take(self, number: int, sealed: str, body: bytes) -> int:
-        """The HTTP status of an arrival."""
+    def take(self, number: int, sealed: str, body: bytes, file: str = "") -> int:
+        """The HTTP status of an arrival: a notice, or a file where it has a name."""
         if self.refuse:
             self.refuse -= 1
             return 503
@@ -54,7 +56,10 @@ class Receiver:
         if not at_s.isdecimal() or not hmac.compare_digest(signature(self.secret, int(at_s), body), sealed):
             self.unverified += 1
             return 401
-        self.notices.setdefault(number, json.loads(body))
+        if file:
+            self.files.setdefault(file, body)
+        else:
+            self.notices.setdefault(number, json.loads(body))
         return 204
 
 
@@ -62,7 +67,8 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(min(int(self.headers.get("Content-Length") or 0), MOST))
-            status = receiver.take(int(self.headers.get(NUMBER) or 0), self.headers.get(SIGNATURE) or "", body)
+            file = self.headers.get_filename("")
+            status = receiver.take(int(self.headers.get(NUMBER) or 0), self.headers.get(SIGNATURE) or "", body, file)
             self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()

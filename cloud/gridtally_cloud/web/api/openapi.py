@@ -9,7 +9,7 @@ from gridtally_cloud.web.api.operations import OPERATIONS, Operation
 from gridtally_cloud.web.api.schemas import SCHEMAS, schema_of
 
 BASE = "/api/v1"
-_PROBLEM_TEXTS = ("type", "title", "detail", "instance")
+_PROBLEM_TEXTS = ("type", "title", "detail", "instance", "at")
 _PROBLEM = {
     "type": "object",
     "properties": {"status": {"type": "integer"}} | {name: {"type": "string"} for name in _PROBLEM_TEXTS},

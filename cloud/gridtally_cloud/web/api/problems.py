@@ -1,9 +1,13 @@
-"""Errors of the API: `application/problem+json` (RFC 9457), with a type a program can act on and a sentence for a person."""
+"""Errors of the API: `application/problem+json` (RFC 9457), with a type a program can act on, a sentence for a person,
+and the instant."""
 
 from __future__ import annotations
 
 from flask import Response, json, request
 from werkzeug.exceptions import HTTPException
+
+from gridtally_cloud.store.days import utc_text
+from gridtally_cloud.web.site import site
 
 TYPE_BASE = "https://gridtally.example/problems/"
 
@@ -17,7 +21,8 @@ class Problem(Exception):
 
 
 def problem_response(status: int, kind: str, title: str, detail: str) -> Response:
-    body = {"type": TYPE_BASE + kind, "title": title, "status": status, "detail": detail, "instance": request.path}
+    body = {"type": TYPE_BASE + kind, "title": title, "status": status, "detail": detail, "instance": request.path,
+            "at": utc_text(site().now_ms)}  # fmt: skip
     response = Response(json.dumps(body), status=status, mimetype="application/problem+json")
     if status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="gridtally"'

@@ -208,6 +208,36 @@ SCHEMAS: dict[str, Fields] = {
         "state": ("string", "waiting, taken, dead"), "fault": ("string", "why it was not taken"), "attempts": ("integer", ""),
         "created_at": ("time", ""), "taken_at": ("time?", ""), "body": ("object", "as it is signed and sent"),
     },
+    "NewRecipient": {"name": ("string", "letters, digits, - and _"), "addresses": ("list", "https addresses; each gets every file")},
+    "Recipient": {
+        "name": ("string", ""), "addresses": ("list", "to, away_since"), "made_at": ("time", ""), "made_by": ("string", ""),
+        "ended_at": ("time?", ""),
+    },
+    "NewRecipientSchedule": {
+        "name": ("string", "file names begin with it"), "kind": ("string?", "reads, intervals (default) or profile"),
+        "format": ("string", "csv, ndjson, wide-csv, green-button, nem12, lse; reads: csv, ndjson"),
+        "every": ("string?", "day (default) or month"), "at": ("string", "local time such as 06:00"), "zone": ("string?", "default UTC"),
+        "ago": ("integer?", "days before; month: the day of the month"), "usage_points": ("list?", "numbers or labels; none: all"),
+        "quantities": ("list?", "none: all the kind and the format carry"),
+    },
+    "RecipientSchedule": {
+        "name": ("string", ""), "recipient": ("string", ""), "kind": ("string", ""), "format": ("string", ""), "next_at": ("time", ""),
+    },
+    "NewDataRequest": {
+        "kind": ("string?", "reads, intervals (default) or profile"), "format": ("string?", "default csv"),
+        "usage_points": ("list", "numbers or labels"), "from": ("string", "first local day"), "to": ("string", "last local day"),
+    },
+    "DataQueued": {"files": ("list", "names"), "values": ("integer", "how many they hold")},
+    "Delivery": {
+        "delivery_no": ("integer", ""), "recipient": ("string", ""), "to": ("string", ""), "kind": ("string", "data or notice"),
+        "name": ("string", "of the file"), "size": ("integer", "bytes"), "sha256": ("string", ""),
+        "state": ("string", "waiting, taken, dead"), "fault": ("string", "why it was not taken"), "attempts": ("integer", ""),
+        "made_at": ("time", ""), "next_at": ("time?", "of the next try"), "taken_at": ("time?", ""),
+    },
+    "DeliveryError": {
+        "error_no": ("integer", ""), "type": ("string", "not_registered, not_recorded, not_sent, given_up, not_valid"), "at": ("time", ""),
+        "ref": ("string", "what it is about"), "detail": ("string", ""),
+    },
     "NewMode": {"mode": ("string", "prepaid or postpaid"), "deposit": ("money?", "held deposit, given back as credit")},
     "NewMeter": {
         "meter_serial": ("string", "of the new meter"), "closing_wh": ("integer?", "where the old one ended; null: not read"),

@@ -30,6 +30,7 @@ from gridtally_cloud.web.api import (
     migration_views,
     order_views,
     price_views,
+    recipient_views,
     schedule_views,
     station_views,
     webhook_views,
@@ -401,6 +402,9 @@ VIEWS: dict[str, Callable[..., tuple[Response, int]]] = {
         webhook_views.create_webhook, webhook_views.end_webhook, webhook_views.webhook_notices, webhook_views.send_notice_again,
         inquiry_views.create_inquiry, inquiry_views.inquiry, inquiry_views.completeness, inquiry_views.data_requests,
         meter_commands, limit_views.limit_for_arrears, limit_views.limit_load,
+        recipient_views.all_recipients, recipient_views.create_recipient, recipient_views.end_recipient,
+        recipient_views.create_recipient_schedule, recipient_views.request_data, recipient_views.recipient_deliveries,
+        recipient_views.recipient_errors, recipient_views.send_delivery_again,
     )
 }  # fmt: skip
 

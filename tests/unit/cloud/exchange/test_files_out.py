@@ -23,7 +23,7 @@ from gridtally_cloud.exchange.sending import AGAIN_MS, LEASE_MS, send_due
 from gridtally_cloud.prepay.settings import Payments
 from gridtally_cloud.store.days import EPOCH
 from gridtally_cloud.store.tables import usage_point
-from gridtally_shared.clock import MS_PER_DAY, ManualClock
+from gridtally_shared.clock import ManualClock
 from gridtally_shared.errors import ConfigError
 from gridtally_shared.signing import KeySigner
 from support.cloud_store import Street, new_street
@@ -166,7 +166,7 @@ def test_the_command_line_lists_refuses_and_ends(street: Street, tmp_path: Path,
     assert typed(street, tmp_path, at("2026-02-02T08:00"), "schedules") == 0
     told = capsys.readouterr().out
     assert "market: first run 2026-02-02T05:00:00Z" in told
-    assert "market: ndjson, 1 usage points, every day at 06:00 Europe/Berlin into" in told
+    assert "market: profile as ndjson, 1 usage points, every day at 06:00 Europe/Berlin into" in told
     assert "next 2026-02-03T05:00:00Z" in told
     assert "market 2026-02-01 done 2026-02-02T05:00:00Z: 1 files, 24 intervals" in told
     typed(street, tmp_path, at("2026-02-02T08:00"), "schedules", "--json")
@@ -193,7 +193,7 @@ def test_the_time_of_a_run_follows_the_clock_on_the_wall() -> None:
     schedule = Schedule("x", "csv", (), (), "day", 150, "Europe/Berlin", 1, "/", False, 0, "")
     days = [(day - EPOCH).days for day in (date(2026, 3, 28), date(2026, 3, 29), date(2026, 10, 25))]
     assert [schedule.at_ms(day) for day in days] == [at("2026-03-28T01:30"), at("2026-03-29T01:30"), at("2026-10-25T00:30")]
-    assert schedule.span(days[1] + 1, "Europe/Berlin")[1] - schedule.span(days[1] + 1, "Europe/Berlin")[0] == MS_PER_DAY - 3_600_000
+    assert schedule.data_days(days[1] + 1) == (days[1], days[1])
 
 
 def test_the_worker_starts_it_when_something_is_due(street: Street, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from gridtally_cloud.commands import service as commanding
 from gridtally_cloud.commands.model import CommandRequest
 from gridtally_cloud.customers.model import Role
 from gridtally_cloud.customers.service import create_user
+from gridtally_cloud.exchange import deliveries, recipients
+from gridtally_cloud.exchange.delivering import deliver_due
 from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.prepay.settings import Payments
 from gridtally_cloud.store import meta
@@ -23,7 +25,7 @@ from gridtally_cloud.web.i18n import language
 from gridtally_cloud.web.results import rows
 from gridtally_cloud.web.site import WebSettings
 from gridtally_shared import cbor
-from gridtally_shared.clock import SystemClock
+from gridtally_shared.clock import MS_PER_DAY, SystemClock
 from gridtally_shared.contract import messages as m
 from gridtally_shared.contract.codec import encode
 from gridtally_shared.contract.messages import CommandType
@@ -298,3 +300,24 @@ def test_answers_in_words(kind: CommandType, result: bytes, shown: tuple[tuple[s
 def test_any_result_can_be_shown(octets: bytes) -> None:
     for kind in CommandType:
         rows(kind, octets, language("en"))
+
+
+# ---- data for others ------------------------------------------------------------------------------------------
+
+
+def test_a_file_nobody_took_stands_on_the_work_page_and_goes_again_at_a_click(street: WebStreet) -> None:
+    now_ms = street.now_ms
+    with street.pay.db.write() as conn:
+        recipients.add(conn, "market", ("http://127.0.0.1:1/",), "", now_ms, "test")
+        deliveries.queue(conn, "market", {"daily_0001.csv": b"1"}, now_ms)
+    otto = Person(street.app(), "otto")
+    assert "daily_0001.csv" not in otto.get("/desk/work/")
+    deliver_due(street.pay.db, now_ms + 4 * MS_PER_DAY)
+    said = plain(otto.get("/desk/work/"))
+    assert "Data nobody took" in said
+    assert "daily_0001.csv · market" in said
+    assert "127.0.0.1 can not be reached" in said
+    assert otto.post("/desk/work/deliveries/1", form="/desk/work/").status_code == 303
+    assert "daily_0001.csv goes out again." in plain(otto.get("/desk/work/"))
+    with street.pay.db.read() as conn:
+        assert deliveries.deliveries(conn, "market")[-1].state is recipients.DeliveryState.WAITING
