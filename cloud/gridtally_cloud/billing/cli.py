@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gridtally_cloud.billing import service
+from gridtally_cloud.billing.determinants import determinants
 from gridtally_cloud.billing.model import BillView
 from gridtally_cloud.billing.page import bill_page
 from gridtally_cloud.billing.periods import day_start, last_month, month
@@ -34,6 +35,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], op
     parser.add_argument("--pdf", type=Path, help="write the bill to this file")
     parser.add_argument("--language", choices=sorted(TEXTS), default="", help="language of the bill (the account's)")
     parser.add_argument("--check", action="store_true", help="only say what stands against it; issue nothing")
+    parser.add_argument("--determinants", action="store_true", help="what a bill would rest on, as JSON; issue nothing")
     parser.add_argument("--json", action="store_true", help="the whole bill as JSON")
     add_options(parser)
     issue = with_desk(open_desk, _bill)
@@ -56,6 +58,10 @@ def _bill(desk: Desk, options: argparse.Namespace) -> int:
             print(f"{'stops it' if finding.blocking else 'note'}: {finding.text}")
         print("ready to issue" if not any(f.blocking for f in findings) else "not ready")
         return int(any(f.blocking for f in findings))
+    if options.determinants:
+        with desk.db.read() as conn:
+            print(json.dumps(asdict(determinants(conn, options.account, from_ms, to_ms)), indent=1))
+        return 0
     with desk.db.write() as conn:
         view = service.issue_bill(conn, options.account, from_ms, to_ms, at_ms, ACTOR)
     if options.pdf:

@@ -22,7 +22,7 @@ from gridtally_cloud.billing.usage import first_register, measured, register_at
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.customers.tariffs import tariff_at, versions_of
 from gridtally_cloud.prepay.tables import instrument
-from gridtally_cloud.prepay.terms import SupplyTerms, terms_of
+from gridtally_cloud.prepay.terms import terms_of_account
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import day_of as date_of_day
 from gridtally_cloud.store.tables import account_mirror, journal_entry, meter
@@ -109,7 +109,7 @@ def bill_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int, us
 
 def _terms(conn: Connection, account: Account) -> Terms:
     """With the contract and the flags of the supply."""
-    supply = terms_of(conn).get(account.account_no, SupplyTerms())
+    supply = terms_of_account(conn, account.account_no)
     return Terms(account.tariff_id, account.zone, (), supply.contract_w, supply.flags)
 
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select
 
 from gridtally_cloud.customers.accounts import account
 from gridtally_cloud.customers.audit import record
@@ -52,10 +53,17 @@ def set_terms(conn: Connection, account_no: int, terms: SupplyTerms, at_ms: int,
 
 def terms_of(conn: Connection) -> dict[int, SupplyTerms]:
     """The terms of each account that has some."""
-    return {
-        r.account_no: SupplyTerms(r.feeder, r.contract_w, r.load_class, tuple(filter(None, r.flags.split(","))))
-        for r in conn.execute(select(supply_terms))
-    }
+    return {r.account_no: _terms(r) for r in conn.execute(select(supply_terms))}
+
+
+def terms_of_account(conn: Connection, account_no: int) -> SupplyTerms:
+    """Empty where none are set."""
+    row = conn.execute(select(supply_terms).where(supply_terms.c.account_no == account_no)).one_or_none()
+    return _terms(row) if row else SupplyTerms()
+
+
+def _terms(r: Row[Any]) -> SupplyTerms:
+    return SupplyTerms(r.feeder, r.contract_w, r.load_class, tuple(filter(None, r.flags.split(","))))
 
 
 def text_of(terms: SupplyTerms) -> str:
