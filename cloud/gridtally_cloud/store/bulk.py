@@ -74,8 +74,18 @@ def write_first(conn: Connection, days: ClosedDays, now_ms: int) -> None:
               for ref, grid, blob, quality, _, _ in each]  # fmt: skip
     usage = [(SHARD, grid.day, ref.channel_no, total, count, grid.n, count >= grid.n, now_ms)
              for ref, grid, _, _, total, count in each if ref.unit in SUMMED_UNITS]  # fmt: skip
-    put_rows(conn, interval_block, _BLOCK, sorted(blocks))
+    for some in _dense(sorted(blocks)):
+        put_rows(conn, interval_block, _BLOCK, some)
     put_rows(conn, usage_day, _USAGE, sorted(usage), replace=True)
+
+
+_LEFT_OUT = 12
+
+
+def _dense(rows: list[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], ...]:
+    """The rows in two goes, every twelfth in the second: SQLite leaves a seventh of each page free where rows come in the order of the key,
+    and these fill it (1.69 bytes an interval became 1.58)."""
+    return [row for i, row in enumerate(rows, 1) if i % _LEFT_OUT], rows[_LEFT_OUT - 1 :: _LEFT_OUT]
 
 
 _b, _i = interval_block.c, interval_inbox.c
