@@ -32,6 +32,7 @@ MODULES = (
     "gridtally_cloud.provisioning.tables",
     "gridtally_cloud.meters.tables",
     "gridtally_cloud.programs.tables",
+    "gridtally_cloud.programs.billing_read_tables",
     "gridtally_cloud.inquiry.tables",
     "gridtally_cloud.exchange.tables",
     "gridtally_cloud.exchange.recipient_tables",

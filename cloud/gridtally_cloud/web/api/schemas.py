@@ -102,6 +102,29 @@ SCHEMAS: dict[str, Fields] = {
         "name": ("string", ""), "counts": ("object", "settings by state"), "items": ("list", "Setting of each meter"),
         "refused": ("list", "meters that were not ordered, and why"),
     },
+    "NewBillingRead": {
+        "meters": ("list", "meter numbers; these and the groups together"), "dcu": ("string?", "every meter of this concentrator"),
+        "tariff": ("string?", "every meter billed by it"), "feeder": ("string?", "every meter of this feeder"),
+        "from": ("time", "the first moment a billing row may have been closed at"), "to": ("time", "the last one"),
+    },
+    "BillingRead": {
+        "job_no": ("integer", ""), "state": ("string", "open, done"), "asked": ("string", "what was asked for, in words"),
+        "from": ("time", ""), "to": ("time", ""), "requested_by": ("string", ""), "created_at": ("time", ""),
+        "counts": ("object", "meters by state: waiting, sent, collected, empty, failed"),
+    },
+    "BillingReadResult": {
+        "meter_no": ("integer", ""), "state": ("string", "waiting, sent, collected, empty (the meter holds no row of then), failed"),
+        "reason": ("string", "why it failed"), "cmd_id": ("string?", "null: it could not be ordered"), "state_at": ("time?", ""),
+        "values": ("list", "Reading of each value of the billing rows, at the moment of its row"),
+    },
+    "Determinants": {
+        "account_no": ("integer", ""), "from": ("time", ""), "to": ("time", ""), "days": ("integer", ""), "contract_w": ("integer", ""),
+        "first": ("object", "at, register_wh, estimated"), "last": ("object", "at, register_wh, estimated"),
+        "counted_by": ("string", "intervals or register"), "import_wh": ("integer", "what a bill charges"),
+        "used": ("list", "period, measure, wh"), "demands": ("list", "item, period, measure, window_min, power_w (VA for apparent)"),
+        "power_factor": ("integer?", "ten-thousandths; null without apparent energy"),
+        "quality": ("object", "intervals measured, estimated, missing, edited, untrusted"),
+    },
     "Place": {
         "serial": ("string", "meter"), "dcu": ("string", ""), "line": ("string", ""), "address": ("string", ""),
         "node": ("string", "lasting id of the node, empty on a bus"), "parent": ("string", "node above; empty: coordinator"),

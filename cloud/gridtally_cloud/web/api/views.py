@@ -20,6 +20,7 @@ from gridtally_cloud.customers import accounts as account_service
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.web.api import (
+    billing_views,
     enrolment_views,
     estimate_views,
     handover_views,
@@ -405,6 +406,7 @@ VIEWS: dict[str, Callable[..., tuple[Response, int]]] = {
         recipient_views.all_recipients, recipient_views.create_recipient, recipient_views.end_recipient,
         recipient_views.create_recipient_schedule, recipient_views.request_data, recipient_views.recipient_deliveries,
         recipient_views.recipient_errors, recipient_views.send_delivery_again,
+        *billing_views.VIEWS,
     )
 }  # fmt: skip
 
