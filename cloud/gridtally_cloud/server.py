@@ -26,7 +26,7 @@ from gridtally_cloud.customers.delivery import deliver
 from gridtally_cloud.customers.senders import Senders
 from gridtally_cloud.customers.users import forget_attempts
 from gridtally_cloud.exchange import read_errors
-from gridtally_cloud.exchange.background import SendingOut, TakingIn
+from gridtally_cloud.exchange.background import LateDays, SendingOut, TakingIn
 from gridtally_cloud.inquiry.silent import close_silent
 from gridtally_cloud.inquiry.watch import ask_missing
 from gridtally_cloud.integrations import webhook_sending
@@ -78,6 +78,7 @@ def exchange_jobs(db: Database, clock: Clock, config: CloudConfig) -> tuple[Job,
     jobs = [
         Job("files out", 10.0, SendingOut(db, clock).start_if_due, shared=True),
         Job("errors of readings", 60.0, lambda now_ms: read_errors.tell_recipients(db, now_ms)),
+        Job("late days", 60.0, LateDays(db).start_if_any),
     ]
     if config.exchange.in_dir:
         jobs.append(Job("files in", 5.0, TakingIn(db, config.exchange, config.zone).start_turn, shared=True))

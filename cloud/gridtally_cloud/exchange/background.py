@@ -1,4 +1,4 @@
-"""Files in and out beside the worker's messages: each in a thread of its own, so that a large file holds up nothing."""
+"""Files in and out beside the worker's messages, in threads of their own so that a large file holds up nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sqlalchemy import select
+
 from gridtally_cloud.exchange import deliveries, schedules
+from gridtally_cloud.exchange.tables import missing_day
 from gridtally_cloud.store.db import Database
 from gridtally_shared.clock import Clock
 
@@ -76,3 +79,18 @@ class SendingOut:
         lease_ms = int(LEASE_MS * max(1.0, self._clock.factor()))
         send_due(self._db, f"{socket.gethostname()}:{os.getpid()}", self._clock.now_ms, lease_ms)
         deliver_due(self._db, self._clock.now_ms())
+
+
+class LateDays:
+    """Days that lacked when their run passed them."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def start_if_any(self, now_ms: int) -> None:
+        with self._db.read() as conn:
+            if conn.execute(select(missing_day.c.day).where(missing_day.c.sent_ms.is_(None)).limit(1)).first() is None:
+                return
+        from gridtally_cloud.exchange.making_good import make_good
+
+        make_good(self._db, now_ms)

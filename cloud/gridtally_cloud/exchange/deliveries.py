@@ -45,6 +45,7 @@ class ErrorType(StrEnum):
     NOT_SENT = "not_sent"
     GIVEN_UP = "given_up"
     NOT_VALID = "not_valid"
+    MISSING_DAY = "missing_day"
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ delivery_error = Table(
     "delivery_error", metadata,
     Column("error_no", Key, primary_key=True),
     Column("recipient", Text, nullable=False),
-    Column("type", Text, nullable=False),  # not_registered, not_recorded, not_sent, given_up, not_valid
+    Column("type", Text, nullable=False),  # not_registered, not_recorded, not_sent, given_up, not_valid, missing_day
     Column("ref", Text, nullable=False),  # event:7, delivery:12, request:...
     Column("detail", Text, nullable=False),
     Column("at_ms", Ms, nullable=False),

@@ -13,11 +13,12 @@ from gridtally_cloud.config import load_config
 from gridtally_cloud.customers.desk import ACTOR, Desk, OpenDesk, with_desk
 from gridtally_cloud.exchange.delivering import deliver_due
 from gridtally_cloud.exchange.formats import FORMATS
-from gridtally_cloud.exchange.schedules import EVERY, Run, Schedule, all_schedules, latest_runs
+from gridtally_cloud.exchange.schedules import DONE, EVERY, Run, Schedule, all_schedules, latest_runs
 from gridtally_cloud.exchange.scheduling import Wish, book, unbook
 from gridtally_cloud.exchange.sending import send_due
+from gridtally_cloud.exchange.validated import missing
 from gridtally_cloud.exchange.wanted import KINDS, PROFILE
-from gridtally_cloud.store.days import utc_text
+from gridtally_cloud.store.days import date_of, utc_text
 from gridtally_shared.quantities import BY_NAME
 
 
@@ -60,13 +61,16 @@ def _add_schedule(actions: Any, open_desk: OpenDesk) -> None:
     parser.add_argument("--quantity", action="append", default=[], metavar="NAME", choices=tuple(BY_NAME),
                         help="only this quantity; may be given again (default all the format carries)")  # fmt: skip
     parser.add_argument("--by-label", action="store_true", help="name usage points by their labels in the files (NMI, ESI ID)")
+    parser.add_argument("--validated", action="store_true", help="only days VEE lets stand; the others go later, and raise an alarm")
+    parser.add_argument("--sender", default="", metavar="DUNS", help="lse: the market's file names, which begin with this number")
     parser.set_defaults(run=with_desk(open_desk, _schedule))
 
 
 def _schedule(desk: Desk, options: argparse.Namespace) -> int:
     now_ms, config = desk.clock.now_ms(), load_config(options.config)
     wish = Wish(options.name, options.format, options.every, options.at, options.zone or config.zone, options.folder, options.to,
-                options.kind, options.ago, tuple(options.usage_point), tuple(options.quantity), options.by_label)  # fmt: skip
+                options.kind, options.ago, tuple(options.usage_point), tuple(options.quantity), options.by_label, options.sender,
+                options.validated)  # fmt: skip
     with desk.db.write() as conn:
         schedule = book(conn, wish, config.exchange.in_dir, now_ms, ACTOR)
     print(f"{schedule.name}: first run {utc_text(schedule.next_ms(now_ms))}, {schedule.place}")
@@ -94,12 +98,15 @@ def _due(desk: Desk, options: argparse.Namespace) -> int:
 
 
 def _list(desk: Desk, options: argparse.Namespace) -> int:
+    """1 where a day is missing."""
     now_ms = desk.clock.now_ms()
     with desk.db.read() as conn:
+        lacks = missing(conn)
         found = [(schedule, latest_runs(conn, schedule.name, 5)) for schedule in all_schedules(conn)]
     for schedule, runs in found:
         if options.json:
-            print(json.dumps(_object(schedule, runs, now_ms)))
+            lacking = [date_of(each.day).isoformat() for each in lacks if each.schedule == schedule.name]
+            print(json.dumps(_object(schedule, runs, now_ms) | {"missing": lacking}))
             continue
         points = f"{len(schedule.points)} usage points" if schedule.points else "all usage points"
         when = f"every {schedule.every} at {_time(schedule)} {schedule.zone}"
@@ -107,9 +114,11 @@ def _list(desk: Desk, options: argparse.Namespace) -> int:
         print(f"  next {utc_text(schedule.next_ms(now_ms))}")
         for run in runs:
             print(f"  {_run_line(schedule, run)}")
+        for each in [each for each in lacks if each.schedule == schedule.name]:
+            print(f"  MISSING: {date_of(each.day).isoformat()} at {each.points} usage points, since {utc_text(each.since_ms)}")
     if not found and not options.json:
         print("no file goes out by itself; see 'gridtally-mdm export schedule --help'")
-    return 0
+    return 1 if lacks else 0
 
 
 def _time(schedule: Schedule) -> str:
@@ -117,7 +126,8 @@ def _time(schedule: Schedule) -> str:
 
 
 def _run_line(schedule: Schedule, run: Run) -> str:
-    what = run.reason or (f"{run.files} files, {run.intervals} intervals" if run.files else "nothing was held")
+    held = f"{run.files} files, {run.intervals} intervals" if run.files else "nothing was held"
+    what = "; ".join((held, run.reason)) if run.state == DONE and run.reason else run.reason or held
     more = f"; tried again {utc_text(run.until_ms // 1000 * 1000)}" if run.state == "failed" else ""
     return f"{run.name} {schedule.title(run.day)} {run.state} {utc_text(run.at_ms // 1000 * 1000)}: {what}{more}"
 

@@ -44,6 +44,8 @@ class Schedule:
     made_by: str
     recipient: str = ""
     kind: str = PROFILE
+    sender: str = ""
+    validated: bool = False
 
     @property
     def wanted(self) -> Wanted:
@@ -144,4 +146,4 @@ def run_from(row: Any) -> Run:
 def _schedule(row: Any) -> Schedule:
     return Schedule(row.name, row.format, tuple(int(n) for n in row.points.split()), tuple(row.quantities.split()), row.every, row.minute,
                     row.zone, row.ago, row.folder, row.by_label, row.made_ms, row.made_by, row.recipient,
-                    row.kind)  # fmt: skip
+                    row.kind, row.sender, row.validated)  # fmt: skip

@@ -17,11 +17,13 @@ from gridtally_cloud.exchange.points import point_of
 from gridtally_cloud.exchange.recipients import known
 from gridtally_cloud.exchange.schedules import EVERY, MOST_AGO, Schedule, all_schedules
 from gridtally_cloud.exchange.tables import exchange_schedule
-from gridtally_cloud.exchange.wanted import KINDS, PROFILE, Wanted
+from gridtally_cloud.exchange.validated import forget
+from gridtally_cloud.exchange.wanted import KINDS, PROFILE, READS, Wanted
 from gridtally_cloud.store.days import zone_of
 from gridtally_shared.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_DUNS = re.compile(r"\d{9}|\d{13}", re.ASCII)
 _AT = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 
 
@@ -41,6 +43,8 @@ class Wish:
     points: tuple[str, ...] = ()
     quantities: tuple[str, ...] = ()
     by_label: bool = False
+    sender: str = ""
+    validated: bool = False
 
 
 def book(conn: Connection, wish: Wish, in_dir: str, now_ms: int, actor: str) -> Schedule:
@@ -60,6 +64,7 @@ def unbook(conn: Connection, name: str, now_ms: int, actor: str) -> None:
     if not conn.execute(delete(exchange_schedule).where(exchange_schedule.c.name == name)).rowcount:
         there = ", ".join(schedule.name for schedule in all_schedules(conn)) or "none"
         raise ConfigError("NAME", name, f"there is no such schedule; there are: {there}")
+    forget(conn, name)
     record(conn, now_ms, actor, "export.unschedule", f"schedule:{name}")
 
 
@@ -75,7 +80,26 @@ def _checked(conn: Connection, wish: Wish, in_dir: str, now_ms: int, actor: str)
         raise ConfigError("--ago", wish.ago, f"write 1 to {MOST_AGO}")
     points = tuple(sorted({point_of(conn, name).number for name in wish.points}))
     return Schedule(wish.name, wish.format, points, _quantities(wish), wish.every, int(at[1]) * 60 + int(at[2]), zone_of(wish.zone).key,
-                    wish.ago, _place(conn, wish, in_dir), wish.by_label, now_ms, actor, wish.recipient, wish.kind)  # fmt: skip
+                    wish.ago, _place(conn, wish, in_dir), wish.by_label, now_ms, actor, wish.recipient, wish.kind,
+                    _sender(conn, wish), _validated(wish))  # fmt: skip
+
+
+def _sender(conn: Connection, wish: Wish) -> str:
+    """The number market file names begin with."""
+    if not wish.sender:
+        return ""
+    if not _DUNS.fullmatch(wish.sender) or wish.format != "lse":
+        raise ConfigError("--sender", wish.sender, "write the DUNS number, 9 or 13 digits; only LSE files are named by it")
+    other = [each.name for each in all_schedules(conn) if each.sender == wish.sender]
+    if other:
+        raise ConfigError("--sender", wish.sender, f"{other[0]} has this sender: two files would have one name")
+    return wish.sender
+
+
+def _validated(wish: Wish) -> bool:
+    if wish.validated and (wish.every != "day" or wish.kind == READS):
+        raise ConfigError("--validated", wish.every, "VEE judges days of intervals: use --every day, and not --kind reads")
+    return wish.validated
 
 
 def _one_of(option: str, value: str, allowed: Iterable[str]) -> None:

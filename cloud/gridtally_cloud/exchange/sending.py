@@ -18,12 +18,15 @@ from pathlib import Path
 
 from sqlalchemy import Connection, and_, or_, select, tuple_, update
 
+from gridtally_cloud.exchange import validated
 from gridtally_cloud.exchange.contents import files_of
-from gridtally_cloud.exchange.deliveries import queue
+from gridtally_cloud.exchange.deliveries import ErrorType, queue, report_error
 from gridtally_cloud.exchange.formats import FORMATS
 from gridtally_cloud.exchange.points import Point, point_of
 from gridtally_cloud.exchange.schedules import DONE, Run, Schedule, due, run_from
 from gridtally_cloud.exchange.tables import exchange_run
+from gridtally_cloud.exchange.times import local
+from gridtally_cloud.store.days import zone_of
 from gridtally_cloud.store.db import Database, insert_new
 from gridtally_cloud.store.tables import usage_point
 from gridtally_shared.errors import ConfigError, ContractError
@@ -40,11 +43,12 @@ Now = Callable[[], int]
 @dataclass(frozen=True, slots=True)
 class Part:
     """One step of a run: its files by name, how many intervals they hold, and the usage point it came to. `after` None: the run is at its
-    end."""
+    end. `lacking`: usage points whose day is not validated."""
 
     files: dict[str, bytes]
     intervals: int
     after: tuple[str, int] | None
+    lacking: tuple[int, ...] = ()
 
 
 def send_due(db: Database, owner: str, now: Now, lease_ms: int = LEASE_MS) -> tuple[Run, ...]:
@@ -87,7 +91,7 @@ def _carried_out(db: Database, schedule: Schedule, run: Run, owner: str, now: No
             part = Part({}, 0, None)
         else:
             values = _advanced(run, part) | {"until_ms": now() + lease_ms}
-        if not _noted(db, run, owner, values, (schedule.recipient, part.files), now()):
+        if not _noted(db, run, owner, values, (schedule, part), now()):
             break
         with db.read() as conn:
             r = exchange_run.c
@@ -101,16 +105,30 @@ def _advanced(run: Run, part: Part) -> dict[str, object]:
             "intervals": run.intervals + part.intervals, "after_zone": zone, "after_point": number}  # fmt: skip
 
 
-def _noted(db: Database, run: Run, owner: str, values: dict[str, object], parcel: tuple[str, dict[str, bytes]], now_ms: int) -> bool:
-    """False where another took the run over: it was too slow here. `parcel`: the recipient, '' for none, and what is queued for it in the
-    same transaction."""
-    r, (to, files) = exchange_run.c, parcel
+def _noted(db: Database, run: Run, owner: str, values: dict[str, object], step: tuple[Schedule, Part], now_ms: int) -> bool:
+    """False where another took the run over: it was too slow here. What goes to a recipient is queued in the same transaction, and what
+    lacks is noted."""
+    r, (schedule, part) = exchange_run.c, step
     mine = and_(r.name == run.name, r.day == run.day, r.owner == owner, r.part == run.part, r.state == WORKING)
     with db.write() as conn:
         is_mine = bool(conn.execute(update(exchange_run).where(mine).values(**values, at_ms=now_ms)).rowcount)
-        if is_mine and to:
-            queue(conn, to, files, now_ms)
+        if is_mine:
+            _hand_over(conn, schedule, run, part, values, now_ms)
         return is_mine
+
+
+def _hand_over(conn: Connection, schedule: Schedule, run: Run, part: Part, values: dict[str, object], now_ms: int) -> None:
+    if schedule.recipient:
+        queue(conn, schedule.recipient, part.files, now_ms)
+        if values["state"] == FAILED:
+            report_error(conn, schedule.recipient, ErrorType.MISSING_DAY, f"run:{run.name}:{run.day}", str(values["reason"]), now_ms)
+    if schedule.validated:
+        day = schedule.data_days(run.day)[0]
+        validated.note(conn, schedule.name, day, part.lacking, now_ms)
+        lacks = validated.raise_alarm(conn, schedule, day, now_ms) if values["state"] == DONE else ""
+        if lacks:
+            log.warning("a day is missing", extra={"schedule": schedule.name, "reason": lacks})
+            conn.execute(update(exchange_run).where(exchange_run.c.name == run.name, exchange_run.c.day == run.day).values(reason=lacks))
 
 
 # ---- one part -------------------------------------------------------------------------------------------------
@@ -121,9 +139,22 @@ def _part(conn: Connection, schedule: Schedule, run: Run) -> Part:
     points = _next_points(conn, schedule, run.after, FORMATS[schedule.format].points)
     if not points:
         return Part({}, 0, None)
-    stem = f"{schedule.name}_{schedule.title(run.day)}_{run.files + 1:04}"
-    files, values = files_of(conn, schedule.wanted, points, schedule.data_days(run.day), stem)
-    return Part(files, values, (points[-1].zone, points[-1].number))
+    days, after = schedule.data_days(run.day), (points[-1].zone, points[-1].number)
+    ready, lacking = validated.split(conn, schedule, points, days[0]) if schedule.validated else (points, [])
+    files, values = files_of(conn, schedule.wanted, ready, days, stem_of(schedule, run.day, run.files + 1)) if ready else ({}, 0)
+    return Part(files, values, after, tuple(point.number for point in lacking))
+
+
+def stem_of(schedule: Schedule, day: int, number: int, late_ms: int = 0) -> str:
+    """Name of the `number`-th file of a run, without its ending; the same after a kill. `late_ms`: it is sent later, beside its run.
+
+    The market's name is the sender's DUNS number, IntervalData, a time as yyyymmddhhmmss and three digits; a thousand files on, the time
+    is a second later (LSE file definition 0.4, section 1)."""
+    if not schedule.sender:
+        stem = f"{schedule.name}_{schedule.title(day)}"
+        return f"{stem}_late_{late_ms}" if late_ms else f"{stem}_{number:04}"
+    at_ms = (late_ms or schedule.at_ms(day)) + number // 1000 * 1000
+    return f"{schedule.sender}IntervalData{local(at_ms, zone_of(schedule.zone)):%Y%m%d%H%M%S}{number % 1000:03}"
 
 
 def _next_points(conn: Connection, schedule: Schedule, after: tuple[str, int], most: int) -> Sequence[Point]:

@@ -3,11 +3,12 @@
 * `exchange_file` has a row for each file of the watched folder, from the moment it was taken up. The row's result is written in the
   transaction that takes the file's values; `moved_ms` says that file and report are where they belong.
 * `exchange_run` has a row for each run of a schedule, keyed by the local day it is due on: no run is done twice.
+* `missing_day` has a row for each usage point whose day did not stand when its run passed it; `sent_ms`: when it went out later.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Index, Integer, Table, Text
+from sqlalchemy import Boolean, Column, Index, Integer, Table, Text, false
 
 from gridtally_cloud.store.base import Key, Ms, Number, metadata
 
@@ -45,6 +46,8 @@ exchange_schedule = Table(
     Column("made_by", Text, nullable=False),
     Column("recipient", Text, nullable=False, server_default=""),  # whose addresses the files go to (recipient_tables.py)
     Column("kind", Text, nullable=False, server_default="profile"),  # reads, intervals, profile
+    Column("sender", Text, nullable=False, server_default=""),  # DUNS number with which the market's file names begin
+    Column("validated", Boolean, nullable=False, server_default=false()),  # only days VEE lets stand
 )  # fmt: skip
 
 exchange_run = Table(
@@ -61,4 +64,13 @@ exchange_run = Table(
     Column("intervals", Number, nullable=False, default=0),
     Column("reason", Text, nullable=False, default=""),
     Column("at_ms", Ms, nullable=False),
+)  # fmt: skip
+
+missing_day = Table(
+    "missing_day", metadata,
+    Column("schedule", Text, primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),  # of the data
+    Column("usage_point_no", Key, primary_key=True, autoincrement=False),
+    Column("noted_ms", Ms, nullable=False),
+    Column("sent_ms", Ms),
 )  # fmt: skip

@@ -6,10 +6,11 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from gridtally_cloud.customers.model import Mode
-from gridtally_cloud.exchange import deliveries
+from gridtally_cloud.exchange import deliveries, validated
 from gridtally_cloud.exchange.recipients import DeliveryState
 from gridtally_cloud.prepay import migration
 from gridtally_cloud.prepay.migration_rows import Wish
+from gridtally_cloud.store.days import date_of
 from gridtally_cloud.web.results import rows
 from gridtally_cloud.web.site import site
 from gridtally_cloud.web.visitor import actor, own_account, words
@@ -33,9 +34,11 @@ def _page(problems: dict[int, str]) -> str:
         found = service.orders(conn, shown)
         tests = {o.order_no: no_power.test_of(conn, o) for o in found if o.kind is OrderKind.NO_POWER}
         dead = deliveries.deliveries(conn, state=DeliveryState.DEAD) if shown is OrderState.OPEN else ()
+        lacks = validated.missing(conn) if shown is OrderState.OPEN else ()
+    days = [(each, date_of(each.day).isoformat()) for each in lacks]
     told = {no: rows(CommandType.TEST_SUPPLY, test.result, words()) for no, test in tests.items() if test is not None}
     return render_template("staff/work.html", orders=found, shown=shown, problems=problems, form=request.form, told=told, tests=tests,
-                           dead=dead, report_of={kind: spec.report for kind, spec in KINDS.items()})  # fmt: skip
+                           dead=dead, lacks=days, report_of={kind: spec.report for kind, spec in KINDS.items()})  # fmt: skip
 
 
 @work.post("/<int:order_no>/<any(done, dropped, dark):what>")

@@ -47,7 +47,7 @@ def create_recipient_schedule(name: str) -> Answer:
     raw = body()
     wish = Wish(_text(raw, "name"), _text(raw, "format"), _text(raw, "every", "day"), _text(raw, "at"), _text(raw, "zone", "UTC"), None,
                 name, _text(raw, "kind", "intervals"), _number(raw, "ago", 1), _list(raw, "usage_points"),
-                _list(raw, "quantities"))  # fmt: skip
+                _list(raw, "quantities"), raw.get("by_label") is True, _text(raw, "sender"), raw.get("validated") is True)  # fmt: skip
     made = _done(lambda conn: book(conn, wish, "", site().now_ms, _by()))
     next_at = utc_text(made.next_ms(site().now_ms))
     return jsonify({"name": made.name, "recipient": name, "kind": made.kind, "format": made.format, "next_at": next_at}), 201

@@ -241,7 +241,8 @@ SCHEMAS: dict[str, Fields] = {
         "format": ("string", "csv, ndjson, wide-csv, green-button, nem12, lse; reads: csv, ndjson"),
         "every": ("string?", "day (default) or month"), "at": ("string", "local time such as 06:00"), "zone": ("string?", "default UTC"),
         "ago": ("integer?", "days before; month: the day of the month"), "usage_points": ("list?", "numbers or labels; none: all"),
-        "quantities": ("list?", "none: all the kind and the format carry"),
+        "quantities": ("list?", "none: all the kind and the format carry"), "by_label": ("boolean?", "usage points by their labels"),
+        "validated": ("boolean?", "only days VEE lets stand"), "sender": ("string?", "lse: DUNS number the file names begin with"),
     },
     "RecipientSchedule": {
         "name": ("string", ""), "recipient": ("string", ""), "kind": ("string", ""), "format": ("string", ""), "next_at": ("time", ""),
@@ -258,7 +259,8 @@ SCHEMAS: dict[str, Fields] = {
         "made_at": ("time", ""), "next_at": ("time?", "of the next try"), "taken_at": ("time?", ""),
     },
     "DeliveryError": {
-        "error_no": ("integer", ""), "type": ("string", "not_registered, not_recorded, not_sent, given_up, not_valid"), "at": ("time", ""),
+        "error_no": ("integer", ""), "type": ("string", "not_registered, not_recorded, not_sent, given_up, not_valid, missing_day"),
+        "at": ("time", ""),
         "ref": ("string", "what it is about"), "detail": ("string", ""),
     },
     "NewMode": {"mode": ("string", "prepaid or postpaid"), "deposit": ("money?", "held deposit, given back as credit")},

@@ -16,6 +16,7 @@ from gridtally_cloud.customers.model import Role
 from gridtally_cloud.customers.service import create_user
 from gridtally_cloud.exchange import deliveries, recipients
 from gridtally_cloud.exchange.delivering import deliver_due
+from gridtally_cloud.exchange.validated import note
 from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.prepay.settings import Payments
 from gridtally_cloud.store import meta
@@ -317,6 +318,10 @@ def test_a_file_nobody_took_stands_on_the_work_page_and_goes_again_at_a_click(st
     assert "Data nobody took" in said
     assert "daily_0001.csv · market" in said
     assert "127.0.0.1 can not be reached" in said
+    assert "Days that are missing" not in said
+    with street.pay.db.write() as conn:
+        note(conn, "smt", 20_486, (3, 4), now_ms)
+    assert "2026-02-02 · smt 2 usage points" in plain(otto.get("/desk/work/"))
     assert otto.post("/desk/work/deliveries/1", form="/desk/work/").status_code == 303
     assert "daily_0001.csv goes out again." in plain(otto.get("/desk/work/"))
     with street.pay.db.read() as conn:
