@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import os
-import select
 import threading
 import time
 from collections import deque
@@ -20,8 +19,12 @@ from typing import Protocol
 
 from gridtally_edge.simulators.faults import FaultBoard, Piece
 from gridtally_edge.simulators.ports import SimPort
+from gridtally_edge.transports.link import readable
 from gridtally_edge.transports.settings import Speed
 from gridtally_shared.records import dataclass
+
+LAST_S = 0.002
+"""The end of a wait is slept: `poll` counts in whole milliseconds, a paced line in fractions of them."""
 
 
 class Slave(Protocol):
@@ -109,7 +112,7 @@ class SimBus:
 
     def _run(self) -> None:
         while not self._closing:
-            ready = select.select([self._wake_reader, self._say_reader, *self.port.descriptors()], [], [])[0]
+            ready = readable((self._wake_reader, self._say_reader, *self.port.descriptors()))
             if self._wake_reader in ready:
                 os.read(self._wake_reader, 64)
                 self._follow_the_plug()
@@ -181,5 +184,6 @@ class SimBus:
     def _sleep_until(self, due_s: float) -> None:
         """Wait; a closing line or a pulled plug cuts the wait short (the bytes then go nowhere)."""
         left_s = due_s - time.monotonic()
-        if left_s > 0:
-            select.select([self._wake_reader], [], [], left_s)
+        if left_s > LAST_S and readable((self._wake_reader,), left_s - LAST_S):
+            return
+        time.sleep(max(0.0, due_s - time.monotonic()))

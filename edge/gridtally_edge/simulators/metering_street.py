@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import select
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -33,6 +32,7 @@ from gridtally_edge.simulators.mbus import ELECTRICITY, GAS, HEAT, WATER, MbusSl
 from gridtally_edge.simulators.ports import SimPort
 from gridtally_edge.simulators.street import StreetLine, StreetMeter, StreetProtocol
 from gridtally_edge.simulators.wmbus import FRAMINGS, Cipher, WmbusSender, framed
+from gridtally_edge.transports.link import readable
 from gridtally_shared.errors import ConfigError
 
 MEDIA: dict[str, int] = {"electricity": ELECTRICITY, "gas": GAS, "water": WATER, "heat": HEAT}
@@ -132,7 +132,7 @@ class SendingBus(SimBus):
         due_s, turn = time.monotonic() + step_s, 0
         while not self._closing:
             left_s = max(0.0, due_s - time.monotonic())
-            ready = select.select([self._wake_reader, *self.port.descriptors()], [], [], left_s)[0]
+            ready = readable((self._wake_reader, *self.port.descriptors()), left_s)
             if self._wake_reader in ready:
                 os.read(self._wake_reader, 64)
                 self._follow_the_plug()

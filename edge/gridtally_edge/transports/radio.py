@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import os
-import select
 import threading
 import time
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from gridtally_edge.transports.arbiter import Priority
 from gridtally_edge.transports.breaker import Breaker
 from gridtally_edge.transports.heard import Heard, Sink
 from gridtally_edge.transports.line import LineHealth, LineState
-from gridtally_edge.transports.link import ByteLink, write_all
+from gridtally_edge.transports.link import ByteLink, readable, write_all
 from gridtally_edge.transports.places import Place
 from gridtally_edge.transports.radio_links import FileLink, ListeningPlace, link_for
 from gridtally_edge.transports.settings import LineSettings, Speed
@@ -130,7 +129,7 @@ class ListeningLine:
 
     def _listen(self) -> None:
         """Wait for octets and hand on what is whole. Raises LinkDown when the port goes away."""
-        ready = select.select([self._link.fileno(), self._wake_reader], [], [])[0]
+        ready = readable((self._link.fileno(), self._wake_reader))
         if self._wake_reader in ready:
             return
         octets = self._read()

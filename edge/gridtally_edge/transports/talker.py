@@ -16,7 +16,6 @@ Source: protocols.md section 7, performance.md section 5.
 from __future__ import annotations
 
 import os
-import select
 import threading
 import time
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from typing import Protocol
 
 from gridtally_edge.protocols.conversation import Exchange, Found
 from gridtally_edge.transports.echo import EchoFilter, Seen
-from gridtally_edge.transports.link import ByteLink, read_now, write_all
+from gridtally_edge.transports.link import ByteLink, read_now, readable, write_all
 from gridtally_edge.transports.pace import Pace
 from gridtally_edge.transports.settings import Echo, LineSettings, Speed
 from gridtally_edge.transports.statistics import LineStatistics
@@ -246,7 +245,7 @@ class Talker:
 
     def _wait_readable(self, until_s: float) -> None:
         left_s = max(0.0, until_s - time.monotonic())
-        if self._wake_reader in select.select([self._descriptor, self._wake_reader], [], [], left_s)[0]:
+        if self._wake_reader in readable((self._descriptor, self._wake_reader), left_s):
             raise LinkDown(f"{self._device} is being closed")
 
     def _listen(self, exchange: Exchange, received: bytes, timeout_s: float) -> bytes | Missed:
