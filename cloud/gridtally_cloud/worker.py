@@ -21,7 +21,7 @@ from gridtally_cloud import runs
 from gridtally_cloud.assets import config_publisher, silence
 from gridtally_cloud.commands import receipts
 from gridtally_cloud.ingest.service import UP_CHANNELS, Answer, Ingest
-from gridtally_cloud.inquiry import requests
+from gridtally_cloud.inquiry import pace, requests
 from gridtally_cloud.mqtt import BrokerLink, BrokerSettings, Received
 from gridtally_cloud.prepay import instruments, shared_wallets
 from gridtally_cloud.programs import money
@@ -196,11 +196,12 @@ class Worker:
             money.settle_ended(conn, self._signer, now_ms)
 
     def _requests(self, now_ms: int) -> None:
-        """Requests for data go where their commands are."""
+        """Requests that wait go at their rate; the others go where their commands are."""
         with self._db.read() as conn:
             if not requests.anything_open(conn):
                 return
         with self._db.write() as conn:
+            pace.release(conn, self._signer, now_ms)
             requests.follow(conn, now_ms)
 
     def _commands(self, now_ms: int) -> None:

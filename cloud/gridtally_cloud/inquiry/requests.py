@@ -1,4 +1,4 @@
-"""Requests for data: asked, delivered, answered, merged, or given up. One table of states, one `advance`.
+"""Requests for data: queued, asked, delivered, answered, merged, or given up. One table of states, one `advance`.
 
 * A request goes to the meter as an on-demand read of its exact range. The command's id is known at the concentrator and in its receipts.
 * What a read of intervals brings is in the inbox with its receipt (commands/receipts.py) and becomes a new version when its day closes:
@@ -45,6 +45,7 @@ class Kind(StrEnum):
 
 
 class State(StrEnum):
+    QUEUED = "queued"
     ASKED = "asked"
     DELIVERED = "delivered"
     ANSWERED = "answered"
@@ -54,19 +55,22 @@ class State(StrEnum):
 
 S, C = State, CommandState
 NEXT: dict[State, frozenset[State]] = {
+    S.QUEUED: frozenset({S.ASKED, S.GAVE_UP}),
     S.ASKED: frozenset({S.DELIVERED, S.ANSWERED, S.GAVE_UP}),
     S.DELIVERED: frozenset({S.ANSWERED, S.GAVE_UP}),
     S.ANSWERED: frozenset({S.MERGED, S.GAVE_UP}),
     S.MERGED: frozenset(),
     S.GAVE_UP: frozenset(),
 }
-OPEN = (S.ASKED, S.DELIVERED, S.ANSWERED)
+OPEN = (S.QUEUED, S.ASKED, S.DELIVERED, S.ANSWERED)
 ENDED = frozenset({S.MERGED, S.GAVE_UP})
 OF_COMMAND: dict[CommandState, State] = {
     C.DELIVERED: S.DELIVERED, C.EXECUTING: S.DELIVERED, C.DONE: S.ANSWERED, C.REFUSED: S.GAVE_UP, C.FAILED: S.GAVE_UP,
     C.EXPIRED: S.GAVE_UP, C.CANCELLED: S.GAVE_UP,
 }  # fmt: skip
 """What a command's state means for its request; the others change nothing."""
+KIND_COMMANDS: dict[Kind, CommandType] = {Kind.READ: CommandType.READ_INTERVALS, Kind.POWER_STATUS: CommandType.TEST_SUPPLY}
+"""What an inquiry asks of the meter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,25 +114,44 @@ class Wanted:
     retailer: str = ""
 
 
-def open_request(conn: Connection, signer: Signer, wanted: Wanted, now_ms: int) -> DataRequest:
-    """Ask. Raises RefusedCommand where the command service does."""
-    issued = None
-    if wanted.cmd_type is not None:
-        spans = (wanted.from_ms, wanted.to_ms) if wanted.cmd_type in service.READS_SPAN else (0, 0)
-        order = CommandRequest(wanted.meter_no, wanted.cmd_type, wanted.by, f"data request: {wanted.kind.value}",
-                               from_ms=spans[0], to_ms=spans[1])  # fmt: skip
-        issued = service.issue(conn, signer, order, now_ms)
+def open_request(conn: Connection, signer: Signer, wanted: Wanted, now_ms: int, may_go: bool = True) -> DataRequest:
+    """Ask; or, where it may not go yet, wait (pace.py). Raises RefusedCommand where the command service does."""
+    goes = wanted.cmd_type is not None and may_go
+    cmd_id = _issue(conn, signer, wanted, now_ms) if goes else None
+    state = S.MERGED if wanted.cmd_type is None else S.ASKED if goes else S.QUEUED
     row = {"kind": wanted.kind.value, "usage_point_no": wanted.usage_point_no, "meter_no": wanted.meter_no,
            "day": day_of(now_ms, wanted.zone), "from_ms": wanted.from_ms, "to_ms": wanted.to_ms, "retailer": wanted.retailer,
-           "requested_by": wanted.by, "cmd_id": issued.cmd_id if issued else None, "state": (S.ASKED if issued else S.MERGED).value,
-           "reason": "", "lacking": wanted.lacking, "filled": 0, "asked_ms": now_ms, "state_at_ms": now_ms}  # fmt: skip
+           "requested_by": wanted.by, "cmd_id": cmd_id, "state": state.value, "reason": "", "lacking": wanted.lacking, "filled": 0,
+           "asked_ms": now_ms, "state_at_ms": now_ms}  # fmt: skip
     number = conn.execute(insert(data_request).values(row).returning(data_request.c.request_no)).scalar_one()
     return _found(conn, number)
 
 
+def issue_for(conn: Connection, signer: Signer, request: DataRequest, now_ms: int) -> DataRequest:
+    """Send a queued request on its way. Raises RefusedCommand where the command service does."""
+    wanted = Wanted(request.kind, request.usage_point_no, request.meter_no, "", request.from_ms, request.to_ms, request.requested_by,
+                    KIND_COMMANDS[request.kind])  # fmt: skip
+    mine = data_request.c.request_no == request.request_no
+    conn.execute(update(data_request).where(mine).values(cmd_id=_issue(conn, signer, wanted, now_ms)))
+    return advance(conn, request, S.ASKED, now_ms)
+
+
+def _issue(conn: Connection, signer: Signer, wanted: Wanted, now_ms: int) -> bytes:
+    assert wanted.cmd_type is not None
+    spans = (wanted.from_ms, wanted.to_ms) if wanted.cmd_type in service.READS_SPAN else (0, 0)
+    order = CommandRequest(wanted.meter_no, wanted.cmd_type, wanted.by, cause_of(wanted.kind),
+                           from_ms=spans[0], to_ms=spans[1])  # fmt: skip
+    return service.issue(conn, signer, order, now_ms).cmd_id
+
+
+def cause_of(kind: Kind) -> str:
+    """What stands with the command."""
+    return f"data request: {kind.value}"
+
+
 def find(conn: Connection, request_no: int) -> DataRequest | None:
     row = conn.execute(select(data_request).where(data_request.c.request_no == request_no)).one_or_none()
-    return None if row is None else _request(row)
+    return None if row is None else request_from(row)
 
 
 def recent(conn: Connection, limit: int = 100, kind: Kind | None = None, before: int = 0) -> tuple[DataRequest, ...]:
@@ -136,14 +159,14 @@ def recent(conn: Connection, limit: int = 100, kind: Kind | None = None, before:
     query = select(data_request).order_by(data_request.c.request_no.desc()).limit(limit)
     if before:
         query = query.where(data_request.c.request_no < before)
-    return tuple(_request(row) for row in conn.execute(query if kind is None else query.where(data_request.c.kind == kind.value)))
+    return tuple(request_from(row) for row in conn.execute(query if kind is None else query.where(data_request.c.kind == kind.value)))
 
 
 def _found(conn: Connection, request_no: int) -> DataRequest:
-    return _request(conn.execute(select(data_request).where(data_request.c.request_no == request_no)).one())
+    return request_from(conn.execute(select(data_request).where(data_request.c.request_no == request_no)).one())
 
 
-def _request(r: Any) -> DataRequest:
+def request_from(r: Any) -> DataRequest:
     return DataRequest(r.request_no, Kind(r.kind), r.usage_point_no, r.meter_no, r.from_ms, r.to_ms, r.retailer, r.requested_by,
                        bytes(r.cmd_id) if r.cmd_id is not None else None, S(r.state), r.reason, r.lacking, r.filled, r.asked_ms,
                        r.state_at_ms)  # fmt: skip
@@ -171,7 +194,7 @@ def follow(conn: Connection, now_ms: int) -> tuple[DataRequest, ...]:
     """Bring every open request to where its command is. Those that moved."""
     r = data_request.c
     rows = conn.execute(select(data_request).where(r.state.in_([s.value for s in OPEN])).order_by(r.request_no)).all()
-    before = [_request(row) for row in rows]
+    before = [request_from(row) for row in rows]
     after = [_followed(conn, request, now_ms) for request in before]
     return tuple(b for a, b in zip(before, after, strict=True) if a.state is not b.state)
 

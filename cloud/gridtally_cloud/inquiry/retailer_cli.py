@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, select
 
 from gridtally_cloud.customers.desk import ACTOR, Desk, OpenDesk, with_desk
-from gridtally_cloud.inquiry import retailers
+from gridtally_cloud.inquiry import pace, retailers
 from gridtally_cloud.inquiry.requests import Kind
 from gridtally_cloud.inquiry.tables import retailer_of_record
 from gridtally_cloud.store.days import utc_text
@@ -46,6 +46,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], op
     limit.add_argument("kind", choices=INQUIRIES)
     limit.add_argument("per_day", type=int, help="0 closes this kind")
     limit.add_argument("--usage-point", type=int, default=retailers.EVERYWHERE, help="only this one (all)")
+    rate = _action(actions, "rate", "how many inquiries a minute go to the meters, of all retailers", "retailer rate 120", open_desk, _rate)
+    rate.add_argument("per_minute", type=int, help="what is asked above it waits in its order")
     _action(actions, "show", "retailers, usage points and limits", "retailer show", open_desk, _show)
 
 
@@ -99,6 +101,13 @@ def _limit(conn: Connection, options: argparse.Namespace, now_ms: int) -> None:
     print(f"{options.kind}: {options.per_day} a day for {_place(options.usage_point)}")
 
 
+def _rate(conn: Connection, options: argparse.Namespace, now_ms: int) -> None:
+    if options.per_minute < 1:
+        raise ConfigError("per_minute", options.per_minute, "write 1 or more: with none every inquiry would wait for ever")
+    pace.set_per_minute(conn, options.per_minute, BY, now_ms)
+    print(f"{options.per_minute} inquiries a minute go to the meters; {pace.queued(conn)} wait now")
+
+
 def _place(usage_point_no: int) -> str:
     return f"usage point {usage_point_no}" if usage_point_no else "every usage point without a limit of its own"
 
@@ -115,3 +124,4 @@ def _show(conn: Connection, _options: argparse.Namespace, _now_ms: int) -> None:
             print(f"{kind.value:12} {most} a day (default)")
     for limit in retailers.limits(conn):
         print(f"{limit.kind.value:12} {limit.per_day} a day for {_place(limit.usage_point_no)}")
+    print(f"{pace.per_minute(conn)} inquiries a minute go to the meters; {pace.queued(conn)} wait now")

@@ -4,6 +4,7 @@
   number not used up. A refusal is a value, so that its row in the audit stays.
 * `balance` answers from validated data at once. `read` adds raw data: at once where they are held, else when the meter was read on demand;
   the request's number and its command are one way through MDM, head end and meter. `power_status` asks the meter whether it has power.
+  Above the rate of all retailers an inquiry waits (pace.py).
 * The answer is made when it is looked at: validated data that came since take the place of raw ones.
 
 Source: seed 003; SMT-A1, A2, N1-N3, 3-6, R1, R2.
@@ -25,10 +26,10 @@ from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.customers.tables import account as account_table
-from gridtally_cloud.inquiry import retailers
+from gridtally_cloud.inquiry import pace, retailers
 from gridtally_cloud.inquiry.consumption import LONGEST_RAW_MS, Consumption, Posting, consumption, last_posting, raw_range
 from gridtally_cloud.inquiry.provisional import provisional_bill
-from gridtally_cloud.inquiry.requests import DataRequest, Kind, State, Wanted, lacking, open_request
+from gridtally_cloud.inquiry.requests import KIND_COMMANDS, DataRequest, Kind, State, Wanted, lacking, open_request
 from gridtally_cloud.prepay.estimate import cycle_day, plan_of
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import day_of, midnight_ms, utc_text
@@ -36,12 +37,10 @@ from gridtally_cloud.store.intervals import IntervalSeries, read_intervals
 from gridtally_cloud.store.tables import meter, usage_point, vee_run
 from gridtally_cloud.vee.run import EDITED, ESTIMATED, VALIDATED
 from gridtally_shared.clock import MS_PER_DAY
-from gridtally_shared.contract.messages import CommandType
 from gridtally_shared.errors import ConfigError, RefusedCommand
 from gridtally_shared.signing import Signer
 from gridtally_shared.tariff.daybook import starts_at
 
-COMMANDS: dict[Kind, CommandType] = {Kind.READ: CommandType.READ_INTERVALS, Kind.POWER_STATUS: CommandType.TEST_SUPPLY}
 BILLABLE = (VALIDATED, ESTIMATED, EDITED)
 LONGEST_MS = 400 * MS_PER_DAY
 
@@ -131,9 +130,9 @@ def _judged(conn: Connection, signer: Signer, asker: Asker, question: Question, 
     n = lacking(conn, point.usage_point_no, *span, now_ms) if question.kind is Kind.READ else 0
     needs_meter = question.kind is Kind.POWER_STATUS or n > 0
     wanted = Wanted(question.kind, point.usage_point_no, point.meter_no or 0, point.zone, *span, asker.name,
-                    COMMANDS[question.kind] if needs_meter else None, n, asker.retailer)  # fmt: skip
+                    KIND_COMMANDS[question.kind] if needs_meter else None, n, asker.retailer)  # fmt: skip
     try:
-        return open_request(conn, signer, wanted, now_ms)
+        return open_request(conn, signer, wanted, now_ms, not needs_meter or pace.may_go(conn, now_ms))
     except RefusedCommand as refused_by:
         return Refusal(Reason.NOT_TAKEN, refused_by.detail)
 

@@ -51,7 +51,7 @@ data_request = Table(
     Column("retailer", Text, nullable=False, default=""),
     Column("requested_by", Text, nullable=False),
     Column("cmd_id", Blob),  # None: the meter was not asked
-    Column("state", Text, nullable=False),  # asked, delivered, answered, merged, gave_up
+    Column("state", Text, nullable=False),  # queued, asked, delivered, answered, merged, gave_up
     Column("reason", Text, nullable=False, default=""),
     Column("lacking", Integer, nullable=False, default=0),
     Column("filled", Integer, nullable=False, default=0),

@@ -120,7 +120,7 @@ SCHEMAS: dict[str, Fields] = {
     "Determinants": {
         "account_no": ("integer", ""), "from": ("time", ""), "to": ("time", ""), "days": ("integer", ""), "contract_w": ("integer", ""),
         "first": ("object", "at, register_wh, estimated"), "last": ("object", "at, register_wh, estimated"),
-        "counted_by": ("string", "intervals or register"), "import_wh": ("integer", "what a bill charges"),
+        "counted_by": ("string", "intervals, rate registers or register"), "import_wh": ("integer", "what a bill charges"),
         "used": ("list", "period, measure, wh"), "demands": ("list", "item, period, measure, window_min, power_w (VA for apparent)"),
         "power_factor": ("integer?", "ten-thousandths; null without apparent energy"),
         "quality": ("object", "intervals measured, estimated, missing, edited, untrusted"),
@@ -199,7 +199,7 @@ SCHEMAS: dict[str, Fields] = {
     "Inquiry": {
         "request_no": ("integer", ""), "kind": ("string", ""), "usage_point_no": ("integer", ""), "meter_no": ("integer", ""),
         "retailer": ("string", "who asked; empty: the utility"), "account_no": ("integer?", ""),
-        "state": ("string", "asked, delivered, answered, merged, gave_up"), "reason": ("string", "why it was given up"),
+        "state": ("string", "queued, asked, delivered, answered, merged, gave_up"), "reason": ("string", "why it was given up"),
         "from": ("time", "raw data asked for"), "to": ("time", ""), "lacking": ("integer", "intervals the meter was asked for"),
         "filled": ("integer", "of them came"), "asked_at": ("time", ""), "state_at": ("time", ""),
         "cmd_id": ("string?", "command to the meter; null: all was held"),
@@ -217,7 +217,7 @@ SCHEMAS: dict[str, Fields] = {
     },
     "DataRequest": {
         "request_no": ("integer", ""), "kind": ("string", "gap, balance, read, power_status"), "meter_no": ("integer", ""),
-        "state": ("string", "asked, delivered, answered, merged, gave_up"), "reason": ("string", ""), "from": ("time", ""),
+        "state": ("string", "queued, asked, delivered, answered, merged, gave_up"), "reason": ("string", ""), "from": ("time", ""),
         "to": ("time", ""), "lacking": ("integer", "when it was asked"), "filled": ("integer", ""), "asked_at": ("time", ""),
         "state_at": ("time", ""), "cmd_id": ("string?", ""),
     },
