@@ -230,16 +230,17 @@ def _store(conn: Connection, ref: ChannelRef, point: Point, series: Series, now_
 
 
 def _whole_days(ref: ChannelRef, series: Series, now_ms: int) -> Iterator[tuple[DaySlots, list[Row]]]:
-    """Local days that are over and of which every interval is there."""
+    """Local days that are over and of which every interval is there with a value, on the grid of the day."""
     for day, some in groupby(series.rows, lambda row: day_of(row.start_ms, ref.zone)):
         grid, rows = slots_of(day, ref.zone, series.period_s), list(some)
-        if grid.end_ms <= now_ms and len({row.start_ms for row in rows}) == grid.n == len(rows):
+        starts = range(grid.start_ms, grid.end_ms, series.period_s * 1000)
+        if grid.end_ms <= now_ms and [row.start_ms for row in rows] == list(starts) and all(row.value is not None for row in rows):
             yield grid, rows
 
 
 def _closed(ref: ChannelRef, series: Series, whole: Sequence[tuple[DaySlots, list[Row]]]) -> ClosedDays:
     words = [b"".join(row.quality.to_bytes(2, "little") for row in rows) for _, rows in whole]
-    values = array("q", (row.value or 0 for _, rows in whole for row in rows))
+    values = array("q", (row.value for _, rows in whole for row in rows if row.value is not None))
     return ClosedDays([ref] * len(whole), [grid for grid, _ in whole], values, [each if any(each) else b"" for each in words])
 
 

@@ -98,6 +98,17 @@ def test_whole_days_are_closed_at_once_and_the_rest_waits(street: Street, tmp_pa
     assert imported(street, capsys, put(tmp_path, HEAD + "\n".join(lines)))["series"][0]["new"] == 40
 
 
+def test_an_interval_without_a_value_stays_missing_and_is_no_zero(street: Street, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also in a file that names every interval of the day."""
+    blank = DAY.replace("T04:00+00:00,0.116", "T04:00+00:00,")
+    assert blank != DAY
+    imported(street, capsys, put(tmp_path, blank))
+    close_days(street.db, START_MS + 30 * 86_400_000)
+    with street.db.read() as conn:
+        usage = conn.execute(select(usage_day.c.present, usage_day.c.expected, usage_day.c.complete)).one()
+    assert tuple(usage) == (95, 96, False)
+
+
 def test_a_dry_run_says_what_would_be_and_does_nothing(street: Street, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = imported(street, capsys, put(tmp_path, DAY), "--dry-run")
     assert (report["taken"], report["series"][0]["new"], rows_held(street)) == (False, 96, 0)
