@@ -98,7 +98,7 @@ def test_whole_days_are_closed_at_once_and_the_rest_waits(street: Street, tmp_pa
     assert imported(street, capsys, put(tmp_path, HEAD + "\n".join(lines)))["series"][0]["new"] == 40
 
 
-def test_an_interval_without_a_value_stays_missing_and_is_no_zero(street: Street, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interval_without_a_value_stays_missing(street: Street, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also in a file that names every interval of the day."""
     blank = DAY.replace("T04:00+00:00,0.116", "T04:00+00:00,")
     assert blank != DAY
