@@ -49,6 +49,12 @@ class ClosedDays:
         """(day, channel) of each."""
         return [(grid.day, ref.channel_no) for grid, ref in zip(self.grids, self.refs, strict=True)]
 
+    def complete(self) -> set[tuple[int, int]]:
+        """(day, channel) of those with every value."""
+        ends = accumulate(grid.n for grid in self.grids)
+        return {name for name, grid, end in zip(self.names, self.grids, ends, strict=True)
+                if self.present is None or self.present.find(0, end - grid.n, end) < 0}  # fmt: skip
+
     def only(self, places: Sequence[int]) -> ClosedDays:
         """Those at these places."""
         ends = list(accumulate(grid.n for grid in self.grids))

@@ -3,14 +3,14 @@
 * A day closes when it is over and complete, or `GRACE_MS` after its end however incomplete it is.
 * Version 0 is what came first, never altered. What came later and better is the next version; a value that contradicts
   an earlier one is a version of its own, not approved: it waits for a person (mdm.md B.4).
-* Usage points are shared by the workers (store/work.py): packing, totals and the removal from the inbox of one of them are one
-  transaction, in which nobody else puts values of it in.
+* Usage points are shared by the workers (store/work.py): packing, totals and the removal from the inbox of some of them are one
+  transaction, in which nobody else puts values of them in.
 * First versions are written together (store/bulk.py); whatever needs a look at each interval one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection, and_, delete, func, insert, select
 
@@ -26,6 +26,7 @@ from gridtally_cloud.store.intervals import (
     ChannelRef,
     Slots,
     channel_ref,
+    channel_refs,
     day_slots,
     hold_points,
     inbox_days,
@@ -36,7 +37,7 @@ from gridtally_cloud.store.intervals import (
 from gridtally_cloud.store.postgres import make_month
 from gridtally_cloud.store.tables import channel, interval_block, interval_inbox, meter, reading, vee_run
 from gridtally_cloud.store.whole import Name, first_versions
-from gridtally_cloud.store.work import Hand, in_other_hands, share, this_process
+from gridtally_cloud.store.work import Hand, in_other_hands, share_lots, this_process
 from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
 from gridtally_shared.quantities import QUANTITIES, Kind
 
@@ -45,7 +46,10 @@ EARLIEST_ZONE_MS = 14 * MS_PER_HOUR
 DAYS_AT_ONCE = 100
 """Channel-days of one usage point that are closed in one transaction."""
 
-POINTS_A_TURN = 200
+DAYS_A_LOT, LOTS_A_TURN = 200, 4
+"""Channel-days of all its usage points after which a transaction takes no further one."""
+
+POINTS_A_TURN, LOOKED_AT_ONCE = 1_000, 500
 """Between two turns the worker takes in what arrived."""
 
 KEEP_INSTANT_MS = 45 * MS_PER_DAY
@@ -62,33 +66,57 @@ def close_days(db: Database, now_ms: int, hand: Hand | None = None) -> int:
     with db.read() as conn:
         ready = _ready_by_point(conn, in_other_hands(conn, "close", now_ms, hand), now_ms)
 
-    def close(conn: Connection, point: int) -> int:
-        return close_together(conn, ready.get(point, ()), now_ms)
+    def close(conn: Connection, points: Sequence[int]) -> int:
+        return close_together(conn, [name for point in points for name in ready.get(point, ())], now_ms)
 
-    return sum(share(db, "close", list(ready), close, now_ms, hand))
+    return sum(share_lots(db, "close", _lots(ready), close, now_ms, hand))
 
 
-def _ready_by_point(conn: Connection, held: set[int], now_ms: int) -> dict[int, list[tuple[int, int]]]:
+def _ready_by_point(conn: Connection, held: set[int], now_ms: int) -> dict[int, list[Name]]:
     """(day, channel) pairs to close by usage point, those with the oldest days first."""
     last_day = (now_ms + EARLIEST_ZONE_MS) // MS_PER_DAY - 1
-    ready: dict[int, list[tuple[int, int]]] = {}
-    for day, number, point in inbox_days(conn, last_day):
-        if point in held or len(ready.get(point, ())) >= DAYS_AT_ONCE or not _ready(conn, day, number, now_ms):
-            continue
-        ready.setdefault(point, []).append((day, number))
+    waiting = [((day, number), point) for day, number, point in inbox_days(conn, last_day) if point not in held]
+    ready: dict[int, list[Name]] = {}
+    for first in range(0, len(waiting), LOOKED_AT_ONCE):
+        some = waiting[first : first + LOOKED_AT_ONCE]
+        can = _ready(conn, [name for name, _ in some], now_ms)
+        for name, point in some:
+            room = point in ready or len(ready) < POINTS_A_TURN
+            if name in can and room and len(ready.get(point, ())) < DAYS_AT_ONCE:
+                ready.setdefault(point, []).append(name)
         if len(ready) >= POINTS_A_TURN:
             break
     return ready
 
 
-def _ready(conn: Connection, day: int, channel_no: int, now_ms: int) -> bool:
-    ref, period_s = channel_ref(conn, channel_no)
-    slots = slots_of(day, ref.zone, period_s)
-    if now_ms < slots.end_ms:
-        return False
-    if now_ms >= slots.end_ms + GRACE_MS:
-        return True
-    return sum(s.value is not None for s in day_slots(conn, channel_no, day).values()) >= slots.n
+def _ready(conn: Connection, names: Sequence[Name], now_ms: int) -> set[Name]:
+    """Those that are over and complete, or over for long enough."""
+    refs = channel_refs(conn, (number for _, number in names))
+    over = {(day, number): slots_of(day, refs[number][0].zone, refs[number][1]) for day, number in names}
+    over = {name: grid for name, grid in over.items() if grid.end_ms <= now_ms}
+    graced = {name for name, grid in over.items() if grid.end_ms + GRACE_MS <= now_ms}
+    days, _ = first_versions(conn, [name for name in over if name not in graced])
+    seen = graced | set(days.names)
+    return graced | days.complete() | {name for name, grid in over.items() if name not in seen and _is_complete(conn, name, grid)}
+
+
+def _is_complete(conn: Connection, name: Name, grid: DaySlots) -> bool:
+    day, number = name
+    return sum(slot.value is not None for slot in day_slots(conn, number, day).values()) >= grid.n
+
+
+def _lots(ready: dict[int, list[Name]]) -> Iterator[list[int]]:
+    """Usage points to close in one transaction: of some `DAYS_A_LOT` channel-days, less where other workers would go empty-handed."""
+    most = min(DAYS_A_LOT, -(-sum(map(len, ready.values())) // LOTS_A_TURN))
+    lot: list[int] = []
+    days = 0
+    for point, names in ready.items():
+        lot, days = [*lot, point], days + len(names)
+        if days >= most:
+            yield lot
+            lot, days = [], 0
+    if lot:
+        yield lot
 
 
 def close_together(conn: Connection, names: Sequence[Name], now_ms: int) -> int:

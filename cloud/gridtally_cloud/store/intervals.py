@@ -258,6 +258,17 @@ def channel_ref(conn: Connection, channel_no: int) -> tuple[ChannelRef, int]:
     return ChannelRef(channel_no, row.unit, row.zone), row.period_s
 
 
+_CHANNELS = (select(channel.c.channel_no, channel.c.period_s, channel.c.unit, usage_point.c.zone)
+             .select_from(channel.join(usage_point, usage_point.c.usage_point_no == channel.c.usage_point_no))
+             .where(channel.c.channel_no.in_(bindparam("channels", expanding=True))))  # fmt: skip
+
+
+def channel_refs(conn: Connection, channels: Iterable[int]) -> dict[int, tuple[ChannelRef, int]]:
+    """`channel_ref` of each that there is, by its number."""
+    rows = conn.execute(_CHANNELS, {"channels": sorted(set(channels))})
+    return {row.channel_no: (ChannelRef(row.channel_no, row.unit, row.zone), row.period_s) for row in rows}
+
+
 def inbox_days(conn: Connection, last_day: int) -> list[tuple[int, int, int]]:
     """(day, channel, usage point) of what waits in the inbox up to a day, oldest first."""
     i, c = interval_inbox.c, channel.c

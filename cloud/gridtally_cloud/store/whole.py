@@ -16,7 +16,7 @@ from sqlalchemy import Connection, bindparam, select
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.bulk import ClosedDays
 from gridtally_cloud.store.days import DaySlots, slots_of
-from gridtally_cloud.store.intervals import ChannelRef, channel_ref, columns_from
+from gridtally_cloud.store.intervals import ChannelRef, channel_refs, columns_from
 from gridtally_cloud.store.tables import interval_block, interval_inbox
 from gridtally_shared.quality import Quality
 
@@ -45,12 +45,14 @@ class _Day:
 
 def first_versions(conn: Connection, names: Sequence[Name]) -> tuple[ClosedDays, list[int]]:
     """Those of the days that can be written in bulk, and the numbers of their inbox rows. The caller holds the usage points."""
+    if not names:
+        return _together([])
     asked = {"days": sorted({day for day, _ in names}), "channels": sorted({number for _, number in names})}
     stand = {(row.day, row.channel_no) for row in conn.execute(_VERSIONS, asked)}
     waiting: dict[Name, list[Any]] = {name: [] for name in names if name not in stand}
     for row in conn.execute(_WAITING, asked):
         waiting.get((row.day, row.channel_no), []).append(row)
-    refs = {number: channel_ref(conn, number) for number in asked["channels"]}
+    refs = channel_refs(conn, asked["channels"])
     laid = [_laid(refs[number], day, rows) for (day, number), rows in waiting.items() if rows]
     return _together([day for day in laid if day is not None])
 

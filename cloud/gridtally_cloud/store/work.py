@@ -87,9 +87,12 @@ _OF_RUN = and_(_w.shard == SHARD, _w.kind == bindparam("of_kind"), _w.run_no == 
 _FREE = or_(_w.owner.is_(None), _w.lease_until_ms <= bindparam("now_ms"), _w.owner == bindparam("by"))
 _NEXT = (select(_w.usage_point_no).where(_OF_RUN, _w.state == "open", _FREE).order_by(_w.usage_point_no).limit(bindparam("most"))
          .with_for_update(skip_locked=True))  # fmt: skip
+_NEXT_OF_LOT = _NEXT.where(_w.usage_point_no.in_(bindparam("lot", expanding=True)))
 _CLAIMED = update(work_item).where(_OF_RUN, _w.usage_point_no.in_(bindparam("points", expanding=True)))
 _MINE = and_(_OF_RUN, _w.usage_point_no == bindparam("point"), _w.owner == bindparam("by"), _w.state == "open")
 _TAKEN_AWAY = delete(work_item).where(_MINE)
+_ALL_TAKEN_AWAY = delete(work_item).where(_OF_RUN, _w.usage_point_no.in_(bindparam("points", expanding=True)), _w.owner == bindparam("by"),
+                                          _w.state == "open")  # fmt: skip
 _ENDED = update(work_item).where(_MINE)
 _HELD = select(_w.usage_point_no).where(_OF_RUN, or_(_w.state == "failed", ~_FREE))
 
@@ -158,9 +161,10 @@ def _offer(conn: Connection, kind: str, run_no: int, points: Iterable[int]) -> N
     insert_new(conn, work_item, rows)
 
 
-def _claim(conn: Connection, kind: str, run_no: int, hand: Hand, now_ms: int) -> list[int]:
-    values = _of(kind, run_no) | {"now_ms": now_ms, "by": hand.owner, "most": AT_ONCE}
-    points = list(conn.execute(_NEXT, values).scalars())
+def _claim(conn: Connection, kind: str, run_no: int, hand: Hand, now_ms: int, lot: Sequence[int] = ()) -> list[int]:
+    """Some usage points of the run, or those of the lot, as far as they are free."""
+    values = _of(kind, run_no) | {"now_ms": now_ms, "by": hand.owner, "most": len(lot) or AT_ONCE}
+    points = list(conn.execute(_NEXT_OF_LOT, values | {"lot": lot}).scalars() if lot else conn.execute(_NEXT, values).scalars())
     if points:
         claimed = {"owner": hand.owner, "lease_until_ms": now_ms + hand.lease_ms, "points": points}
         conn.execute(_CLAIMED.values(attempts=_w.attempts + 1), _of(kind, run_no) | claimed)
@@ -188,6 +192,41 @@ def share(db: Database, kind: str, free: Sequence[int], do: Callable[[Connection
         for point in mine:
             _attempt(db, kind, IN_THE_DATA, point, hand, partial(one, point))
     return done
+
+
+def share_lots(
+    db: Database, kind: str, lots: Iterable[Sequence[int]], do: Callable[[Connection, Sequence[int]], T], now_ms: int, hand: Hand
+) -> list[T]:
+    """`share` of work that goes quicker for many usage points together: each lot is one transaction. Where that comes to nothing, each of
+    its points is tried by itself, so that one that fails stops no other. A lot should be done well within a lease."""
+    done: list[T] = []
+
+    def some(points: Sequence[int], conn: Connection) -> None:
+        mine = _of(kind, IN_THE_DATA) | {"points": points, "by": hand.owner}
+        if conn.execute(_ALL_TAKEN_AWAY, mine).rowcount != len(points):
+            raise _Overtaken
+        done.append(do(conn, points))
+
+    for lot in lots:
+        with db.write() as conn:
+            _offer(conn, kind, IN_THE_DATA, lot)
+            points = _claim(conn, kind, IN_THE_DATA, hand, now_ms, lot)
+        if len(points) > 1 and _together(db, partial(some, points)):
+            continue
+        for point in points:
+            _attempt(db, kind, IN_THE_DATA, point, hand, partial(some, [point]))
+    return done
+
+
+def _together(db: Database, step: Callable[[Connection], None]) -> bool:
+    try:
+        with db.write() as conn:
+            step(conn)
+    except OperationalError:
+        raise
+    except Exception:
+        return False
+    return True
 
 
 def _attempt(db: Database, kind: str, run_no: int, point: int, hand: Hand, step: Callable[[Connection], None]) -> None:

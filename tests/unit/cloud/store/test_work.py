@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -54,6 +54,20 @@ def test_what_one_has_claimed_is_left_by_the_other_until_the_lease_ends(db: Data
     assert work.share(db, "close", [1, 2, 3], _note, 11_000, BOB) == [1, 2, 3]
     assert _done(db) == [1, 2, 3, 4]
     assert _held(db, ANN, 11_000) == set()
+
+
+def test_a_lot_is_one_transaction_and_one_of_it_that_fails_stops_no_other(db: Database) -> None:
+    tried: list[tuple[int, ...]] = []
+
+    def fails_at_two(conn: Connection, points: Sequence[int]) -> list[int]:
+        tried.append(tuple(points))
+        return [_note(conn, point) // (point != 2) for point in points]
+
+    assert work.share_lots(db, "close", [[1, 2, 3], [4, 5]], fails_at_two, 1_000, ANN) == [[1], [3], [4, 5]]
+    assert tried == [(1, 2, 3), (1,), (2,), (3,), (4, 5)]
+    assert _done(db) == [1, 3, 4, 5]
+    assert _held(db, BOB, 1_001) == {2}
+    assert work.share_lots(db, "close", [[2, 6]], lambda conn, points: [_note(conn, p) for p in points], 1_001, BOB) == [[6]]
 
 
 def test_a_lease_that_ended_before_its_work_began_does_nothing(db: Database) -> None:
