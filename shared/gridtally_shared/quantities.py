@@ -119,6 +119,7 @@ QUANTITIES: tuple[Quantity, ...] = (
     _row(90, "interval_gas_l", "m3", -3, Kind.INTERVAL, "7.0.3.29.0.255"),
     _row(91, "interval_water_l", "m3", -3, Kind.INTERVAL, "8.0.1.29.0.255"),
     _row(92, "interval_heat_wh", "Wh", 0, Kind.INTERVAL, "6.0.1.29.0.255"),
+    *(_row(100 + n, f"energy_export_rate{n}_wh", "Wh", 0, Kind.REGISTER, f"1.0.2.8.{n}.255") for n in range(1, 9)),
     _row(93, "voltage_thd_permille", "%", -1, Kind.INSTANT, "1.0.12.7.124.255"),
     _row(94, "voltage_sags_l1", "1", 0, Kind.REGISTER, "1.0.32.32.0.255"),
     _row(95, "voltage_sags_l2", "1", 0, Kind.REGISTER, "1.0.52.32.0.255"),

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from gridtally_cloud.billing.model import DataQuality, Reading
 from gridtally_cloud.billing.postpaid import BillInputs
+from gridtally_cloud.billing.rate_registers import are_rates
 from gridtally_cloud.billing.store import bill_inputs
 from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_shared.tariff.daybook import day_of
@@ -48,8 +49,8 @@ class HighestDemand:
 
 @dataclass(frozen=True, slots=True)
 class Determinants:
-    """`import_wh` is what a bill charges; `power_factor` in ten-thousandths, rounded half up, None without apparent energy. `counted_by`:
-    'intervals' or 'register'."""
+    """`import_wh` is what a bill charges; `power_factor` in ten-thousandths, rounded half up, None without apparent energy. `counted_by` is
+    'intervals', 'rate registers' or 'register'."""
 
     account_no: int
     from_ms: int
@@ -85,7 +86,7 @@ def of_inputs(inputs: BillInputs) -> Determinants:
     days = day_of(last.at_ms - 1, inputs.plan.zone) - day_of(first.at_ms, inputs.plan.zone) + 1
     return Determinants(
         inputs.party.account_no, first.at_ms, last.at_ms, days, inputs.terms.contract_w, first.reading, last.reading,
-        "intervals" if rows else "register", inputs.used_wh, rows, _demands(inputs, counted), _power_factor(rows), inputs.quality,
+        _counted_by(inputs), inputs.used_wh, rows, _demands(inputs, counted), _power_factor(rows), inputs.quality,
     )  # fmt: skip
 
 
@@ -94,6 +95,11 @@ def _counted(inputs: BillInputs) -> Counted:
     for series in inputs.use[-1] if inputs.use else ():
         count(inputs.plan, inputs.terms.account, counted, series)
     return counted
+
+
+def _counted_by(inputs: BillInputs) -> str:
+    series = inputs.use[-1] if inputs.use else ()
+    return "rate registers" if are_rates(series) else "intervals" if series else "register"
 
 
 def _demands(inputs: BillInputs, counted: Counted) -> tuple[HighestDemand, ...]:

@@ -3,6 +3,7 @@
 * Intervals are counted where all of a stretch are there, and either every day of it passed VEE or was decided by a person, or the tariff
   has prices by the time of use. They are read as they stand: with estimates and with what persons set (mdm.md B.4).
 * A tariff with demand, kVAh or export can not be billed without them: what is missing is said (`Lacking`).
+* Without intervals the meter's rate registers count, where the tariff names them and they can say all it asks (`rate_registers.py`).
 * Anything else is billed by the register, in proportion to time.
 """
 
@@ -16,6 +17,7 @@ from sqlalchemy import Connection, select
 
 from gridtally_cloud.billing.held import Held
 from gridtally_cloud.billing.postpaid import Stop
+from gridtally_cloud.billing.rate_registers import RateRegisters
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import day_of
 from gridtally_cloud.store.intervals import IntervalSeries
@@ -56,14 +58,16 @@ def needs_intervals(plan: Plan) -> bool:
 
 
 def use_between(
-    held: Held, usage_point_no: int, plan: Plan, stops: Sequence[Stop]
+    held: Held, usage_point_no: int, plan: Plan, stops: Sequence[Stop], registers: RateRegisters | None = None
 ) -> tuple[tuple[tuple[Series, ...], ...], Lacking | None]:
     """For each stretch its intervals, or nothing where the register counts; and what stands against the newest one."""
-    found = [_stretch(held, usage_point_no, plan, a.at_ms, b.at_ms) for a, b in pairwise(stops)]
+    found = [_stretch(held, usage_point_no, plan, a.at_ms, b.at_ms, registers) for a, b in pairwise(stops)]
     return tuple(series for series, _ in found), found[-1][1] if found else None
 
 
-def _stretch(held: Held, usage_point_no: int, plan: Plan, from_ms: int, to_ms: int) -> tuple[tuple[Series, ...], Lacking | None]:
+def _stretch(
+    held: Held, usage_point_no: int, plan: Plan, from_ms: int, to_ms: int, registers: RateRegisters | None
+) -> tuple[tuple[Series, ...], Lacking | None]:
     kinds = measures_of(plan)
     wanted = tuple(quantity for quantity, asked in ASKED if asked & set(kinds))
     columns: dict[str, IntervalSeries] = {}
@@ -71,8 +75,9 @@ def _stretch(held: Held, usage_point_no: int, plan: Plan, from_ms: int, to_ms: i
         number = held.channel(usage_point_no, quantity)
         series = held.series(number, from_ms, to_ms) if number is not None else None
         if series is None or not _is_whole(series, from_ms, to_ms):
+            rates = registers.between(plan, from_ms, to_ms) if registers else ()
             lacking = Lacking(quantity.name, len(series) - sum(series.present) if series is not None else 0)
-            return (), lacking if needs_intervals(plan) else None
+            return rates, lacking if needs_intervals(plan) and not rates else None
         if number is not None and not (needs_intervals(plan) or _by_time(plan) or _is_valid(held.conn, number, series, plan.zone.key)):
             return (), None
         columns[quantity.name] = series

@@ -14,6 +14,7 @@ from gridtally_cloud.billing.held import Held
 from gridtally_cloud.billing.interval_use import use_between
 from gridtally_cloud.billing.model import Bill, BillKind, BillRow, BillState, BillView, Party, Reading
 from gridtally_cloud.billing.postpaid import BillInputs, Paid, Stop
+from gridtally_cloud.billing.rate_registers import RateRegisters, plan_names_registers
 from gridtally_cloud.billing.statement import StatementInputs
 from gridtally_cloud.billing.stretches import Stretch, stretch_at
 from gridtally_cloud.billing.tables import bill as bill_table
@@ -97,7 +98,8 @@ def bill_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int, us
     arrears_nano, since = _last_closing(conn, account.account_no)
     use, quality = measured(held, account.usage_point_no, from_ms, to_ms, account.zone)
     plan = pinned_plan(versions, account.zone)
-    counted, lacking = use_between(held, account.usage_point_no, plan, stops)
+    registers = RateRegisters(conn, account.meter_no, _slack_ms(conn, account)) if plan_names_registers(plan) else None
+    counted, lacking = use_between(held, account.usage_point_no, plan, stops, registers)
     if lacking and used_wh is None:
         missing = f"{lacking.missing} intervals are missing" if lacking.missing else "none was measured"
         raise RefusedCommand(BillReason.INTERVALS_NEEDED, f"this tariff counts {lacking.quantity}, and of this period {missing}: have them "

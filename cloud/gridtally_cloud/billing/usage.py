@@ -16,12 +16,12 @@ from gridtally_cloud.store.days import date_of, day_of, slots_of
 from gridtally_cloud.store.intervals import IntervalSeries
 from gridtally_cloud.store.tables import reading, reading_latest
 from gridtally_shared.quality import Quality
-from gridtally_shared.quantities import ENERGY_IMPORT, INTERVAL_IMPORT
+from gridtally_shared.quantities import ENERGY_IMPORT, INTERVAL_IMPORT, Quantity
 
 UNUSABLE = Quality.MISSING | Quality.METER_INVALID | Quality.COMM_ERROR
 _r = reading.c
 _REGISTERS: Select[Any] = select(_r.at_ms, _r.value).where(_r.shard == SHARD, _r.meter_no == bindparam("meter"),
-                                                           _r.quantity == ENERGY_IMPORT.code,
+                                                           _r.quantity == bindparam("quantity"),
                                                            _r.quality.op("&")(int(UNUSABLE)) == 0)  # fmt: skip
 _NEAREST = {
     True: _REGISTERS.where(_r.at_ms <= bindparam("at")).order_by(_r.at_ms.desc()).limit(1),
@@ -76,7 +76,18 @@ def register_at(conn: Connection, meter_no: int, at_ms: int, slack_ms: int) -> R
 
 
 def _register(conn: Connection, meter_no: int, at_ms: int, earlier: bool) -> Row[Any] | None:
-    return conn.execute(_NEAREST[earlier], {"meter": meter_no, "at": at_ms}).one_or_none()
+    return _nearest(conn, meter_no, ENERGY_IMPORT, at_ms, earlier)
+
+
+def _nearest(conn: Connection, meter_no: int, quantity: Quantity, at_ms: int, earlier: bool) -> Row[Any] | None:
+    return conn.execute(_NEAREST[earlier], {"meter": meter_no, "quantity": quantity.code, "at": at_ms}).one_or_none()
+
+
+def value_near(conn: Connection, meter_no: int, quantity: Quantity, at_ms: int, slack_ms: int) -> int | None:
+    """A register as it was read within `slack_ms` of an instant, the nearest reading; never an estimate."""
+    both = (_nearest(conn, meter_no, quantity, at_ms, earlier) for earlier in (True, False))
+    near = min((r for r in both if r), key=lambda r: abs(r.at_ms - at_ms), default=None)
+    return int(near.value) if near is not None and abs(near.at_ms - at_ms) <= slack_ms else None
 
 
 def registers_since(conn: Connection, meter_no: int, since_ms: int, most: int = 5_000) -> list[tuple[int, int]]:

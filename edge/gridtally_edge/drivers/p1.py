@@ -138,6 +138,8 @@ DRIVER: Driver[P1Settings] = Driver(
                 ("energy_import_rate2_wh", "2399"),
                 ("energy_import_wh", "6825"),
                 ("energy_export_wh", "2444"),
+                ("energy_export_rate1_wh", "2444"),
+                ("energy_export_rate2_wh", "0"),
                 ("power_w", "244"),
                 ("voltage_l1_mv", "230000"),
                 ("voltage_l2_mv", "230000"),

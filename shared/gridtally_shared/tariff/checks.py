@@ -44,6 +44,7 @@ def checked(plan: Plan, version: Version, path: str) -> Version:
     _check_day_types(version, path)
     _check_hours(version, path)
     periods = _periods(version)
+    _check_registers(version, periods, path)
     _unique((i.code for i in version.items), f"{path}.items", "code")
     for number, item in enumerate(version.items):
         _check_item(item, periods, f"{path}.items[{number}]")
@@ -153,6 +154,17 @@ def _known(names: Sequence[str], known: Sequence[str], path: str, what: str) -> 
 
 def _periods(version: Version) -> tuple[str, ...]:
     return tuple(dict.fromkeys(band.period for row in version.hours for band in row.bands)) or (ALL,)
+
+
+def _check_registers(version: Version, periods: tuple[str, ...], path: str) -> None:
+    """Each period has one register, and no two have the same."""
+    named = [period for period, _ in version.registers]
+    _known(named, periods, f"{path}.registers", "period")
+    _unique(named, f"{path}.registers", "period")
+    _unique((str(rate) for _, rate in version.registers), f"{path}.registers", "rate")
+    missing = [period for period in periods if period not in named]
+    if named and missing:
+        raise refuse(f"{path}.registers", missing[0], "no register counts this period; name one for each, or none at all")
 
 
 def _check_item(item: Item, periods: tuple[str, ...], path: str) -> None:

@@ -208,6 +208,10 @@ def _version(items: tuple[Item, ...], round_lines: Places | None, **rest: Any) -
     return Version(items=items, order=(), periods=(), rounding=round_lines, **rest)
 
 
+def _register(period: str, rate: int) -> tuple[str, int]:
+    return period, rate
+
+
 VERSION = shaped(_version, [
     Field("from", DAY, about="the first local day"), Field("to", DAY, None, "the first local day of the next version"),
     Field("seasons", listed(shaped(Season, [Field("code", CODE), Field("from", MONTH_DAY), Field("to", MONTH_DAY)])), ()),
@@ -216,6 +220,8 @@ VERSION = shaped(_version, [
         Field("yearly", listed(MONTH_DAY), ()),
     ])), ()),
     Field("hours", listed(HOURS), ()), Field("round_lines", PLACES, None), Field("items", listed(ITEM, 1)),
+    Field("registers", listed(shaped(_register, [Field("period", CODE), Field("rate", number(1, 8))])), (),
+          "the meter's rate register that counts each period: bills without intervals rest on them"),
 ])  # fmt: skip
 
 

@@ -226,7 +226,8 @@ class Version:
     """What holds from a local day on. `items` in the document's order; `order` has bases before what is taken on them.
 
     `at_ms`: the instant within the day from which energy counts, None for its beginning; the fixed part of that day stays with
-    the version before. `number`: the stored version of the tariff it comes from."""
+    the version before. `number`: the stored version of the tariff it comes from. `registers`: which of the meter's rate registers counts
+    each period, for bills without intervals; empty where none is named."""
 
     first: int
     until: int | None
@@ -239,6 +240,7 @@ class Version:
     rounding: Places | None
     at_ms: int | None = None
     number: int = 0
+    registers: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
