@@ -21,7 +21,7 @@ from gridtally_cloud.store.close import GRACE_MS, close_day, close_days, close_t
 from gridtally_cloud.store.days import DaySlots, day_of, slots_of
 from gridtally_cloud.store.inbox import store_blocks, unpack
 from gridtally_cloud.store.intervals import ChannelRef, inbox_size
-from gridtally_cloud.store.tables import channel, interval_block, usage_day, vee_run
+from gridtally_cloud.store.tables import channel, interval_block, interval_inbox, usage_day, vee_run
 from gridtally_native import encode_block
 from gridtally_shared.contract.messages import ChannelBlock
 from gridtally_shared.quality import Quality
@@ -202,3 +202,16 @@ def test_channels_far_apart_are_looked_up_one_by_one(stores: list[Street]) -> No
         held = held_days(conn, [(20_000, 5_000), (20_000, 5_001), (20_001, 5_000), (20_000, 900_000)])
         assert held == {(20_000, 5_000), (20_000, 900_000)}
         assert held_days(conn, []) == set()
+
+
+def test_more_rows_than_a_statement_takes_are_closed_together(stores: list[Street]) -> None:
+    """A year in which each interval came by itself."""
+    street, first, blob = stores[0], day_of(SPRING_MS, ZONE) - 400, encode_block(array("q", [7]))
+    grids = [slots_of(first + n, ZONE, 900) for n in range(360)]
+    rows = [{"day": grid.day, "channel_no": 1, "meter_no": 1, "start_ms": grid.start_ms + n * 900_000, "period_s": 900, "n": 1,
+             "blob": blob, "received_ms": NOW_MS} for grid in grids for n in range(grid.n)]  # fmt: skip
+    assert len(rows) > 32_766
+    with street.db.write() as conn:
+        conn.execute(insert(interval_inbox), rows)
+        assert close_together(conn, [(grid.day, 1) for grid in grids], NOW_MS) == len(grids)
+    assert len(rows_of(street)["interval_block"]) == len(grids)
