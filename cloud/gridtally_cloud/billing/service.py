@@ -17,7 +17,7 @@ from gridtally_cloud.billing.model import BillKind, BillRow, BillView
 from gridtally_cloud.billing.page import BillPage, bill_page
 from gridtally_cloud.billing.receivables import outstanding_nano
 from gridtally_cloud.billing.stretches import stretch_at
-from gridtally_cloud.billing.usage import measured, newest_register_ms
+from gridtally_cloud.billing.usage import missing_of, newest_register_ms
 from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
@@ -53,7 +53,7 @@ def _checked(held: Held, account: Account, kind: BillKind, from_ms: int, to_ms: 
     reach_ms, stopped = store.journal_reach(conn, account) if kind is BillKind.STATEMENT else (0, False)
     covered_ms = max(reach_ms, newest_register_ms(conn, account.meter_no)) if reach_ms or kind is BillKind.BILL else 0
     sensible = from_ms < to_ms
-    missing = measured(held, account.usage_point_no, from_ms, to_ms, account.zone)[1].missing if sensible else 0
+    missing = missing_of(held, account.usage_point_no, from_ms, to_ms) if sensible else 0
     return findings(Facts(from_ms, to_ms, at_ms, account.opened_at_ms, covered_ms, stopped,
                           store.overlapping(conn, account.account_no, kind, from_ms, to_ms), missing))  # fmt: skip
 

@@ -21,7 +21,7 @@ from gridtally_cloud.billing.tables import bill as bill_table
 from gridtally_cloud.billing.tables import receivable
 from gridtally_cloud.billing.usage import first_register, measured, register_at
 from gridtally_cloud.customers.model import Account
-from gridtally_cloud.customers.tariffs import tariff_at, versions_of
+from gridtally_cloud.customers.tariffs import versions_of
 from gridtally_cloud.prepay.tables import instrument
 from gridtally_cloud.prepay.terms import terms_of_account
 from gridtally_cloud.store.base import SHARD
@@ -30,17 +30,17 @@ from gridtally_cloud.store.tables import account_mirror, journal_entry, meter
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.ledger.entries import LedgerEntry, entry_from
 from gridtally_shared.tariff.pinned import pinned_plan
-from gridtally_shared.tariff.quote import Quote
 from gridtally_shared.tariff.running import Terms
+from gridtally_shared.tariff.terms import Plan
 
 PREFIX = {BillKind.STATEMENT: "S", BillKind.BILL: "B"}
 _b = bill_table.c
 _STANDING = _b.cancelled_ms.is_(None)
 
 
-def party_of(account: Account, tariff: Quote) -> Party:
+def party_of(account: Account, plan: Plan) -> Party:
     return Party(account.account_no, account.customer_name, account.address, account.meter_serial,
-                 tariff.name or tariff.tariff_id, account.zone, account.language, account.currency)  # fmt: skip
+                 plan.name or account.tariff_id, account.zone, account.language, account.currency)  # fmt: skip
 
 
 def journal_of(conn: Connection, account_no: int) -> tuple[LedgerEntry, ...]:
@@ -59,10 +59,10 @@ def journal_reach(conn: Connection, account: Account) -> tuple[int, bool]:
 
 
 def statement_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int) -> StatementInputs:
-    versions = versions_of(conn, account.tariff_id)
+    plan = pinned_plan(versions_of(conn, account.tariff_id), account.zone)
     days, quality = measured(Held(conn), account.usage_point_no, from_ms, to_ms, account.zone)
     return StatementInputs(
-        party_of(account, tariff_at(versions, to_ms - 1, account.zone)), from_ms, to_ms, journal_of(conn, account.account_no),
+        party_of(account, plan), from_ms, to_ms, journal_of(conn, account.account_no),
         _references(conn, account.account_no),
         days, quality,
     )  # fmt: skip
@@ -104,7 +104,7 @@ def bill_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int, us
         missing = f"{lacking.missing} intervals are missing" if lacking.missing else "none was measured"
         raise RefusedCommand(BillReason.INTERVALS_NEEDED, f"this tariff counts {lacking.quantity}, and of this period {missing}: have them "
                              "read again, or estimated by gridtally-mdm vee")  # fmt: skip
-    return BillInputs(party_of(account, tariff_at(versions, to_ms - 1, account.zone)), from_ms, to_ms, plan, _terms(conn, account), stops,
+    return BillInputs(party_of(account, plan), from_ms, to_ms, plan, _terms(conn, account), stops,
                       arrears_nano, _paid_since(conn, account.account_no, since), use, quality, _days_from(stretch, account.zone),
                       counted)  # fmt: skip
 

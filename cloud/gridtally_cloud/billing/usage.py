@@ -46,6 +46,12 @@ def measured(held: Held, usage_point_no: int, from_ms: int, to_ms: int, zone: st
     return tuple(_day_use(series, day, zone) for day in days), _quality(series)
 
 
+def missing_of(held: Held, usage_point_no: int, from_ms: int, to_ms: int) -> int:
+    """Intervals of the period that are not there; 0 where nothing was measured yet."""
+    number = held.channel(usage_point_no, INTERVAL_IMPORT)
+    return held.series(number, from_ms, to_ms).present.count(0) if number is not None else 0
+
+
 def _day_use(series: IntervalSeries, day: int, zone: str) -> DayUse:
     slots = slots_of(day, zone, series.period_s)
     start = (slots.start_ms - series.start_ms) // (series.period_s * 1000)
