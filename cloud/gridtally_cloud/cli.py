@@ -47,6 +47,7 @@ AREAS = (
     "gridtally_cloud.exchange.recipient_cli",
     "gridtally_cloud.inquiry.completeness_cli",
     "gridtally_cloud.inquiry.retailer_cli",
+    "gridtally_cloud.grid.cli",
     "gridtally_cloud.runs_cli",
     "gridtally_cloud.store.sql_cli",
 )

@@ -34,6 +34,7 @@ MODULES = (
     "gridtally_cloud.programs.tables",
     "gridtally_cloud.programs.billing_read_tables",
     "gridtally_cloud.inquiry.tables",
+    "gridtally_cloud.grid.tables",
     "gridtally_cloud.exchange.tables",
     "gridtally_cloud.exchange.recipient_tables",
     "gridtally_cloud.web.tables",

@@ -20,7 +20,7 @@ from gridtally_shared.clock import MS_PER_DAY
 SCOPES = (
     "meters:read", "readings:read", "events:read", "commands:read", "commands:write", "accounts:read", "accounts:write", "bills:read",
     "payments:write", "cash:write", "settings:write", "station:write", "orders:read", "orders:write", "webhooks:write",
-    "inquiries:write", "recipients:write",
+    "inquiries:write", "recipients:write", "grid:read", "grid:export",
 )  # fmt: skip
 LIFE_MS = 365 * MS_PER_DAY
 PREFIX = "gt1_"

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.audit import record
+from gridtally_cloud.grid.register import take_report
 from gridtally_cloud.integrations.webhooks import Topic, announce
 from gridtally_cloud.workorders.tables import work_order
 from gridtally_shared.errors import RefusedCommand
@@ -115,13 +116,16 @@ def _same(conn: Connection, kind: OrderKind, account_no: int, ref: str) -> WorkO
 
 def close_order(conn: Connection, order_no: int, at_ms: int, by: str, note: str = "", result: Report | None = None,
                 state: OrderState = OrderState.DONE) -> WorkOrder:  # fmt: skip
-    """The work is done, or dropped. Raises RefusedCommand (unknown_order, order_closed, missing_field, bad_field)."""
+    """The work is done, or dropped. Raises RefusedCommand (unknown_order, order_closed, missing_field, bad_field; of an installation
+    also unknown_transformer, wrong_feeder, bad_name)."""
     found = order(conn, order_no)
     if not found.is_open:
         raise RefusedCommand(OrderReason.CLOSED, f"order {order_no} was closed by {found.closed_by} already")
     report = dict(result or {})
     if state is OrderState.DONE:
         _check(found.kind, report)
+        if found.kind is OrderKind.INSTALL_PREPAID:
+            take_report(conn, account_of(conn, found.account_no).usage_point_no, report, at_ms, by)
     values = {"state": state.value, "closed_by": by, "closed_ms": at_ms, "note": note.strip()[:300], "result": json.dumps(report)}
     conn.execute(update(work_order).where(work_order.c.order_no == order_no).values(values))
     record(conn, at_ms, by, f"order.{state.value}", f"account:{found.account_no}", f"{found.kind.value} {order_no}")

@@ -263,6 +263,30 @@ SCHEMAS: dict[str, Fields] = {
         "at": ("time", ""),
         "ref": ("string", "what it is about"), "detail": ("string", ""),
     },
+    "GridTransformer": {
+        "transformer": ("string", ""), "feeder": ("string", ""), "rating_va": ("integer?", ""), "meter_point_no": ("integer?", "its own"),
+        "usage_points": ("integer", "behind it now"),
+    },
+    "GridReading": {
+        "meter_no": ("integer", ""), "quantity": ("string", ""), "unit": ("string", ""), "exponent": ("integer", ""), "at": ("time", ""),
+        "value": ("integer", ""), "quality": ("integer", "flag word, 0 is good"),
+    },
+    "GridPowerQuality": {
+        "meter_no": ("integer", ""), "meter_serial": ("string", ""), "items": ("list", "Reading: the newest of each quantity"),
+        "disturbances": ("list", "kind (sag, swell, interruption), from, to (null: it lasts)"),
+    },
+    "GridLoad": {
+        "from": ("time", ""), "to": ("time", ""), "step_s": ("integer", ""), "all_steps": ("integer", ""),
+        "whole_steps": ("integer", "nothing lacks in them; all figures of the load are of these"), "energy_wh": ("integer", "net"),
+        "peak_w": ("integer?", ""), "peak_at": ("time?", ""), "mean_w": ("integer?", ""), "load_factor_permille": ("integer?", "mean/peak"),
+        "rating_va": ("integer?", ""), "used_permille": ("integer?", "peak/rating"), "overloads": ("list", "from, to, peak_w"),
+        "balance": ("object?", "steps, supplied_wh, delivered_wh, loss_wh, loss_permille; null: no meter of its own"),
+        "figures": ("object", "expected, received, estimated, missing, doubtful, completeness_permille"),
+    },
+    "NewGridExport": {
+        "recipient": ("string", ""), "kind": ("string?", "reads, intervals (default) or profile"), "format": ("string?", "default csv"),
+        "from": ("time", ""), "to": ("time", "widened to local days"),
+    },
     "NewMode": {"mode": ("string", "prepaid or postpaid"), "deposit": ("money?", "held deposit, given back as credit")},
     "NewMeter": {
         "meter_serial": ("string", "of the new meter"), "closing_wh": ("integer?", "where the old one ended; null: not read"),

@@ -23,6 +23,7 @@ from gridtally_cloud.web.api import (
     billing_views,
     enrolment_views,
     estimate_views,
+    grid_views,
     handover_views,
     idempotency,
     inquiry_views,
@@ -406,6 +407,8 @@ VIEWS: dict[str, Callable[..., tuple[Response, int]]] = {
         recipient_views.all_recipients, recipient_views.create_recipient, recipient_views.end_recipient,
         recipient_views.create_recipient_schedule, recipient_views.request_data, recipient_views.recipient_deliveries,
         recipient_views.recipient_errors, recipient_views.send_delivery_again,
+        grid_views.grid_transformers, grid_views.grid_readings, grid_views.grid_power_quality, grid_views.grid_load,
+        grid_views.grid_export,
         *billing_views.VIEWS,
     )
 }  # fmt: skip

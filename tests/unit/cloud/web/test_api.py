@@ -75,7 +75,7 @@ def is_problem(answer: TestResponse, status: int, kind: str) -> bool:
 
 PLACES = {"meter_no": 1, "account_no": 1, "cmd_id": "00", "order_id": "x", "name": "x", "payment_no": 1, "schedule_no": 1,
           "request_no": 1, "migration_no": 1, "order_no": 1, "webhook_no": 1, "notice_no": 1, "tariff_id": "home",
-          "version": 1, "usage_point_no": 1, "delivery_no": 1, "job_no": 1}  # fmt: skip
+          "version": 1, "usage_point_no": 1, "delivery_no": 1, "level": "feeders", "job_no": 1}  # fmt: skip
 CALLS = [(o, open_path(o.path).format_map(PLACES)) for o in OPERATIONS if o.scope]
 
 

@@ -1,0 +1,23 @@
+"""The register of the network: transformers, what hangs behind them, and which feeders a token may see."""
+
+from __future__ import annotations
+
+from alembic import op
+
+from gridtally_cloud.store.schema import metadata
+
+revision = "r0031"
+down_revision = "r0030"
+branch_labels = None
+depends_on = None
+TABLES = ("transformer", "grid_place", "grid_operator")
+
+
+def upgrade() -> None:
+    """A store that r0001 has just made has everything already."""
+    metadata.create_all(op.get_bind(), tables=[metadata.tables[name] for name in TABLES], checkfirst=True)
+
+
+def downgrade() -> None:
+    for name in TABLES:
+        op.drop_table(name)
