@@ -87,13 +87,13 @@ def _end(desk: Desk, options: argparse.Namespace) -> int:
 def _due(desk: Desk, options: argparse.Namespace) -> int:
     """1 where a run could not be written."""
     runs = send_due(desk.db, f"{socket.gethostname()}:{os.getpid()}", desk.clock.now_ms)
-    deliver_due(desk.db, desk.clock.now_ms())
+    taken = deliver_due(desk.db, desk.clock.now_ms())
     with desk.db.read() as conn:
         by_name = {schedule.name: schedule for schedule in all_schedules(conn)}
     for run in runs:
         print(json.dumps(_run_object(by_name[run.name], run)) if options.json else _run_line(by_name[run.name], run))
-    if not runs and not options.json:
-        print("nothing is due")
+    if not options.json and (taken or not runs):
+        print(f"{taken} deliveries were taken" if taken else "nothing is due")
     return 1 if any(run.state == "failed" for run in runs) else 0
 
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import zip_longest
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
@@ -149,7 +150,7 @@ def members(conn: Connection, named: Sequence[Transformer], from_ms: int, to_ms:
 
 
 def _spans(rows: Sequence[Any], names: set[str], to_ms: int) -> Iterator[Member]:
-    for row, following in zip(rows, [*rows[1:], None], strict=True):
+    for row, following in zip_longest(rows, rows[1:]):
         same = following is not None and following.usage_point_no == row.usage_point_no
         if row.transformer in names:
             yield Member(row.usage_point_no, row.zone, row.from_ms, following.from_ms if same and following is not None else to_ms)

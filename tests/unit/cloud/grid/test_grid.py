@@ -269,6 +269,12 @@ def test_who_is_moved_counts_behind_each_transformer_for_its_own_time(network: N
 
 def test_the_register_at_the_command_line(network: Network, capsys: pytest.CaptureFixture[str]) -> None:
     assert network.typed("transformer", "DT-3", "south", "--rating-kva", "63") == 0
+    assert network.typed("show") == 0
+    assert "63 kVA           0 usage points" in capsys.readouterr().out
+    assert network.typed("load", "DT-3", "--from", "2026-02-02", "--to", "2026-02-02", "--json") == 0
+    nothing = json.loads(capsys.readouterr().out)
+    assert (nothing["whole_steps"], nothing["peak_w"], nothing["figures"]["expected"]) == (0, None, 0)
+    assert network.get("/feeders/south/readings", network.token())["figures"]["expected"] == 96
     assert network.typed("place", "4", "DT-3") == 0
     assert network.typed("token", "dno", "--feeder", "south") == 0
     token = capsys.readouterr().out.splitlines()[-1]
