@@ -28,7 +28,7 @@ from gridtally_cloud.exchange.sending import send_due
 from gridtally_cloud.integrations.patience import RECEIVERS, STEPS_MS
 from gridtally_cloud.integrations.stubs.receiver import Receiver
 from gridtally_cloud.prepay.settings import Payments
-from gridtally_cloud.store.tables import reading
+from gridtally_cloud.store.tables import reading, usage_point
 from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR, ManualClock
 from gridtally_shared.errors import ConfigError, RefusedCommand
 from gridtally_shared.quantities import BY_NAME
@@ -43,6 +43,7 @@ def at(text: str) -> int:
 
 RUN_MS = at("2026-02-02T05:00")
 """06:00 in Berlin."""
+LSE = "daily_2026-02-01_0001.lse"
 
 
 @pytest.fixture
@@ -253,6 +254,17 @@ def test_all_that_waits_for_an_address_waits_together_and_goes_when_it_is_back(s
         conn.execute(update(recipient_address).values(target=here))
     assert turn(street, RUN_MS + 5_000) == 4
     assert len(market.files) == 4
+
+
+def test_a_run_whose_file_can_not_be_made_is_told_once_and_made_when_it_can(street: Street, tmp_path: Path, market: Receiver) -> None:
+    register(street, market)
+    schedule(street, tmp_path, "--kind", "intervals", "--by-label", form="lse")
+    for label, minutes, states_then in (("a,b", 0, {"error_1.json"}), ("a,b", 10, {"error_1.json"}), ("ab", 20, {"error_1.json", LSE})):
+        with street.db.write() as conn:
+            conn.execute(update(usage_point).where(usage_point.c.usage_point_no == 1).values(label=label))
+        turn(street, RUN_MS + minutes * 60_000)
+        assert set(market.files) == states_then
+    assert errors(street) == [("missing_day", RUN_MS)]
 
 
 def test_a_request_is_answered_at_the_addresses_and_one_that_is_not_valid_is_recorded_and_told(
