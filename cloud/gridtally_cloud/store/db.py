@@ -137,7 +137,7 @@ def insert_new(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
     if not rows:
         return 0
     statement = _insert_new(table, tuple(rows[0]), conn.dialect.name)
-    return int(conn.execute(statement, [dict(row) for row in rows]).rowcount)
+    return int(conn.execute(statement, [dict(row) for row in rows], execution_options={"preserve_rowcount": True}).rowcount)
 
 
 def upsert(conn: Connection, table: Table, row: Mapping[str, Any]) -> None:

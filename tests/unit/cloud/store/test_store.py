@@ -17,6 +17,7 @@ from gridtally_cloud.store import meta, tables
 from gridtally_cloud.store.db import Database, insert_new, upsert
 from gridtally_cloud.store.schema import metadata
 from gridtally_shared.errors import ConfigError
+from support.stores import fresh_store
 
 
 @pytest.fixture
@@ -87,11 +88,16 @@ def test_writers_of_many_threads_and_connections_lose_no_update(db: Database) ->
         assert conn.execute(select(tables.command_counter.c.value)).scalar_one() == 80
 
 
-def test_insert_new_leaves_what_is_there(db: Database) -> None:
-    with db.write() as conn:
-        assert insert_new(conn, tables.switch_counter, [{"meter_no": 1, "value": 5}]) == 1
-        assert insert_new(conn, tables.switch_counter, [{"meter_no": 1, "value": 9}, {"meter_no": 2, "value": 1}]) == 1
-        assert conn.execute(select(tables.switch_counter.c.value).order_by(tables.switch_counter.c.meter_no)).scalars().all() == [5, 1]
+def test_insert_new_leaves_what_is_there_and_counts_what_is_new(tmp_path: Path) -> None:
+    """Callers go by the number: a count of -1 on PostgreSQL made every notice an old one."""
+    counters, either = tables.switch_counter, fresh_store(tmp_path)
+    with either.write() as conn:
+        assert insert_new(conn, counters, [{"meter_no": 1, "value": 5}]) == 1
+        assert insert_new(conn, counters, [{"meter_no": 1, "value": 6}]) == 0
+        assert insert_new(conn, counters, [{"meter_no": 1, "value": 9}, {"meter_no": 2, "value": 1}]) == 1
+        assert insert_new(conn, counters, [{"meter_no": number, "value": 0} for number in range(2, 2_503)]) == 2_500
+        assert conn.execute(select(counters.c.value).order_by(counters.c.meter_no).limit(2)).scalars().all() == [5, 1]
+    either.close()
 
 
 def test_the_migrations_make_what_the_modules_declare(db: Database) -> None:
