@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gridtally_cloud.store.days import zone_of
 from gridtally_shared.errors import ConfigError
+from gridtally_shared.records import dataclass
 
 CONFIG_NAME = "mdm.toml"
 LEVELS = ("debug", "info", "warning", "error")

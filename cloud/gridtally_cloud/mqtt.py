@@ -14,7 +14,6 @@ import queue
 import random
 import ssl
 import threading
-from dataclasses import dataclass
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -25,6 +24,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from gridtally_shared.contract import channels
+from gridtally_shared.records import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from sqlalchemy.exc import OperationalError
 
@@ -32,6 +31,7 @@ from gridtally_cloud.store.work import Hand, this_process
 from gridtally_cloud.vee import run as vee
 from gridtally_shared.clock import Clock
 from gridtally_shared.contract import channels
+from gridtally_shared.records import dataclass
 from gridtally_shared.signing import Signer
 
 log = logging.getLogger(__name__)

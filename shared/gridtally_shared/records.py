@@ -2,9 +2,9 @@
 
 * `dataclass` has use and meaning of the library's, with `slots`, `frozen`, `eq`, `order` and `kw_only`. `fields`, `replace`,
   `asdict`, matching, copying, pickling and inheritance among such records work as ever. `InitVar` is not served.
-* An agent has some four hundred records and must poll at once. The library compiles six functions for each, which was two
-  thirds of the agent's start; here only `__init__` is compiled, and that when it is first asked for; the others are closures over
-  the names of the fields.
+* An agent has some four hundred records and must poll at once; an MDM has twice as many and little memory. The library compiles
+  six functions for each, which was two thirds of the agent's start; here only `__init__` is compiled, and that when it is first
+  asked for; the others are closures over the names of the fields.
 * `changed` is `dataclasses.replace` for the places where a sweep makes thousands.
 """
 

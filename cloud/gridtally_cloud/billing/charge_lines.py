@@ -8,10 +8,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gridtally_cloud.billing.model import Line, LineKind, Reading
 from gridtally_shared.messages.charge_words import COUNTED
+from gridtally_shared.records import dataclass
 from gridtally_shared.tariff.lines import Line as TariffLine
 from gridtally_shared.tariff.terms import PPM
 

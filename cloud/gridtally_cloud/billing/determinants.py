@@ -9,8 +9,6 @@ Source: BYPL-2.5; mdm.md C.1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlalchemy import Connection
 
 from gridtally_cloud.billing.model import DataQuality, Reading
@@ -18,6 +16,7 @@ from gridtally_cloud.billing.postpaid import BillInputs
 from gridtally_cloud.billing.rate_registers import are_rates
 from gridtally_cloud.billing.store import bill_inputs
 from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_shared.records import dataclass
 from gridtally_shared.tariff.daybook import day_of
 from gridtally_shared.tariff.terms import Measure
 from gridtally_shared.tariff.use import Counted, count, demands_of

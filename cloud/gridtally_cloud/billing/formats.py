@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gridtally_cloud.billing.periods import local
 from gridtally_shared.money import NANO, SYMBOLS, minor_digits
+from gridtally_shared.records import dataclass
 
 MINUS = "−"
 

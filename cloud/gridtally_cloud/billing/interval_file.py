@@ -14,7 +14,6 @@ import csv
 import gzip
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
@@ -25,6 +24,7 @@ from gridtally_cloud.exchange.record import Clock
 from gridtally_cloud.exchange.times import instant
 from gridtally_cloud.exchange.units import amount, half_up
 from gridtally_shared.errors import ConfigError
+from gridtally_shared.records import dataclass
 from gridtally_shared.tariff.use import Series
 
 _START = re.compile(r"^(start|time|timestamp|interval_start|hour_beginning|at)(_utc|_standard_time|_local)?$")

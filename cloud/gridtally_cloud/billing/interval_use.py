@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby, pairwise
 
 from sqlalchemy import Connection, select
@@ -24,6 +23,7 @@ from gridtally_cloud.store.intervals import IntervalSeries
 from gridtally_cloud.store.tables import vee_run
 from gridtally_shared.quality import Quality
 from gridtally_shared.quantities import BY_NAME
+from gridtally_shared.records import dataclass
 from gridtally_shared.tariff.terms import Measure, Plan
 from gridtally_shared.tariff.use import Series, demands_of, measures_of
 

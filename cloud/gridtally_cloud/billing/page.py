@@ -6,7 +6,6 @@ Every line says how its amount comes about: quantity x price, the readings at bo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from gridtally_cloud.billing import formats as f
 from gridtally_cloud.billing.model import (
@@ -24,6 +23,7 @@ from gridtally_cloud.billing.model import (
 from gridtally_cloud.billing.rounding import to_coin
 from gridtally_cloud.billing.texts import TEXTS, text
 from gridtally_shared.messages.charge_words import PER_THOUSAND, counted, how, item_name
+from gridtally_shared.records import dataclass
 
 MOST_DAYS = 6
 

@@ -10,12 +10,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 from gridtally_cloud.billing.charge_lines import Charged, charge_lines
 from gridtally_cloud.billing.model import Bill, BillKind, Correction, DataQuality, DayUse, Line, LineKind, Party, Reading
 from gridtally_cloud.billing.rounding import rounded_bill
+from gridtally_shared.records import dataclass
 from gridtally_shared.tariff.engine import advance
 from gridtally_shared.tariff.running import Part, Running, Terms, begun, parts_of, used
 from gridtally_shared.tariff.terms import Plan

@@ -11,12 +11,12 @@ Source: ETSI F3c; mdm.md B.2 row 16.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from gridtally_cloud.billing.usage import value_near
 from gridtally_shared.quantities import BY_NAME, ENERGY_IMPORT, Quantity
+from gridtally_shared.records import dataclass
 from gridtally_shared.tariff.cycles import cycle_of
 from gridtally_shared.tariff.daybook import Piece, day_of, pieces_of
 from gridtally_shared.tariff.terms import Account, Measure, Plan

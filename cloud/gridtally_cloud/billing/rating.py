@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from gridtally_cloud.billing.interval_file import IntervalFile, read_interval_file
 from gridtally_shared.errors import ConfigError
 from gridtally_shared.money import decimal_text, nano
+from gridtally_shared.records import dataclass
 from gridtally_shared.tariff.cycles import cycle_of, month_parts
 from gridtally_shared.tariff.daybook import day_of, starts_at
 from gridtally_shared.tariff.document import tariff_plan

@@ -14,7 +14,6 @@ Source: mdm.md B.4, C.1 (bill life).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
@@ -34,6 +33,7 @@ from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.vee.tables import vee_restated
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.money import minor_digits
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlalchemy import Connection, case, func, insert, select
 
 from gridtally_cloud.billing.tables import bill, receivable
 from gridtally_cloud.customers.model import Account
+from gridtally_shared.records import dataclass
 
 RECEIVABLE, REVENUE, CASH, PREPAID = "receivable", "revenue", "cash", "prepaid"
 

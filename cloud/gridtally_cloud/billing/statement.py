@@ -14,7 +14,7 @@ Source: C3-N2 of the register; prepayment.md 5.5.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 
@@ -23,6 +23,7 @@ from gridtally_cloud.billing.model import Bill, BillKind, DataQuality, DayUse, L
 from gridtally_cloud.billing.rounding import rounded_statement
 from gridtally_shared.ledger.charges import ChargeRecord, charge_of, lines_of
 from gridtally_shared.ledger.entries import OWN, Kind, LedgerEntry, Pool, Posting
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

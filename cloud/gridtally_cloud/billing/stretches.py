@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sqlalchemy import Connection, select
 
@@ -17,6 +17,7 @@ from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.tables import journal_entry
 from gridtally_shared.contract.prepay_messages import AccountMode
 from gridtally_shared.ledger.entries import Kind, LedgerEntry, entry_from
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

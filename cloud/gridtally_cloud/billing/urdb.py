@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from gridtally_cloud.billing.urdb_hours import Clock, clock_of
 from gridtally_shared.errors import ConfigError
+from gridtally_shared.records import dataclass
 from gridtally_shared.tariff.document import tariff_plan
 
 Json = dict[str, Any]

@@ -7,11 +7,11 @@ combination that occurs is a period of ours, named by them (`p1`, `p1d0f0`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from gridtally_shared.errors import ConfigError
+from gridtally_shared.records import dataclass
 
 Json = dict[str, Any]
 Cell = tuple[int, int, int]

@@ -9,13 +9,12 @@ Source: C3-NFR2, NFR9, NFR10, NFR12; prepayment.md 7 (N2, N7, N8, N10).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlalchemy import Connection, select
 
 from gridtally_cloud.store.tables import command, outbox_down
 from gridtally_shared.contract.messages import CommandType
 from gridtally_shared.lifecycle import CommandState
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

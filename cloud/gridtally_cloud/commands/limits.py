@@ -7,8 +7,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlalchemy import Connection, and_, func, select
 
 from gridtally_cloud.commands.model import CommandRequest
@@ -16,6 +14,7 @@ from gridtally_cloud.store.tables import command, meter
 from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
 from gridtally_shared.contract.messages import CommandType
 from gridtally_shared.lifecycle import CommandState
+from gridtally_shared.records import dataclass
 
 STAFF_PER_HOUR = 20
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gridtally_shared.contract.messages import CommandType
 from gridtally_shared.lifecycle import TERMINAL, CommandState
 from gridtally_shared.meter_settings import Setting
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

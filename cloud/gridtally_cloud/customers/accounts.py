@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
@@ -19,6 +19,7 @@ from gridtally_cloud.customers.tables import account as account_table
 from gridtally_cloud.customers.tables import customer as customer_table
 from gridtally_cloud.store.tables import meter, usage_point
 from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.records import dataclass
 
 
 class AccountReason(StrEnum):

@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
 from gridtally_cloud.prepay.settings import Payments
 from gridtally_cloud.store.db import Database
 from gridtally_shared.clock import Clock
 from gridtally_shared.errors import ConfigError
+from gridtally_shared.records import dataclass
 
 ACTOR = "command line"
 """Who it was, in the audit."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hmac
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select
 
@@ -24,6 +23,7 @@ from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.contact_tables import identity_check
 from gridtally_cloud.customers.lockout import WINDOW_MS, locked_for_s
 from gridtally_cloud.customers.model import Account, Customer
+from gridtally_shared.records import dataclass
 
 HOLDS_MS = 900_000
 PHONE_DIGITS = 9

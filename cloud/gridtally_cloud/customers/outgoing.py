@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -32,6 +31,7 @@ from gridtally_shared.errors import ContractError, RefusedCommand
 from gridtally_shared.ledger.entries import LedgerEntry
 from gridtally_shared.ledger.evidence import MessageEvidence, evidence_of
 from gridtally_shared.money import decimal_text
+from gridtally_shared.records import dataclass
 
 STALE_MS = MS_PER_DAY
 CREDITED = "CREDIT"

@@ -11,7 +11,6 @@ Source: ETSI 5.2.12 steps 5 and 6, alternatives 2 and 6.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, func, select
 
@@ -25,6 +24,7 @@ from gridtally_shared.events import BY_NAME
 from gridtally_shared.ledger.entries import LedgerEntry
 from gridtally_shared.ledger.evidence import MessageEvidence, evidence_of
 from gridtally_shared.messages.order import FILED
+from gridtally_shared.records import dataclass
 
 NEW_PRICES = "TARIFF"
 WORDS = ("read", *FILED)

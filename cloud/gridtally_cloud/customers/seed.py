@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -24,6 +24,7 @@ from gridtally_cloud.store.db import Database, insert_new
 from gridtally_cloud.store.tables import dcu, meter, usage_point
 from gridtally_shared.money import MAX_NANO, NANO
 from gridtally_shared.pins import hash_pin
+from gridtally_shared.records import dataclass
 
 ACTOR = "import-street"
 

@@ -15,13 +15,13 @@ import os
 import smtplib
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Protocol
 
 from gridtally_cloud.customers.outgoing import Channel, Outgoing
 from gridtally_shared.errors import ConfigError, LinkDown, RefusedCommand
+from gridtally_shared.records import dataclass
 
 TIMEOUT_S = 15
 PERMANENT = range(500, 600)

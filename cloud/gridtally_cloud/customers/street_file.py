@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gridtally_shared.errors import ConfigError
+from gridtally_shared.records import dataclass
 
 DRIVERS = {
     "dlms": "is15959", "modbus": "eastron-sdm230", "modbus-tcp": "eastron-sdm230", "mesh": "is15959", "coordinator": "is15959",

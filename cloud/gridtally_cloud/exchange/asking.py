@@ -10,7 +10,6 @@ Source: ETSI TR 102 691, 5.2.3 (basic flow 2, alternative flow 1).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from itertools import groupby
@@ -26,6 +25,7 @@ from gridtally_cloud.exchange.recipients import known
 from gridtally_cloud.exchange.wanted import KINDS, Wanted
 from gridtally_cloud.store.days import EPOCH
 from gridtally_shared.errors import ConfigError, ContractError
+from gridtally_shared.records import dataclass
 
 MOST_POINT_DAYS = 3_100
 

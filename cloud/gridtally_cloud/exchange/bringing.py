@@ -9,7 +9,6 @@ Source: mdm.md B.2 row 0 and D (drop folder).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
@@ -21,6 +20,7 @@ from gridtally_cloud.exchange.points import Point, named, point_of
 from gridtally_cloud.exchange.record import Asked, Clock, Content, Problem, Series
 from gridtally_cloud.store.db import Database
 from gridtally_shared.errors import ConfigError, ContractError
+from gridtally_shared.records import dataclass
 
 ACTOR = "watched folder"
 

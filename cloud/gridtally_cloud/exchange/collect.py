@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
 
@@ -17,6 +16,7 @@ from gridtally_cloud.exchange.record import Asked, Content, Problem, Row, Series
 from gridtally_cloud.exchange.units import LARGEST, UNITS, Unit, half_up
 from gridtally_cloud.store.days import day_of, midnight_ms
 from gridtally_shared.quality import Quality
+from gridtally_shared.records import dataclass
 
 MOST_PROBLEMS = 100
 MOST_ROWS = 5_000_000

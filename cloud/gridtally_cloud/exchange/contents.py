@@ -12,7 +12,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, fields
 
 from sqlalchemy import Connection, and_, func, select
 
@@ -26,6 +26,7 @@ from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import midnight_ms, utc_text
 from gridtally_cloud.store.tables import meter, reading
 from gridtally_shared.quantities import BY_CODE, BY_NAME, Kind
+from gridtally_shared.records import dataclass
 
 ENERGY = frozenset(name for name in INTERVAL_QUANTITIES if BY_NAME[name].unit in ("Wh", "VAh", "varh", "m3"))
 REGISTERS = tuple(code for code, quantity in BY_CODE.items() if quantity.kind is Kind.REGISTER)

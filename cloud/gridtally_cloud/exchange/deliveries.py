@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -27,6 +26,7 @@ from gridtally_cloud.exchange.recipients import DeliveryState, RecipientReason, 
 from gridtally_cloud.store.days import utc_text
 from gridtally_cloud.store.db import insert_new
 from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.records import dataclass
 
 S = DeliveryState
 MEDIA = {"xml": "application/xml", "ndjson": "application/x-ndjson", "csv": "text/csv", "lse": "text/plain", "json": "application/json"}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from gridtally_cloud.exchange.sending import put
 from gridtally_cloud.integrations.patience import ERROR_NOTICES, RECEIVERS, Patience
 from gridtally_cloud.integrations.webhook_sending import Fault, post
 from gridtally_cloud.store.db import Database
+from gridtally_shared.records import dataclass
 
 log = logging.getLogger(__name__)
 

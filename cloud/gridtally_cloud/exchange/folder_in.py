@@ -19,7 +19,7 @@ import stat
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -35,6 +35,7 @@ from gridtally_cloud.exchange.record import Clock, Problem
 from gridtally_cloud.exchange.units import INTERVAL_QUANTITIES, UNITS
 from gridtally_cloud.store.db import Database
 from gridtally_shared.errors import ConfigError
+from gridtally_shared.records import dataclass
 
 log = logging.getLogger(__name__)
 

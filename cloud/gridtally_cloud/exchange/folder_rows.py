@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import PurePath
 from typing import Any
@@ -12,6 +11,7 @@ from sqlalchemy import Connection, and_, delete, insert, select, update
 from gridtally_cloud.exchange.bringing import Brought
 from gridtally_cloud.exchange.tables import exchange_file
 from gridtally_cloud.store.db import Database
+from gridtally_shared.records import dataclass
 
 LONGEST = 180
 """Of a name, in characters: with number and .report.txt it stays below what file systems take."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from gridtally_cloud.exchange import green_button, green_button_write, long_csv, lse, ndjson, nem12, wide_csv
 from gridtally_cloud.exchange.record import Asked, Content, Series, refused
 from gridtally_cloud.exchange.units import INTERVAL_QUANTITIES
+from gridtally_shared.records import dataclass
 
 LARGEST_BYTES = 200_000_000
 

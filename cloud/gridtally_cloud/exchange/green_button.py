@@ -10,7 +10,6 @@ Source: ESPI schema 4.0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from urllib.parse import unquote
 
@@ -20,6 +19,7 @@ from gridtally_cloud.exchange.times import EARLIEST_MS, LATEST_MS
 from gridtally_cloud.exchange.units import QUANTITY_OF, UNITS, Unit
 from gridtally_cloud.exchange.xml_tree import Node, tree
 from gridtally_shared.quality import Quality
+from gridtally_shared.records import dataclass
 
 UOM = {"72": "Wh", "71": "VAh", "73": "varh", "38": "W", "61": "VA", "63": "var", "29": "V", "5": "A", "42": "m3", "134": "l",
        "119": "ft3", "128": "gal"}  # fmt: skip

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby, pairwise
 from statistics import median
 
@@ -31,6 +31,7 @@ from gridtally_cloud.store.intervals import ChannelRef, Slot, Slots, days_slots,
 from gridtally_cloud.store.tables import interval_block
 from gridtally_shared.contract.messages import ChannelBlock
 from gridtally_shared.errors import ConfigError
+from gridtally_shared.records import dataclass
 
 PART = 2880
 """Intervals taken at once: a month of 15 minutes."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from gridtally_cloud.exchange.collect import Cell, Collector
@@ -33,6 +32,7 @@ from gridtally_cloud.exchange.times import instant, local
 from gridtally_cloud.exchange.units import INTERVAL_QUANTITIES, UNITS, Unit, amount, own_unit
 from gridtally_cloud.store.days import zone_of
 from gridtally_shared.quality import Quality
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

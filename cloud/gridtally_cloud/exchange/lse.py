@@ -10,7 +10,6 @@ Source: mdm.md D.1; rows 2 to 4 and the details as commonly described, see docs/
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from gridtally_cloud.exchange.collect import Cell, Collector
@@ -20,6 +19,7 @@ from gridtally_cloud.exchange.times import instant, local
 from gridtally_cloud.exchange.units import UNITS, amount
 from gridtally_cloud.store.days import day_of, slots_of, zone_of
 from gridtally_shared.quality import Quality
+from gridtally_shared.records import dataclass
 
 FIELDS = {"00000001": 7, "00000002": 13, "00000003": 2, "00000004": 3}
 DETAIL_FIELDS, FIRST_DETAIL = 4, 10_000_000

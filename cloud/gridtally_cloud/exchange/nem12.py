@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -23,6 +23,7 @@ from gridtally_cloud.exchange.times import EARLIEST_MS, LATEST_MS, ms_of, standa
 from gridtally_cloud.exchange.units import UNITS, Unit, amount
 from gridtally_cloud.store.days import zone_of
 from gridtally_shared.quality import Quality
+from gridtally_shared.records import dataclass
 
 DAY_MIN, DAY_MS = 1440, 86_400_000
 MARKET = timedelta(hours=10)

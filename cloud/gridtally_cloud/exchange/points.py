@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, insert, or_, select
@@ -11,6 +10,7 @@ from gridtally_cloud.store.intervals import ChannelRef
 from gridtally_cloud.store.tables import channel, meter, usage_point
 from gridtally_shared.errors import ConfigError
 from gridtally_shared.quantities import BY_CODE, Kind, Quantity
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from gridtally_cloud.exchange.recipient_tables import delivery, recipient, recip
 from gridtally_cloud.exchange.tables import exchange_schedule
 from gridtally_cloud.integrations.webhooks import check_url
 from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.records import dataclass
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 

@@ -10,12 +10,13 @@ Source: mdm.md D.1 and B.2 row 0.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from gridtally_shared.errors import ContractError
 from gridtally_shared.quality import Quality
 from gridtally_shared.quantities import BY_NAME, Quantity
+from gridtally_shared.records import dataclass
 
 
 class Clock(Enum):

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +18,7 @@ from gridtally_cloud.exchange.tables import exchange_run, exchange_schedule
 from gridtally_cloud.exchange.times import resolved
 from gridtally_cloud.exchange.wanted import PROFILE, Wanted
 from gridtally_cloud.store.days import EPOCH, date_of, day_of, zone_of
+from gridtally_shared.records import dataclass
 
 EVERY = ("day", "month")
 CATCH_UP = 31

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from sqlalchemy import Connection, delete, insert, select
@@ -21,6 +21,7 @@ from gridtally_cloud.exchange.validated import forget
 from gridtally_cloud.exchange.wanted import KINDS, PROFILE, READS, Wanted
 from gridtally_cloud.store.days import zone_of
 from gridtally_shared.errors import ConfigError
+from gridtally_shared.records import dataclass
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _DUNS = re.compile(r"\d{9}|\d{13}", re.ASCII)

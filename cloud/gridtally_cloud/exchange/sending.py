@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection, and_, or_, select, tuple_, update
@@ -30,6 +29,7 @@ from gridtally_cloud.store.days import zone_of
 from gridtally_cloud.store.db import Database, insert_new
 from gridtally_cloud.store.tables import usage_point
 from gridtally_shared.errors import ConfigError, ContractError
+from gridtally_shared.records import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from gridtally_cloud.exchange.record import Asked, Clock, refused
 from gridtally_cloud.exchange.units import INTERVAL_QUANTITIES, QUANTITY_OF, UNITS, Unit
 from gridtally_shared.quality import Quality
+from gridtally_shared.records import dataclass
 
 SEPARATORS = ",;\t"
 _EXPORT = re.compile(r"export|generat|inject|feed_?in|returned|produc|solar")

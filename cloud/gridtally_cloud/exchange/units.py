@@ -7,10 +7,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 from gridtally_shared.quantities import BY_NAME, Kind
+from gridtally_shared.records import dataclass
 
 MOST_DIGITS = 15
 LARGEST = 10**MOST_DIGITS

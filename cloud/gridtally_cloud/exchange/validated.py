@@ -10,7 +10,6 @@ Source: seed 003 (the utility provides validated usage every day); SMT-ACT2.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, case, func, or_, select, update
 
@@ -25,6 +24,7 @@ from gridtally_cloud.store.db import insert_new
 from gridtally_cloud.store.tables import channel, meter, usage_point, vee_run
 from gridtally_cloud.vee.run import EDITED, ESTIMATED, VALIDATED
 from gridtally_shared.quantities import BY_NAME
+from gridtally_shared.records import dataclass
 
 STANDS = (VALIDATED, ESTIMATED, EDITED)
 NAMED = 20

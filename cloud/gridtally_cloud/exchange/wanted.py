@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from gridtally_shared.records import dataclass
 
 READS, INTERVALS, PROFILE = KINDS = ("reads", "intervals", "profile")
 """Register reads of a day; intervals of energy; every interval quantity that is held."""

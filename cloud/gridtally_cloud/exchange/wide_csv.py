@@ -12,7 +12,6 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -25,6 +24,7 @@ from gridtally_cloud.exchange.times import local, ms_of, resolved
 from gridtally_cloud.exchange.units import INTERVAL_QUANTITIES, UNITS, Unit, amount, own_unit
 from gridtally_cloud.store.days import EPOCH, midnight_ms, zone_of
 from gridtally_shared.quality import Quality
+from gridtally_shared.records import dataclass
 
 _CLOCK_NAME = re.compile(r"^([01]?\d|2[0-3]):([0-5]\d)(?::00)?(\+?)$")
 _NUMBER_NAME = re.compile(r"^(?:h|he|hour|interval|i|v|t)?[_ ]?(\d{1,4})$", re.IGNORECASE)

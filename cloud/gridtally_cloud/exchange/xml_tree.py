@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from xml.parsers import expat
 
 from gridtally_cloud.exchange.record import refused
+from gridtally_shared.records import dataclass
 
 DEEPEST = 40
 MOST_NODES = 20_000_000

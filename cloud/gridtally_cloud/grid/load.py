@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from gridtally_cloud.store.intervals import IntervalSeries
 from gridtally_shared.quality import Quality
+from gridtally_shared.records import dataclass
 
 DOUBTFUL = Quality.COMM_ERROR | Quality.CLOCK_UNCERTAIN | Quality.METER_INVALID | Quality.UNTRUSTWORTHY
 MS_PER_HOUR = 3_600_000

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import zip_longest
 from typing import Any
@@ -23,6 +22,7 @@ from gridtally_cloud.grid.tables import grid_operator, grid_place, transformer
 from gridtally_cloud.store.db import upsert
 from gridtally_cloud.store.tables import usage_point
 from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.records import dataclass
 
 NAME = re.compile(r"[A-Za-z0-9._/-]{1,40}")
 

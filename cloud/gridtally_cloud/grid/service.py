@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Any
 
@@ -31,6 +31,7 @@ from gridtally_cloud.store.tables import channel, meter, reading
 from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.quantities import BY_NAME, Kind
+from gridtally_shared.records import dataclass
 
 SIGNS = {BY_NAME["interval_import_wh"].code: 1, BY_NAME["interval_export_wh"].code: -1}
 REGISTERS = tuple(q.code for q in BY_NAME.values() if q.kind is Kind.REGISTER)

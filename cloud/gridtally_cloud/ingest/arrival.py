@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from sqlalchemy import Connection
 
 from gridtally_shared.contract.messages import Entry
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from gridtally_shared.ledger.entries import LedgerEntry, entry_from, hash_of
 from gridtally_shared.ledger.replay import LedgerState, Problem, apply, problem_of
+from gridtally_shared.records import dataclass
 
 REWRITTEN = "rewritten"
 

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, insert, select, update
@@ -29,6 +28,7 @@ from gridtally_cloud.store.tables import journal_entry, ledger_problem
 from gridtally_shared.contract.messages import JournalRange
 from gridtally_shared.errors import ContractError
 from gridtally_shared.ledger.entries import OWN, Kind, LedgerEntry, entry_from
+from gridtally_shared.records import dataclass
 
 _J = journal_entry.c
 ABOVE_MIRROR = above_mirrors(journal_entry, (_J.account_no, _J.epoch, _J.seq, _J.body))

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, insert, select, update
@@ -35,6 +34,7 @@ from gridtally_shared.contract.messages import (
 )
 from gridtally_shared.errors import ContractError
 from gridtally_shared.quantities import BY_CODE, Kind
+from gridtally_shared.records import dataclass
 
 FUTURE_MS = 15 * 60_000
 """A reading may be this far ahead of the cloud's clock."""

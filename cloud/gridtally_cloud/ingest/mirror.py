@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import BindParameter, ColumnElement, Connection, Integer, Select, Table, and_, bindparam, literal_column, select
@@ -27,6 +27,7 @@ from gridtally_shared.errors import ContractError
 from gridtally_shared.ledger.entries import LedgerEntry, entry_from
 from gridtally_shared.ledger.replay import LedgerState, replay
 from gridtally_shared.ledger.window import UsedWindow
+from gridtally_shared.records import dataclass
 
 _FIELDS = tuple(f.name for f in fields(LedgerState) if f.name not in ("account_no", "epoch"))
 RANGE_BYTES = MAX_PAYLOAD_BYTES // 2

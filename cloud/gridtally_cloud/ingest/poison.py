@@ -9,13 +9,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, select, update
 
 from gridtally_cloud.ingest.arrival import Arrival
 from gridtally_cloud.store.db import insert_new
 from gridtally_cloud.store.tables import poison
+from gridtally_shared.records import dataclass
 
 MAX_REASON = 500
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -42,6 +41,7 @@ from gridtally_shared.contract.messages import (
     Welcome,
 )
 from gridtally_shared.errors import ContractError
+from gridtally_shared.records import dataclass
 from gridtally_shared.signing import Signer, sign1
 
 log = logging.getLogger(__name__)

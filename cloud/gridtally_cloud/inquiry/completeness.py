@@ -13,12 +13,13 @@ Source: mdm.md B.2-B.4; BYPL-6; issue 5, line 7.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from gridtally_cloud.store.days import DaySlots
 from gridtally_cloud.store.inbox import REPLACEABLE
 from gridtally_cloud.store.intervals import Slot, Slots
 from gridtally_shared.quality import Quality
+from gridtally_shared.records import dataclass
 
 NOTHING = Slot(None, int(Quality.MISSING))
 

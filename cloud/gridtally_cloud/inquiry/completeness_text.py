@@ -10,7 +10,6 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 
@@ -18,6 +17,7 @@ from gridtally_cloud.inquiry.completeness import Gap
 from gridtally_cloud.inquiry.received import Line
 from gridtally_cloud.inquiry.requests import NOT_HELD, Asked, DataRequest, State
 from gridtally_cloud.store.days import date_of, utc_text, zone_of
+from gridtally_shared.records import dataclass
 from gridtally_shared.tariff.use import largest_remainder
 
 WIDTH = 24

@@ -12,12 +12,12 @@ Source: seed 003 (Smart Meter Texas), 1.3 and step 3; SMT-N2, SMT-N3, SMT-5.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from gridtally_cloud.store.intervals import IntervalSeries
 from gridtally_shared.clock import MS_PER_HOUR
 from gridtally_shared.quality import Quality
+from gridtally_shared.records import dataclass
 
 LONGEST_RAW_MS = 48 * MS_PER_HOUR
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, and_, select
@@ -20,6 +19,7 @@ from gridtally_cloud.store.days import slots_of
 from gridtally_cloud.store.intervals import days_slots, slots_from
 from gridtally_cloud.store.tables import channel, interval_block, interval_inbox, meter, usage_day, usage_point
 from gridtally_shared.quantities import BY_CODE
+from gridtally_shared.records import dataclass
 
 CHUNK = 400
 

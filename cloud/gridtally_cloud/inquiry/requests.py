@@ -11,7 +11,6 @@ Source: issue 5, lines 6 and 7; mdm.md B.3 row 1, B.4; SMT-5.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -28,6 +27,7 @@ from gridtally_cloud.store.tables import channel, meter, usage_point
 from gridtally_shared.contract.messages import CommandType
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.lifecycle import CommandState
+from gridtally_shared.records import dataclass
 from gridtally_shared.signing import Signer
 
 MOST_TRIES = 3

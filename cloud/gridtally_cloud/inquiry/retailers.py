@@ -10,7 +10,6 @@ Source: seed 003, 1.4 and FR CR016.1; SMT-N1, SMT-R1, SMT-R2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import Connection, func, select
@@ -21,6 +20,7 @@ from gridtally_cloud.inquiry.tables import data_request, inquiry_limit, retailer
 from gridtally_cloud.store.db import insert_new, upsert
 from gridtally_cloud.store.tables import usage_point
 from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.records import dataclass
 
 UTILITY = ""
 EVERYWHERE = 0

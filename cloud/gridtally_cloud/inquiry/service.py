@@ -12,7 +12,6 @@ Source: seed 003; SMT-A1, A2, N1-N3, 3-6, R1, R2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -38,6 +37,7 @@ from gridtally_cloud.store.tables import meter, usage_point, vee_run
 from gridtally_cloud.vee.run import EDITED, ESTIMATED, VALIDATED
 from gridtally_shared.clock import MS_PER_DAY
 from gridtally_shared.errors import ConfigError, RefusedCommand
+from gridtally_shared.records import dataclass
 from gridtally_shared.signing import Signer
 from gridtally_shared.tariff.daybook import starts_at
 

@@ -6,9 +6,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gridtally_shared.clock import MS_PER_DAY
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

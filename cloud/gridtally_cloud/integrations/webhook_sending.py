@@ -15,7 +15,6 @@ import logging
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +24,7 @@ from gridtally_cloud.integrations.patience import RECEIVERS
 from gridtally_cloud.integrations.webhook_tables import webhook, webhook_notice
 from gridtally_cloud.integrations.webhooks import NoticeState
 from gridtally_cloud.store.db import Database
+from gridtally_shared.records import dataclass
 
 log = logging.getLogger(__name__)
 

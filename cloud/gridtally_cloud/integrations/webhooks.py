@@ -15,7 +15,6 @@ import ipaddress
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +26,7 @@ from gridtally_cloud.integrations.webhook_tables import webhook, webhook_notice
 from gridtally_cloud.store.days import utc_text
 from gridtally_cloud.store.db import insert_new
 from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.records import dataclass
 
 API = "/api/v1"
 Value = str | int | bool | None | Mapping[str, Any]

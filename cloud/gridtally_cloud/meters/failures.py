@@ -5,7 +5,6 @@ Source: I2 FR12, FR13.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, distinct, func, select
@@ -14,6 +13,7 @@ from gridtally_cloud.meters.tables import name_plate
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.tables import event, meter
 from gridtally_shared.events import EventType, event_type
+from gridtally_shared.records import dataclass
 
 CHRONIC_DAYS = 30
 CHRONIC_LEAST = 5

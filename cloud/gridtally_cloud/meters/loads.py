@@ -10,7 +10,6 @@ Source: BYPL-9.1.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, or_, select
 
@@ -19,6 +18,7 @@ from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.tables import event, meter, usage_point
 from gridtally_shared.events import BY_NAME, EventType, event_type
 from gridtally_shared.meter_settings import LoadLimit, Setting, SettingKind, unpacked
+from gridtally_shared.records import dataclass
 
 CODES = tuple(BY_NAME[name].code for name in ("overloaded", "load_limit_exceeded"))
 _NUMBER = re.compile(r"(?:^| )(\w+)=(\d{1,12})(?: |$)")

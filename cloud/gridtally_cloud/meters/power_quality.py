@@ -8,14 +8,13 @@ Source: ETSI TR 102 691 use case 5.2.6.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlalchemy import Connection, func, select
 
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.tables import event, reading
 from gridtally_shared.events import BY_NAME as EVENTS
 from gridtally_shared.quantities import BY_CODE, QUANTITIES, Kind, Quantity
+from gridtally_shared.records import dataclass
 
 _NAMES = ("power_factor_milli", "frequency_mhz", "power_failures", "power_off_min", "neutral_current_ma")
 MEASURES = frozenset(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 
 from sqlalchemy import Connection, select
@@ -26,6 +25,7 @@ from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.lifecycle import CommandState, Reason
 from gridtally_shared.meter_settings import ActivityCalendar, AnySetting, Setting, SettingKind, packed, unpacked
 from gridtally_shared.meter_settings_rules import faults_of
+from gridtally_shared.records import dataclass
 from gridtally_shared.signing import Signer
 
 S = CommandState

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, and_, insert, select, update
@@ -18,6 +17,7 @@ from gridtally_cloud.meters.tables import node, place
 from gridtally_cloud.store.db import upsert
 from gridtally_shared.contract.messages import MeterSeen, NodeReport, NodeState
 from gridtally_shared.errors import ContractError
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlalchemy import Connection, select
 
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.tables import event
 from gridtally_shared.checks import CHECK_EVENTS, FAILED, PASSED
 from gridtally_shared.events import BY_NAME, EventType, event_type
+from gridtally_shared.records import dataclass
 
 _FAILS = {BY_NAME[failed].code: check for check, (failed, _) in CHECK_EVENTS.items()}
 _PASSES = {BY_NAME[passed].code: check for check, (_, passed) in CHECK_EVENTS.items() if passed != PASSED}

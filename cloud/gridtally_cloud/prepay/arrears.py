@@ -10,7 +10,6 @@ Source: C3-N5; seed 002 (demand limiting for poor payers, prepaid or not).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -28,6 +27,7 @@ from gridtally_shared.clock import MS_PER_DAY
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.instruments.details import LimitOrder
 from gridtally_shared.prepay.holds import holds_against_cut
+from gridtally_shared.records import dataclass
 from gridtally_shared.signing import Signer
 
 LEAD_MS = 3 * MS_PER_DAY

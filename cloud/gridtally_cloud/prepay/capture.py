@@ -13,8 +13,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlalchemy import Connection, bindparam, insert, select
 
 from gridtally_cloud.billing import receivables
@@ -31,6 +29,7 @@ from gridtally_cloud.prepay.settings import Payments
 from gridtally_cloud.prepay.tables import gateway_event, payment
 from gridtally_cloud.store.db import Database, insert_new, upsert
 from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.records import dataclass
 
 CASH = "cash"
 

@@ -10,7 +10,7 @@ Source: prepayment.md 5.5, 5.7; C3-S1.3, C3-N4.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 
 from sqlalchemy import Connection, and_, func, select
@@ -30,6 +30,7 @@ from gridtally_shared.ledger.entries import OWN, entry_from
 from gridtally_shared.ledger.replay import LedgerState
 from gridtally_shared.ledger.rerating import Walk, rerated
 from gridtally_shared.prepay.zones import zone_of
+from gridtally_shared.records import dataclass
 from gridtally_shared.tariff.daybook import day_of, starts_at
 from gridtally_shared.tariff.pinned import pinned_plan
 from gridtally_shared.tariff.prices import Coming, coming

@@ -13,7 +13,6 @@ Source: BYPL-3.1, BYPL-3.2; prepayment.md 3.5.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -45,6 +44,7 @@ from gridtally_shared.prepay.holds import holds_against_cut
 from gridtally_shared.prepay.policy import Overdraft, Policy, ZeroAction
 from gridtally_shared.prepay.protection import Calendar
 from gridtally_shared.prepay.zones import zone_of
+from gridtally_shared.records import dataclass
 from gridtally_shared.signing import Signer
 
 LEAD_MS = MS_PER_DAY

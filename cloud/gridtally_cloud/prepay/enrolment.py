@@ -14,7 +14,6 @@ Source: C3-S1.1 to S1.4, S1.11, C3-IE1, IE6, C3-N3, N6.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -32,6 +31,7 @@ from gridtally_cloud.prepay.policies import follow, followed
 from gridtally_cloud.store.db import Database
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.prepay.policy import ZeroAction
+from gridtally_shared.records import dataclass
 from gridtally_shared.signing import Signer
 
 

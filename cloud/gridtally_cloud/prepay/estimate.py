@@ -17,7 +17,6 @@ Source: seed 002 C3-S1.3, C3-S2.4, C3-S3.5.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -40,6 +39,7 @@ from gridtally_shared.ledger.way_back import brings_back
 from gridtally_shared.prepay.money import money_rules
 from gridtally_shared.prepay.standing import Standing
 from gridtally_shared.prepay.zones import zone_of
+from gridtally_shared.records import dataclass
 from gridtally_shared.tariff.cycles import cycle_of
 from gridtally_shared.tariff.daybook import day_of, starts_at
 from gridtally_shared.tariff.engine import State, advance, opened

@@ -13,11 +13,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from sqlalchemy import Connection
+
+from gridtally_shared.records import dataclass
 
 
 class EventType(StrEnum):

@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import Connection, select, update
@@ -47,6 +46,7 @@ from gridtally_shared.ledger.entries import LedgerEntry, Pool
 from gridtally_shared.ledger.money_order import owed
 from gridtally_shared.ledger.replay import LedgerState
 from gridtally_shared.money import decimal_text
+from gridtally_shared.records import dataclass
 from gridtally_shared.schedules.windows import zone_named
 from gridtally_shared.signing import Signer, open_unverified
 from gridtally_shared.tariff.daybook import starts_at

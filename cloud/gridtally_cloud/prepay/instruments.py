@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, insert, select
@@ -29,6 +28,7 @@ from gridtally_shared.contract.messages import CONTRACT_VERSION, Hello, Instrume
 from gridtally_shared.instruments.details import Detail
 from gridtally_shared.instruments.forms import fault_of
 from gridtally_shared.ledger.entries import GENESIS
+from gridtally_shared.records import dataclass
 from gridtally_shared.signing import Signer, sign1
 
 CHANNEL = "instrument"

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import Connection, bindparam, insert, select, update
@@ -30,6 +29,7 @@ from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.instruments.code_content import value_of
 from gridtally_shared.instruments.keypad_code import CodeContext, code_text, new_key
 from gridtally_shared.money import display
+from gridtally_shared.records import dataclass
 from gridtally_shared.signing import open_unverified
 
 k = keypad_key.c

@@ -9,7 +9,7 @@ Source: safety.md 17; prepayment.md 5.8.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from sqlalchemy import Connection
 
@@ -26,6 +26,7 @@ from gridtally_shared.prepay.engine import advance
 from gridtally_shared.prepay.facts import CutShare, Happening, OffReason, facts_from
 from gridtally_shared.prepay.regions import Entitlement, Funds
 from gridtally_shared.prepay.standing import Standing, standing_from, standing_text
+from gridtally_shared.records import dataclass
 
 LOW = frozenset({"LOW", "LOW_BARE"})
 REACHED = frozenset({"done", "already"})

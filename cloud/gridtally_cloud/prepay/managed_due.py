@@ -10,7 +10,7 @@ Source: safety.md 17.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, select
@@ -22,6 +22,7 @@ from gridtally_cloud.prepay.tables import instrument
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.tables import dcu, meter, meter_status, reading_latest
 from gridtally_shared.quantities import ENERGY_IMPORT
+from gridtally_shared.records import dataclass
 
 REST_MS = 60_000
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
@@ -46,6 +46,7 @@ from gridtally_shared.prepay.regions import Funds
 from gridtally_shared.prepay.situation import calendar_of
 from gridtally_shared.prepay.standing import Standing, standing_from, standing_text
 from gridtally_shared.prepay.table import CLOSES, ORDERS, Effect
+from gridtally_shared.records import dataclass
 from gridtally_shared.signing import Signer
 
 ACTOR = "system:managed"

@@ -20,7 +20,7 @@ Source: safety.md 5, 6, 11, 17; prepayment.md 3.5.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, select
@@ -51,6 +51,7 @@ from gridtally_shared.prepay.in_force import InForce, in_force
 from gridtally_shared.prepay.ordered import PREPAY
 from gridtally_shared.prepay.policy import OfflineCut, ZeroAction
 from gridtally_shared.prepay.regions import Ledger, Switch
+from gridtally_shared.records import dataclass
 
 STATUS_MS = 2 * MS_PER_HOUR
 HOLDOVER_MS = 300_000

@@ -10,7 +10,6 @@ Source: prepayment.md 6.2; safety.md 17.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
@@ -28,6 +27,7 @@ from gridtally_shared.ledger.entries import Pool
 from gridtally_shared.ledger.money_order import owed
 from gridtally_shared.prepay.lasting import debits_of, ends_soon, lasts, told_span_ms, with_hours
 from gridtally_shared.prepay.policy import Policy
+from gridtally_shared.records import dataclass
 
 MOST_A_RUN = 40
 LOOK_BACK_MS = 28 * MS_PER_DAY

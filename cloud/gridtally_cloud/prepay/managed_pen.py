@@ -11,7 +11,7 @@ Source: prepayment.md 3.4, 5.5, 5.7.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from gridtally_cloud.customers.model import Account
@@ -26,6 +26,7 @@ from gridtally_shared.ledger.evidence import detail as evidence_bytes
 from gridtally_shared.ledger.money_order import MoneyRules, collect, owed, spend, take_back, top_up
 from gridtally_shared.ledger.register import possible_wh
 from gridtally_shared.ledger.replay import LedgerState, apply
+from gridtally_shared.records import dataclass
 from gridtally_shared.tariff.daybook import day_of, version_at
 from gridtally_shared.tariff.lines import Line
 from gridtally_shared.tariff.running import Running, Terms, begun, cycle_is_due, day_is_due, days, parts_of, used

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sqlalchemy import Connection, select
 
@@ -48,6 +48,7 @@ from gridtally_shared.money import MAX_NANO
 from gridtally_shared.prepay.facts import Happening, OffReason
 from gridtally_shared.prepay.regions import Funds
 from gridtally_shared.prepay.standing import standing_from
+from gridtally_shared.records import dataclass
 from gridtally_shared.signing import Signer, open_unverified
 from gridtally_shared.tariff.carried import carried, taken_over
 from gridtally_shared.tariff.running import under

@@ -9,7 +9,7 @@ Source: prepayment.md T19 to T21, 5.9; safety.md 3.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 from sqlalchemy import Connection, and_, select
 
@@ -29,6 +29,7 @@ from gridtally_shared.lifecycle import CommandState, Reason
 from gridtally_shared.prepay.facts import OffReason
 from gridtally_shared.prepay.ordered import PREPAY
 from gridtally_shared.prepay.regions import Switch
+from gridtally_shared.records import dataclass
 
 S = CommandState
 SWITCH_TYPES = (int(CommandType.SWITCH_OPEN), int(CommandType.SWITCH_CLOSE))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -22,6 +21,7 @@ from gridtally_cloud.prepay.migration_tables import mode_migration
 from gridtally_cloud.prepay.wallet import balance
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.money import decimal_text
+from gridtally_shared.records import dataclass
 
 ACTOR = "system:migration"
 

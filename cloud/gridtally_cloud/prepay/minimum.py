@@ -12,8 +12,6 @@ Source: prepayment.md 7 (L427); seed 002 C3-BR2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlalchemy import Connection
 
 from gridtally_cloud.customers.model import Account
@@ -26,6 +24,7 @@ from gridtally_shared.money import minor_digits
 from gridtally_shared.prepay.money import money_rules
 from gridtally_shared.prepay.standing import Standing
 from gridtally_shared.prepay.zones import zone_of
+from gridtally_shared.records import dataclass
 
 WITHOUT_SUPPLY = frozenset({SupplyState.OFF, SupplyState.ARMED})
 

@@ -7,8 +7,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from gridtally_shared.records import dataclass
 
 
 class OrderState(StrEnum):

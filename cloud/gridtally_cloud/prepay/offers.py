@@ -10,7 +10,6 @@ Source: C3-N3, C3-S1.4; prepayment.md 3.6.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import Connection, select
@@ -28,6 +27,7 @@ from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.prepay.document import policy_of
 from gridtally_shared.prepay.in_force import active
 from gridtally_shared.prepay.policy import ZeroAction
+from gridtally_shared.records import dataclass
 
 PROTECTING = frozenset({"medical", "priority", "regulator", "dispute"})
 """Holds that stand for a household, not for a day."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gridtally_cloud.customers.desk import ACTOR, Desk, OpenDesk, with_desk
@@ -13,6 +12,7 @@ from gridtally_shared.contract.prepay_messages import AccountMode
 from gridtally_shared.errors import ConfigError
 from gridtally_shared.instruments import details as d
 from gridtally_shared.money import nano
+from gridtally_shared.records import dataclass
 
 Parser = argparse.ArgumentParser
 Order = Callable[[argparse.Namespace], control.Order]

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, or_, select, update
@@ -31,6 +30,7 @@ from gridtally_cloud.prepay.tables import refund, station_payment
 from gridtally_cloud.prepay.wallet import balance
 from gridtally_cloud.store.tables import meter
 from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.records import dataclass
 
 GATEWAY = "station"
 METHODS = ("cash", "card", "cheque")

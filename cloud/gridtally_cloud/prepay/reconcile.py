@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -38,6 +37,7 @@ from gridtally_shared.instruments.forms import PAYMENT_TYPES
 from gridtally_shared.ledger.entries import GENESIS, OWN, Kind, LedgerEntry, Pool, entry_from
 from gridtally_shared.ledger.evidence import refusal_of
 from gridtally_shared.ledger.replay import LedgerState, Problem, replay, uses_instrument
+from gridtally_shared.records import dataclass
 from gridtally_shared.signing import open_unverified
 
 ELSEWHERE = tuple(pool for pool in Pool if pool not in (*OWN, Pool.RECEIVED))

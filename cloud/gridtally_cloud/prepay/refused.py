@@ -12,7 +12,6 @@ Source: prepayment.md 5.3 (nothing is lost silently).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -30,6 +29,7 @@ from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.instruments.forms import PAYMENT_TYPES
 from gridtally_shared.ledger.entries import entry_from
 from gridtally_shared.ledger.evidence import refusal_of
+from gridtally_shared.records import dataclass
 
 i = instrument.c
 

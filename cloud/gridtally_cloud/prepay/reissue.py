@@ -13,7 +13,6 @@ Pure but for reading the instruments and what was done on site.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -27,6 +26,7 @@ from gridtally_shared.contract.messages import Instrument, InstrumentType
 from gridtally_shared.instruments.details import Detail, HoldOrder
 from gridtally_shared.instruments.forms import detail_of
 from gridtally_shared.ledger.replay import LedgerState
+from gridtally_shared.records import dataclass
 from gridtally_shared.signing import open_unverified
 
 T = InstrumentType

@@ -12,7 +12,6 @@ Source: prepayment.md 5.9 (last row); seed 002 C3-A3.3.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from heapq import merge
 from typing import Any
@@ -34,6 +33,7 @@ from gridtally_shared.errors import ContractError
 from gridtally_shared.ledger.charges import charge_of, lines_of
 from gridtally_shared.ledger.entries import OWN, Kind, LedgerEntry, Pool
 from gridtally_shared.ledger.replay import LedgerState, apply, problem_of
+from gridtally_shared.records import dataclass
 from gridtally_shared.tariff.lines import Line
 
 SHOWN = 60

@@ -12,7 +12,6 @@ Source: seed 002 C3-A1.6, C3-A2.8d; prepayment.md T18.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -35,6 +34,7 @@ from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.db import Database, insert_new
 from gridtally_cloud.store.tables import account_mirror, journal_entry
 from gridtally_shared.errors import LinkDown, RefusedCommand
+from gridtally_shared.records import dataclass
 
 ACTOR = "auto-replenish"
 

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -22,6 +21,7 @@ from gridtally_cloud.prepay.tables import payment_method, replenish_rule
 from gridtally_cloud.store.db import upsert
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.money import display
+from gridtally_shared.records import dataclass
 
 CONSENT = "auto-replenish-1"
 """The wording of web/i18n `replenish.consent`; another wording gets another name."""

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, select, update
@@ -24,6 +23,7 @@ from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.db import Database, upsert
 from gridtally_cloud.store.tables import dcu, journal_entry, outbox_down
 from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.records import dataclass
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 LEVELS: tuple[tuple[int, str], ...] = ((24 * HOUR_MS, "overdue"), (HOUR_MS, "late"), (MINUTE_MS, "slow"))

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
@@ -17,6 +16,7 @@ from gridtally_cloud.store.tables import journal_entry
 from gridtally_shared.errors import ContractError
 from gridtally_shared.ledger.entries import Kind, LedgerEntry, entry_from
 from gridtally_shared.ledger.evidence import SwitchEvidence, evidence_of
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from gridtally_cloud.prepay.gateway import Gateway
 from gridtally_cloud.prepay.trial_gateway import TrialGateway
 from gridtally_shared.errors import ConfigError
 from gridtally_shared.money import NANO
+from gridtally_shared.records import dataclass
 from gridtally_shared.signing import Signer
 
 MIN_SECRET_BYTES = 16

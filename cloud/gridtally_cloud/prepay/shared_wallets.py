@@ -12,7 +12,6 @@ Source: prepayment.md 5.4.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -35,6 +34,7 @@ from gridtally_shared.instruments.details import LeaseGrant
 from gridtally_shared.ledger.entries import Kind, LedgerEntry, Pool, entry_from
 from gridtally_shared.ledger.evidence import refusal_of
 from gridtally_shared.money import NANO, display
+from gridtally_shared.records import dataclass
 from gridtally_shared.signing import Signer
 
 DAYS, HISTORY_DAYS = 3, 30

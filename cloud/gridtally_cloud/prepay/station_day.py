@@ -14,7 +14,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -26,6 +25,7 @@ from gridtally_cloud.store.days import date_of, day_of
 from gridtally_cloud.store.db import add_all
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.money import decimal_text
+from gridtally_shared.records import dataclass
 
 MINUTE_MS = 60_000
 CALLS_A_MINUTE: dict[str, int] = {"lookup": 60, "miss": 10, "pay": 30, "reverse": 6, "day": 10}

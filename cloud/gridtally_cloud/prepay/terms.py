@@ -11,7 +11,6 @@ Source: prepayment.md 3.5, 3.6, 6.1; contract AccountConfig.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -21,6 +20,7 @@ from gridtally_cloud.customers.accounts import account
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.prepay.terms_tables import supply_terms
 from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.records import dataclass
 
 MOST_W = 10_000_000
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,39}")

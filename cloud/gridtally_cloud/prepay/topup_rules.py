@@ -9,8 +9,6 @@ Source: prepayment.md 3.6 (`topup`), 7 (L427).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlalchemy import Connection
 
 from gridtally_cloud.customers.model import Account
@@ -22,6 +20,7 @@ from gridtally_cloud.prepay.wallet import balance
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.money import display
 from gridtally_shared.prepay.policy import TopUp
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

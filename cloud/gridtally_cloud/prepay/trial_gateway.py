@@ -14,7 +14,6 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
@@ -31,6 +30,7 @@ from gridtally_cloud.prepay.gateway import (
 from gridtally_cloud.prepay.tables import test_gateway_event, test_gateway_method, test_gateway_order
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.money import decimal_text, nano
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

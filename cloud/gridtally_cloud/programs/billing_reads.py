@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -29,6 +28,7 @@ from gridtally_shared.contract.codec import decode
 from gridtally_shared.contract.messages import CommandType, Readings, Value
 from gridtally_shared.errors import ContractError, RefusedCommand
 from gridtally_shared.lifecycle import CommandState, Reason
+from gridtally_shared.records import dataclass
 from gridtally_shared.signing import Signer
 
 MOST_METERS = 2_000

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from gridtally_shared.records import dataclass
 from gridtally_shared.schedules.document import Action, Programme, Window
 
 

@@ -9,7 +9,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+
+from gridtally_shared.records import dataclass
 
 CONTROL_TOPIC = "$CONTROL/dynamic-security/v1"
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
@@ -27,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from gridtally_shared.errors import ConfigError, ContractError
+from gridtally_shared.records import dataclass
 
 CA_DAYS, DEVICE_DAYS, CLAIM_DAYS = 3650, 365, 365
 _BACKDATE = dt.timedelta(hours=1)

@@ -9,7 +9,6 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -22,6 +21,7 @@ from gridtally_shared.clock import Clock
 from gridtally_shared.contract import channels, codec
 from gridtally_shared.contract import messages as m
 from gridtally_shared.errors import ContractError, LinkDown
+from gridtally_shared.records import dataclass
 
 log = logging.getLogger("gridtally.provisioner")
 

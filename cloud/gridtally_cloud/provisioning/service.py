@@ -14,7 +14,6 @@ import datetime as dt
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
@@ -25,6 +24,7 @@ from gridtally_cloud.store.db import Database, insert_new, upsert
 from gridtally_cloud.store.tables import dcu as dcu_table
 from gridtally_shared.contract import messages as m
 from gridtally_shared.errors import ContractError
+from gridtally_shared.records import dataclass
 
 NONCE_LIFE_MS = 10 * 60_000
 TOKEN_LIFE_MS = 3_600_000

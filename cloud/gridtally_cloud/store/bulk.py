@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate, chain
 from typing import Any
 
@@ -25,6 +24,7 @@ from gridtally_cloud.store.intervals import ChannelRef
 from gridtally_cloud.store.postgres import make_month, month_of
 from gridtally_cloud.store.tables import interval_block, interval_inbox, usage_day
 from gridtally_native import encode_blocks
+from gridtally_shared.records import dataclass
 
 RAW = "raw"
 """Source of a first version that was measured."""

@@ -7,12 +7,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from gridtally_shared.errors import ConfigError
+from gridtally_shared.records import dataclass
 
 EPOCH = date(1970, 1, 1)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -36,6 +35,7 @@ from gridtally_shared.clock import MS_PER_HOUR
 from gridtally_shared.contract.messages import ChannelBlock
 from gridtally_shared.errors import ContractError
 from gridtally_shared.quality import Quality
+from gridtally_shared.records import dataclass
 
 MAX_INTERVALS = 10_000
 FIRST_CONTACT_MS = 26 * MS_PER_HOUR

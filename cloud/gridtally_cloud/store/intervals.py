@@ -14,7 +14,6 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, func, select
@@ -26,6 +25,7 @@ from gridtally_native import decode_block, encode_block
 from gridtally_shared.contract.codec import INT_MAX, INT_MIN
 from gridtally_shared.errors import ContractError
 from gridtally_shared.quality import Quality
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

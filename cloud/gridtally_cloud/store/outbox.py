@@ -10,11 +10,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 
 from gridtally_cloud.store.tables import outbox_down
+from gridtally_shared.records import dataclass
 
 _o = outbox_down.c
 _REF = and_(_o.channel == bindparam("of_channel"), _o.ref == bindparam("of_ref"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, func, select
 
@@ -11,6 +10,7 @@ from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import day_of
 from gridtally_cloud.store.intervals import days_slots, slots_from
 from gridtally_cloud.store.tables import channel, interval_block, interval_inbox, meter, usage_point
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
@@ -19,6 +18,7 @@ from gridtally_cloud.store.days import DaySlots, slots_of
 from gridtally_cloud.store.intervals import ChannelRef, channel_refs, columns_from
 from gridtally_cloud.store.tables import interval_block, interval_inbox
 from gridtally_shared.quality import Quality
+from gridtally_shared.records import dataclass
 
 Name = tuple[int, int]
 """(day, channel)."""

@@ -18,7 +18,6 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -43,6 +42,7 @@ from sqlalchemy.exc import OperationalError
 
 from gridtally_cloud.store.base import SHARD, Key, Ms, metadata, shard_column
 from gridtally_cloud.store.db import Database, insert_new
+from gridtally_shared.records import dataclass
 
 log = logging.getLogger(__name__)
 

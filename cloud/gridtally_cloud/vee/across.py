@@ -8,10 +8,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isqrt
 
 from gridtally_cloud.vee.model import Finding, RuleSet, Stretch
+from gridtally_shared.records import dataclass
 
 Said = tuple[str, int, int]
 """(text, value, limit)"""

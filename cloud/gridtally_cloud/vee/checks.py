@@ -7,8 +7,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from gridtally_shared.records import dataclass
 
 ENERGY = frozenset({"Wh", "VAh", "varh"})
 LIMITED = frozenset({"Wh", "VAh"})

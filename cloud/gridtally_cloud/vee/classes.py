@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import Connection, and_, insert, select
@@ -20,6 +19,7 @@ from gridtally_cloud.vee.documents import BUILT_IN_CLASS, IRREGULAR_CLASS, RuleD
 from gridtally_cloud.vee.model import RuleSet
 from gridtally_cloud.vee.tables import vee_point, vee_rule_set
 from gridtally_shared.errors import ConfigError, RefusedCommand
+from gridtally_shared.records import dataclass
 
 BUILT_IN = RuleSet()
 

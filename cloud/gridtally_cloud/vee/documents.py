@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import date
 from functools import lru_cache
 from typing import Any
@@ -18,6 +18,7 @@ from gridtally_cloud.store.days import EPOCH, date_of
 from gridtally_cloud.vee.checks import AFTER, TABLE, Severity
 from gridtally_cloud.vee.model import RuleSet, Tolerance
 from gridtally_shared.errors import ConfigError
+from gridtally_shared.records import dataclass
 
 BUILT_IN_CLASS = "default"
 IRREGULAR_CLASS = "irregular"

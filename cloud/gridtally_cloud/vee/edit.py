@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -30,6 +29,7 @@ from gridtally_cloud.vee.run import run_again, status_of
 from gridtally_cloud.vee.tables import vee_edit
 from gridtally_cloud.vee.tools import Piece, Tool, Values, edited
 from gridtally_shared.errors import ConfigError, RefusedCommand
+from gridtally_shared.records import dataclass
 
 MAY_EDIT = (Role.OPERATIONS.value, Role.ADMIN.value)
 

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -21,6 +21,7 @@ from gridtally_cloud.vee.tables import vee_edit
 from gridtally_cloud.vee.tools import MARKING, Tool
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.quality import Quality
+from gridtally_shared.records import dataclass
 
 
 class EditState(StrEnum):

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from itertools import groupby
 
 from gridtally_cloud.vee.local import LocalTime
 from gridtally_cloud.vee.model import RuleSet, Stretch
 from gridtally_shared.quality import Quality
+from gridtally_shared.records import dataclass
 
 
 class Method(Enum):

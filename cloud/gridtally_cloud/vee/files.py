@@ -6,7 +6,6 @@ import csv
 import json
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from itertools import pairwise
@@ -19,6 +18,7 @@ from gridtally_cloud.vee.model import Finding, RegisterSample, RuleSet, Stretch
 from gridtally_cloud.vee.registers import Register
 from gridtally_shared.errors import ConfigError
 from gridtally_shared.quality import Quality
+from gridtally_shared.records import dataclass
 
 LIMIT_W = 11_000
 WH_PER_KWH = 1000

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, and_, select
@@ -27,6 +27,7 @@ from gridtally_cloud.vee.local import LocalTime
 from gridtally_cloud.vee.model import RegisterSample, Stretch
 from gridtally_cloud.vee.registers import Register, on_grid
 from gridtally_shared.quantities import BY_NAME
+from gridtally_shared.records import dataclass
 
 REGISTER_OF = {
     BY_NAME["interval_import_wh"].code: BY_NAME["energy_import_wh"].code,

@@ -19,7 +19,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from functools import reduce
 from itertools import compress
@@ -34,6 +34,7 @@ from gridtally_cloud.vee.said import Event, dark, idle_use, marked, meter_clock,
 from gridtally_cloud.vee.screen import asked_of, screened
 from gridtally_cloud.vee.shapes import spike, standing_still
 from gridtally_native import SCREEN_DARK_USE, SCREEN_GAP, SCREEN_LIMIT, SCREEN_MARKED, SCREEN_SPIKE, SCREEN_STUCK, SCREEN_ZERO
+from gridtally_shared.records import dataclass
 
 Screen = Callable[[Stretch, Sequence[Span], RuleSet, int, str], bytes]
 """Says of each local day which rules are worth asking."""

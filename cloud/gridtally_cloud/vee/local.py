@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
 from gridtally_cloud.store.days import date_of, day_of, midnight_ms, zone_of
 from gridtally_cloud.vee.model import Stretch
+from gridtally_shared.records import dataclass
 
 SUNDAY = 6
 MINUTES = 24 * 60

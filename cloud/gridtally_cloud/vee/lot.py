@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar
 
 from sqlalchemy import BindParameter, Connection, bindparam, select
@@ -37,6 +37,7 @@ from gridtally_cloud.vee.said import TOLD, Event
 from gridtally_cloud.vee.tables import vee_edit, vee_point
 from gridtally_native import decode_block
 from gridtally_shared.quality import Quality
+from gridtally_shared.records import dataclass
 
 K = TypeVar("K")
 DayOf = tuple[int, int]

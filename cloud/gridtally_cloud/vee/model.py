@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from sqlalchemy import Connection, bindparam, delete, update
 
@@ -28,6 +28,7 @@ from gridtally_cloud.vee.local import LocalTime
 from gridtally_cloud.vee.lot import DayOf, Lot, Ref, lot_of, stretch_around
 from gridtally_cloud.vee.model import RegisterSample, RuleSet, Stretch
 from gridtally_cloud.vee.registers import Register
+from gridtally_shared.records import dataclass
 
 VALIDATED = "validated"
 

@@ -8,10 +8,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 from gridtally_cloud.vee.model import Finding, RegisterSample, RuleSet, Stretch
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
 from gridtally_cloud.vee.checks import is_asked
@@ -17,6 +17,7 @@ from gridtally_cloud.vee.judge import Judgement, Known, judge
 from gridtally_cloud.vee.model import Finding, Stretch
 from gridtally_cloud.vee.said import with_outages
 from gridtally_cloud.vee.scale import scaled
+from gridtally_shared.records import dataclass
 
 
 class Standing(Enum):

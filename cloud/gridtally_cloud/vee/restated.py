@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, and_, insert, select
@@ -23,6 +22,7 @@ from gridtally_cloud.store.intervals import Slot, Slots, slots_from
 from gridtally_cloud.store.tables import channel, interval_block
 from gridtally_cloud.vee.tables import vee_restated
 from gridtally_shared.quality import Quality
+from gridtally_shared.records import dataclass
 
 MATTERS = int(Quality.UNTRUSTWORTHY)
 

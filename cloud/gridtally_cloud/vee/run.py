@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from sqlalchemy import Connection, and_, delete, insert, select, update
 from sqlalchemy.exc import OperationalError
@@ -36,6 +36,7 @@ from gridtally_cloud.vee.passing import pass_clean
 from gridtally_cloud.vee.repair import repair
 from gridtally_cloud.vee.restated import restate, version_slots
 from gridtally_shared.quality import Quality
+from gridtally_shared.records import dataclass
 
 log = logging.getLogger(__name__)
 

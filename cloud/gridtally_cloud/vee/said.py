@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gridtally_cloud.vee.model import Finding, RuleSet, Stretch
 from gridtally_shared.events import BY_NAME
 from gridtally_shared.quality import Quality
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
 from gridtally_cloud.vee.files import House, read_house
 from gridtally_cloud.vee.repair import Repair, Standing, repair
 from gridtally_shared.errors import ConfigError
+from gridtally_shared.records import dataclass
 
 RULE_OF_FAULT = {
     "gap": "gap",

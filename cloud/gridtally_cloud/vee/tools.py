@@ -8,12 +8,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
 from gridtally_cloud.vee.scale import shares
 from gridtally_shared.errors import ConfigError
+from gridtally_shared.records import dataclass
 
 Values = Sequence[int | None]
 

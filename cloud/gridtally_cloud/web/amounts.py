@@ -6,9 +6,9 @@ Accepted: 20, 20.5, 20,50, 1 000, 1,000.00 and २०; nothing that could mean t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from gridtally_shared.money import minor_digits, nano
+from gridtally_shared.records import dataclass
 
 QUICK: dict[str, tuple[str, ...]] = {
     "EUR": ("5", "10", "20", "50"),

@@ -11,9 +11,10 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from html import escape
+
+from gridtally_shared.records import dataclass
 
 PLOT_HEIGHT = 200
 READOUT_HEIGHT = 26

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
 
 from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
 from sqlalchemy import Connection
@@ -40,6 +39,7 @@ from gridtally_cloud.web.visitor import actor, own_account, user, visitor, words
 from gridtally_cloud.workorders import no_power
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.money import SYMBOLS, decimal_text
+from gridtally_shared.records import dataclass
 from gridtally_shared.tariff.prices import Coming
 from gridtally_shared.tariff.quote import Quote
 from gridtally_shared.usage_days import DAYS

@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from gridtally_shared.forecast.timeleft import TimeLeft, span_ms
+from gridtally_shared.records import dataclass
 from gridtally_shared.tariff.prices import energy_left_wh
 from gridtally_shared.tariff.quote import Quote
 from gridtally_shared.usage_days import DayTotal, daily_mean

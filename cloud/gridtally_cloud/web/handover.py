@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from sqlalchemy import Connection
@@ -23,6 +22,7 @@ from gridtally_cloud.web.site import site
 from gridtally_cloud.web.visitor import actor, own_account, user, words
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.money import nano
+from gridtally_shared.records import dataclass
 
 handover = Blueprint("handover", __name__, url_prefix="/desk/accounts/<int:account_no>/handover")
 NANO_OF_KWH = 10**6

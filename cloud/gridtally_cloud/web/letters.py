@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from sqlalchemy import Connection
 from werkzeug.wrappers import Response as BaseResponse
@@ -18,6 +16,7 @@ from gridtally_cloud.prepay.model import Notice
 from gridtally_cloud.prepay.notices import TOLD, told
 from gridtally_cloud.web.site import site
 from gridtally_cloud.web.visitor import own_account
+from gridtally_shared.records import dataclass
 
 letters = Blueprint("letters", __name__, url_prefix="/account/<int:account_no>/messages")
 

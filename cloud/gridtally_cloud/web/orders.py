@@ -6,7 +6,6 @@ A disconnect or a limit needs a reason and the password once more; an on-demand 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date
 
 from gridtally_cloud.commands.model import CommandRequest
@@ -16,6 +15,7 @@ from gridtally_shared.contract.messages import CommandType
 from gridtally_shared.instruments.details import MOST_LIMIT_W
 from gridtally_shared.instruments.token import token_digits
 from gridtally_shared.meter_settings import ResetKind, Setting, SettingKind
+from gridtally_shared.records import dataclass
 
 MAX_TEXT = 160
 RESETS: dict[str, int] = {kind.name.lower(): int(kind) for kind in ResetKind}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from flask import Blueprint, render_template
 
 from gridtally_cloud.prepay.replay_view import Part, ReplayLine, Side, replayed
@@ -12,6 +10,7 @@ from gridtally_cloud.web.i18n import Language, catalogue
 from gridtally_cloud.web.site import site
 from gridtally_cloud.web.speech import notice_text
 from gridtally_cloud.web.visitor import own_account, words
+from gridtally_shared.records import dataclass
 from gridtally_shared.tariff.lines import Line, quantity_text, rate_text
 
 replay = Blueprint("replay", __name__, url_prefix="/desk")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import cast
 
 from flask import current_app
@@ -10,6 +10,7 @@ from flask import current_app
 from gridtally_cloud.prepay.settings import Payments
 from gridtally_cloud.store.db import Database
 from gridtally_shared.clock import Clock, SystemClock
+from gridtally_shared.records import dataclass
 
 EXTENSION = "gridtally"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
@@ -16,6 +15,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.web.tables import api_token
 from gridtally_shared.clock import MS_PER_DAY
+from gridtally_shared.records import dataclass
 
 SCOPES = (
     "meters:read", "readings:read", "events:read", "commands:read", "commands:write", "accounts:read", "accounts:write", "bills:read",

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
 
 from gridtally_cloud.store.days import EPOCH, date_of, day_of, midnight_ms
@@ -16,6 +16,7 @@ from gridtally_cloud.web.charts import EMPTY, Axis, Bar, Mark, Stop, bar_chart, 
 from gridtally_cloud.web.i18n import Language
 from gridtally_cloud.web.reads.usage import Interval
 from gridtally_shared.money import SYMBOLS
+from gridtally_shared.records import dataclass
 from gridtally_shared.tariff.quote import Quote
 from gridtally_shared.usage_days import DayTotal
 

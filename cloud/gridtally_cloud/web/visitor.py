@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from flask import Response, abort, g, redirect, request, url_for
 from sqlalchemy import Connection
 from werkzeug.wrappers import Response as BaseResponse
@@ -15,6 +13,7 @@ from gridtally_cloud.web.i18n import Language, best_language, language
 from gridtally_cloud.web.security import cookie_name
 from gridtally_cloud.web.site import site
 from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.records import dataclass
 
 SESSION_COOKIE, LANGUAGE_COOKIE = "gt_session", "gt_language"
 FREE_OF_PASSWORD_CHANGE = frozenset({"auth.password", "auth.logout", "auth.choose_language", "static"})

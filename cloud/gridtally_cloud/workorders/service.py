@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -24,6 +23,7 @@ from gridtally_cloud.grid.register import take_report
 from gridtally_cloud.integrations.webhooks import Topic, announce
 from gridtally_cloud.workorders.tables import work_order
 from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.records import dataclass
 
 ReportValue = str | int | None
 Report = Mapping[str, ReportValue]

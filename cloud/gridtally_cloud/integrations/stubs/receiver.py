@@ -10,12 +10,13 @@ from __future__ import annotations
 import hmac
 import json
 import threading
-from dataclasses import dataclass, field
+from dataclasses import field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
 
 from gridtally_cloud.integrations.webhook_sending import NUMBER, SIGNATURE, signature
+from gridtally_shared.records import dataclass
 
 MOST = 1_000_000
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +15,7 @@ from gridtally_cloud.web.reads.usage import DIRECTIONS
 from gridtally_cloud.web.site import site
 from gridtally_cloud.web.tokens import Token, resolve_token
 from gridtally_shared.clock import MS_PER_DAY
+from gridtally_shared.records import dataclass
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 MAX_KEY = 200

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
 from importlib.resources import files
@@ -21,6 +20,7 @@ from zoneinfo import ZoneInfo
 
 from gridtally_shared.messages.words import whole_span
 from gridtally_shared.money import NANO, SYMBOLS, floor_to_minor, minor_digits, round_half_even
+from gridtally_shared.records import dataclass
 
 NBSP = "\u00a0"
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlalchemy import Connection, select
 
 from gridtally_cloud.provisioning.tables import inventory, refused_box
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -10,6 +9,7 @@ from sqlalchemy import Connection, Row, select
 from gridtally_cloud.store.tables import command, command_log, meter
 from gridtally_shared.contract.messages import CommandType
 from gridtally_shared.lifecycle import TERMINAL, CommandState
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,6 @@ Source: BYPL 1.1; IS 15959 part 2, daily load profile.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlalchemy import Connection, select
 
 from gridtally_cloud.store.base import SHARD
@@ -19,6 +17,7 @@ from gridtally_cloud.web.reads.events import URGENT_CODES
 from gridtally_shared.clock import MS_PER_HOUR
 from gridtally_shared.events import event_type
 from gridtally_shared.quantities import BY_NAME
+from gridtally_shared.records import dataclass
 
 _MIDNIGHT = {BY_NAME[name].code: name for name in ("energy_import_wh", "apparent_import_vah")}
 _THEN = {BY_NAME[name].code: name for name in ("power_w", "apparent_va", "power_factor_milli")}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
@@ -11,6 +10,7 @@ from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.tables import event, meter
 from gridtally_cloud.web.reads.usage import Interval
 from gridtally_shared.events import EVENT_TYPES, EventType, event_type
+from gridtally_shared.records import dataclass
 
 URGENT_CODES = tuple(e.code for e in EVENT_TYPES if e.urgent)
 

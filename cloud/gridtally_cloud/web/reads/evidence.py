@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sqlalchemy import Connection, and_, select
 
@@ -21,6 +21,7 @@ from gridtally_shared.messages.explain import TELLING_KINDS, Explanation, explai
 from gridtally_shared.prepay.emergency import NONE, TOLD, EmergencyNow, emergency_now
 from gridtally_shared.prepay.in_force import in_force
 from gridtally_shared.prepay.policy import Policy
+from gridtally_shared.records import dataclass
 
 KINDS = (int(Kind.DECISION), int(Kind.SWITCH))
 LOOKED_AT, SWITCHES = 60, 4

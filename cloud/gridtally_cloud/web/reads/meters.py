@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, or_, select
@@ -11,6 +10,7 @@ from gridtally_cloud.customers.tables import account, customer
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.tables import meter, meter_status, reading, reading_latest, usage_point
 from gridtally_shared.quantities import BY_CODE, ENERGY_IMPORT, Quantity
+from gridtally_shared.records import dataclass
 
 SWITCH_NAMES = {0: "off", 1: "on", 2: "armed", 3: "not_fitted", 4: "unknown"}
 PAGE = 50

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Select, Table, and_, case, func, select
@@ -22,6 +21,7 @@ from gridtally_cloud.store.tables import (
     usage_day,
 )
 from gridtally_shared.lifecycle import TERMINAL
+from gridtally_shared.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Raw and final values are read by `store.intervals` in one way for everybody; thi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sqlalchemy import Connection, select
 
@@ -14,6 +14,7 @@ from gridtally_cloud.store.intervals import IntervalSeries, read_intervals
 from gridtally_cloud.store.tables import channel, usage_day
 from gridtally_shared.quality import Quality
 from gridtally_shared.quantities import BY_NAME, INTERVAL_IMPORT
+from gridtally_shared.records import dataclass
 from gridtally_shared.usage_days import DayTotal
 
 INTERVAL_EXPORT = BY_NAME["interval_export_wh"]
