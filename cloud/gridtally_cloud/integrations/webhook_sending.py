@@ -90,7 +90,8 @@ def post(url: str, secret: str, headers: Mapping[str, str], body: bytes) -> Faul
         connection.request("POST", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), body, sealed)
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        return Fault(f"{parts.hostname} can not be reached ({error})", reached=False)
+        why = getattr(error, "strerror", None) or error  # without the number in front
+        return Fault(f"{parts.hostname} can not be reached ({why})", reached=False)
     finally:
         connection.close()
     return None if 200 <= status < 300 else Fault(f"{parts.hostname} answered {status}", reached=True)
