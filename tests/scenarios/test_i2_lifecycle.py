@@ -14,6 +14,8 @@ import pytest
 from sqlalchemy import select
 
 from gridtally_cloud.customers import accounts
+from gridtally_cloud.grid import register
+from gridtally_cloud.grid.register import Level, Transformer
 from gridtally_cloud.store import close
 from gridtally_cloud.store.days import utc_text
 from gridtally_cloud.store.tables import event
@@ -113,14 +115,17 @@ def test_a_read_only_token_reads_everything_and_changes_nothing(acacia: Town) ->
     assert booked.status_code == 202
     moving = acacia.send("POST", f"/accounts/{acacia.account_no()}/migrations", "to bills", json={"mode": "postpaid"})
     case = acacia.send("POST", f"/accounts/{acacia.account_no()}/no-power", "dark")
-    asked = acacia.send("POST", "/billing-reads", "march", json={"meters": [acacia.meter_no()]})
+    yesterday = {"from": utc_text(acacia.now_ms - DAY_MS), "to": utc_text(acacia.now_ms)}
+    asked = acacia.send("POST", "/billing-reads", "march", json=yesterday | {"meters": [acacia.meter_no()]})
     assert (moving.status_code, case.status_code, asked.status_code) == (202, 202, 202)
-    with acacia.db.read() as conn:
+    with acacia.db.write() as conn:
         tariff_id = accounts.account(conn, acacia.account_no()).tariff_id
+        register.put(conn, Transformer("day", "north"), acacia.now_ms, "test")
     names = {
         "meter_no": acacia.meter_no(), "account_no": acacia.account_no(), "cmd_id": cmd_id.hex(), "order_id": order.order_id, "name": "day",
         "schedule_no": booked.get_json()["schedule_no"], "migration_no": moving.get_json()["migration_no"],
         "order_no": case.get_json()["order_no"], "tariff_id": tariff_id, "version": 1, "job_no": asked.get_json()["job_no"],
+        "level": Level.TRANSFORMER.value,
     }  # fmt: skip
 
     def call(operation: Operation, **more: Any) -> int:
