@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from gridtally_edge.registry import write_atomically
 from gridtally_edge.simulators.coordinator import LlcSlave, Side, SimCoordinator, SimNode
 from gridtally_edge.simulators.coordinator_sides import AtSide, FramedSide
 from gridtally_edge.simulators.dlms_slave import DlmsSlave, SimulatedMeter, WrapperSlave
@@ -119,7 +120,8 @@ def _is_free(line: StreetLine, port: int) -> bool:
 
 def _keep_ports(mesh: SimMesh, places: list[StreetMeter], ports_file: Path) -> None:
     ports_file.parent.mkdir(parents=True, exist_ok=True)
-    ports_file.write_text(json.dumps({p.serial: mesh.address_of(p.serial)[1] for p in places}))
+    content = json.dumps({p.serial: mesh.address_of(p.serial)[1] for p in places})
+    write_atomically(ports_file, content.encode(), durable=False)  # whoever waits for the file finds it whole
 
 
 # ---- commands of the control socket --------------------------------------------------------------------------------
