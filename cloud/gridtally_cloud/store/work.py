@@ -90,9 +90,9 @@ _NEXT = (select(_w.usage_point_no).where(_OF_RUN, _w.state == "open", _FREE).ord
 _NEXT_OF_LOT = _NEXT.where(_w.usage_point_no.in_(bindparam("lot", expanding=True)))
 _CLAIMED = update(work_item).where(_OF_RUN, _w.usage_point_no.in_(bindparam("points", expanding=True)))
 _MINE = and_(_OF_RUN, _w.usage_point_no == bindparam("point"), _w.owner == bindparam("by"), _w.state == "open")
-_TAKEN_AWAY = delete(work_item).where(_MINE)
-_ALL_TAKEN_AWAY = delete(work_item).where(_OF_RUN, _w.usage_point_no.in_(bindparam("points", expanding=True)), _w.owner == bindparam("by"),
-                                          _w.state == "open")  # fmt: skip
+_ALL_MINE = and_(_OF_RUN, _w.usage_point_no.in_(bindparam("points", expanding=True)), _w.owner == bindparam("by"), _w.state == "open")
+_IN_WORK = select(_w.usage_point_no).where(_ALL_MINE).with_for_update()
+_TAKEN_AWAY = delete(work_item).where(_ALL_MINE)
 _ENDED = update(work_item).where(_MINE)
 _HELD = select(_w.usage_point_no).where(_OF_RUN, or_(_w.state == "failed", ~_FREE))
 
@@ -181,9 +181,7 @@ def share(db: Database, kind: str, free: Sequence[int], do: Callable[[Connection
     done: list[T] = []
 
     def one(point: int, conn: Connection) -> None:
-        if not conn.execute(_TAKEN_AWAY, _of(kind, IN_THE_DATA) | {"point": point, "by": hand.owner}).rowcount:
-            raise _Overtaken
-        done.append(do(conn, point))
+        done.append(_while_mine(conn, kind, [point], hand, lambda: do(conn, point)))
 
     for first in range(0, len(free), AT_ONCE):
         with db.write() as conn:
@@ -202,10 +200,7 @@ def share_lots(
     done: list[T] = []
 
     def some(points: Sequence[int], conn: Connection) -> None:
-        mine = _of(kind, IN_THE_DATA) | {"points": points, "by": hand.owner}
-        if conn.execute(_ALL_TAKEN_AWAY, mine).rowcount != len(points):
-            raise _Overtaken
-        done.append(do(conn, points))
+        done.append(_while_mine(conn, kind, points, hand, lambda: do(conn, points)))
 
     for lot in lots:
         with db.write() as conn:
@@ -216,6 +211,16 @@ def share_lots(
         for point in points:
             _attempt(db, kind, IN_THE_DATA, point, hand, partial(some, [point]))
     return done
+
+
+def _while_mine(conn: Connection, kind: str, points: Sequence[int], hand: Hand, step: Callable[[], T]) -> T:
+    """The rows stay there, locked, until their work is done: others pass over a locked row, but wait for one that is going away."""
+    mine = _of(kind, IN_THE_DATA) | {"points": points, "by": hand.owner}
+    if len(conn.execute(_IN_WORK, mine).all()) != len(points):
+        raise _Overtaken
+    result = step()
+    conn.execute(_TAKEN_AWAY, mine)
+    return result
 
 
 def _together(db: Database, step: Callable[[Connection], None]) -> bool:

@@ -9,11 +9,11 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from gridtally_cloud.ingest.service import Ingest
 from gridtally_cloud.store import work
@@ -88,6 +88,34 @@ def _meters(street: Street) -> dict[int, int]:
     """Meter by channel."""
     with street.db.read() as conn:
         return {c.channel_no: c.meter_no for c in interval_counts(conn, START_MS, START_MS + DAY_MS)}
+
+
+def test_a_worker_that_stands_in_its_work_holds_up_no_other_even_after_its_lease(street: Street) -> None:
+    """The second has seen the same work; the first one's rows are passed over, and nothing is waited for."""
+    began, go_on, at_work = threading.Event(), threading.Event(), list[list[int]]()
+
+    def slowly(_conn: Connection, points: Sequence[int]) -> None:
+        at_work.append(list(points))
+        if 1 in points:
+            began.set()
+            assert go_on.wait(30)
+
+    def work_on(name: str, now_ms: int) -> None:
+        work.share_lots(street.db, "close", [[1, 2], [3, 4]], slowly, now_ms, work.Hand(name))
+
+    first = threading.Thread(target=work_on, args=("first", NOW_MS))
+    second = threading.Thread(target=work_on, args=("second", NOW_MS + 2 * work.LEASE_REAL_MS))
+    first.start()
+    assert began.wait(30)
+    second.start()
+    second.join(timeout=10)
+    passed = not second.is_alive()
+    go_on.set()
+    first.join()
+    second.join()
+    assert passed
+    assert at_work[:2] == [[1, 2], [3, 4]]
+    assert at_work.count([1, 2]) == 1
 
 
 @pytest.fixture
