@@ -3,7 +3,8 @@
     python cloud/bench/mdm_rss.py
     python cloud/bench/mdm_rss.py --seconds 60 --json
 
-* `all` with the provisioner it starts, then `web`, `worker` and `provisioner` alone, on Mosquitto and SQLite: 24 meters, two closed days.
+* `all` with the provisioner it starts, then `web`, `worker` and `provisioner` alone, on Mosquitto and SQLite: 24 meters, two closed days,
+  in the environment its unit sets (packaging/systemd).
 * Each is left for some seconds, in which the jobs of the worker come round, then measured; the pages once more after the sign-in page
   and a list of the API were asked for. PSS is what it really costs beside others: pages of memory shared with them count in part.
 * It looks that no process has pandas loaded (the MDM never imports it where pages are served).
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -25,7 +27,9 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / name) for name in ("shared", "native", "edge", "cloud", "tests")]
+sys.path[:0] = [str(ROOT / name) for name in ("shared", "native", "edge", "cloud", "tests", "packaging")]
+
+import units  # noqa: E402
 
 from support.billed_street import BilledStreet  # noqa: E402
 from support.brokers import answers, free_port, running  # noqa: E402
@@ -33,6 +37,7 @@ from support.waiting import wait_until  # noqa: E402
 
 TARGET_MB = 80.0
 METERS, DAYS = 24, 2
+COMPILES = "import gridtally_cloud.cli, gridtally_cloud.app, gridtally_cloud.server"
 FORBIDDEN = ("pandas", "numpy", "polars")
 
 
@@ -69,7 +74,8 @@ def _command(config: Path, name: str) -> list[str]:
 @contextmanager
 def _started(config: Path, name: str) -> Iterator[int]:
     """A process, ended as a service manager ends it. Its input stays open: a provisioner ends with the `all` that started it."""
-    process = subprocess.Popen(_command(config, name), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(_command(config, name), env=_environment(), **pipes)
     try:
         yield process.pid
         if process.poll() is not None:
@@ -103,6 +109,11 @@ def measure(folder: Path, broker_port: int, seconds: float) -> Iterator[Footprin
                 yield footprint("provisioner, started by all", child)
 
 
+def _environment() -> dict[str, str]:
+    """As the unit sets it, and with compiled files: what a process compiles in memory stays there."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | units.environment("gridtally-mdm")
+
+
 def _prepared(folder: Path, broker_port: int) -> tuple[Path, int]:
     """The configuration of a small utility with some data, and the port of its pages."""
     (folder / "data").mkdir()
@@ -123,6 +134,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=15, help="how long each is left alone before it is measured")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    subprocess.run([sys.executable, "-c", COMPILES], env=_environment(), check=True)
     with tempfile.TemporaryDirectory() as folder, running("mosquitto") as broker:
         found = list(measure(Path(folder), broker.port, options.seconds))
     worst = max(each.rss_mb for each in found)
