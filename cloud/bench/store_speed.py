@@ -41,6 +41,7 @@ from samples import difference_entropy, load_days, measured_days  # noqa: E402
 from server_time import server_s  # noqa: E402
 from sqlalchemy import Connection, func, insert, select  # noqa: E402
 
+from gridtally_cloud.store.blocks import APPROVED  # noqa: E402
 from gridtally_cloud.store.bulk import ClosedDays, write_first  # noqa: E402
 from gridtally_cloud.store.close import close_days, take_days  # noqa: E402
 from gridtally_cloud.store.days import slots_of  # noqa: E402
@@ -298,7 +299,7 @@ def reading(folder: Path, held: Set) -> Iterator[Figure]:
         yield Figure(f"a month of one meter, {DAYS * 96:,} intervals, mean of 200 meters", month * 1e3, "ms", 0.5)
         u, b = usage_day.c, interval_block.c
         totals = select(func.sum(u.total)).where(u.shard == 0, u.day == FIRST + 7)
-        blobs = select(b.blob).where(b.shard == 0, b.day == FIRST + 7, b.approved)
+        blobs = select(b.blob).where(b.shard == 0, b.day == FIRST + 7, APPROVED)
         expected = sum(sum(values) for dcu in range(DCUS) for values in held.of(dcu, 7))
         assert conn.execute(totals).scalar_one() == expected == sum(sum(decode_block(row.blob)[0]) for row in conn.execute(blobs))
         by_total = median(cpu_s(lambda: conn.execute(totals).scalar_one()) for _ in range(15))

@@ -18,17 +18,16 @@ from dataclasses import replace
 from itertools import groupby, pairwise
 from statistics import median
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection
 
 from gridtally_cloud.exchange.points import Point, channel_for, channels_of, named
 from gridtally_cloud.exchange.record import Content, Problem, Row, Series
-from gridtally_cloud.store.base import SHARD
+from gridtally_cloud.store.blocks import CONTRADICTING, blocks
 from gridtally_cloud.store.bulk import ClosedDays
 from gridtally_cloud.store.close import take_days
 from gridtally_cloud.store.days import DaySlots, day_of, slots_of, utc_text
 from gridtally_cloud.store.inbox import PERIODS_S, REPLACEABLE, SUMMED_UNITS, check_block, store_blocks, unpack
-from gridtally_cloud.store.intervals import ChannelRef, Slot, Slots, days_slots, inbox_slots, pack, slots_from
-from gridtally_cloud.store.tables import interval_block
+from gridtally_cloud.store.intervals import ChannelRef, Slot, Slots, days_slots, inbox_slots, pack, slots_of_block
 from gridtally_shared.contract.messages import ChannelBlock
 from gridtally_shared.errors import ConfigError
 from gridtally_shared.records import dataclass
@@ -216,11 +215,7 @@ def _waiting(conn: Connection, channel_no: int, days: list[int]) -> dict[int, fr
 def _waiting_slots(conn: Connection, channel_no: int, days: list[int]) -> Iterator[Slots]:
     for day in days:
         yield from inbox_slots(conn, channel_no, day, conflict=True)
-    b = interval_block.c
-    query = select(b.start_utc_ms, b.period_s, b.blob, b.quality, b.n).where(
-        and_(b.shard == SHARD, b.day.in_(days), b.channel_no == channel_no, b.source == "conflict"))  # fmt: skip
-    for row in conn.execute(query):
-        yield slots_from(row.start_utc_ms, row.period_s, row.blob, row.quality, row.n)
+    yield from map(slots_of_block, blocks(conn, [channel_no], days, CONTRADICTING))
 
 
 def _store(conn: Connection, ref: ChannelRef, point: Point, series: Series, now_ms: int) -> None:

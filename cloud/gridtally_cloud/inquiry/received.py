@@ -8,16 +8,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, and_, select
 
 from gridtally_cloud.inquiry.completeness import Counted, Held, all_there, counted, expected_starts
 from gridtally_cloud.store.base import SHARD
+from gridtally_cloud.store.blocks import LATE, STANDING, Block
+from gridtally_cloud.store.blocks import blocks as block_rows
 from gridtally_cloud.store.days import slots_of
-from gridtally_cloud.store.intervals import days_slots, slots_from
-from gridtally_cloud.store.tables import channel, interval_block, interval_inbox, meter, usage_day, usage_point
+from gridtally_cloud.store.intervals import days_slots, slots_of_block
+from gridtally_cloud.store.tables import channel, interval_inbox, meter, usage_day, usage_point
 from gridtally_shared.quantities import BY_CODE
 from gridtally_shared.records import dataclass
 
@@ -59,7 +61,7 @@ def _channels(conn: Connection, meter_no: int | None) -> list[Any]:
 
 def _chunk(conn: Connection, channels: Sequence[Any], days: list[int], now_ms: int) -> Iterator[Line]:
     numbers = [c.channel_no for c in channels]
-    blocks, inbox = _by_day(conn, interval_block, numbers, days), _by_day(conn, interval_inbox, numbers, days)
+    blocks, inbox = _by_day(block_rows(conn, numbers, days, STANDING)), _by_day(_waiting(conn, numbers, days))
     complete = _complete(conn, numbers, days)
     for c in channels:
         for day in days:
@@ -76,14 +78,16 @@ def _name(quantity: int) -> str:
     return BY_CODE[quantity].name if quantity in BY_CODE else str(quantity)
 
 
-def _by_day(conn: Connection, table: Any, channels: list[int], days: list[int]) -> dict[tuple[int, int], list[Any]]:
-    """Approved blocks in order of version, or inbox rows without contradictions in order of arrival."""
-    t = table.c
-    where = and_(t.shard == SHARD, t.day.between(days[0], days[-1]), t.channel_no.in_(channels))
-    query = (select(table).where(where, t.approved).order_by(t.version) if table is interval_block
-             else select(table).where(where, ~t.conflict).order_by(t.inbox_no))  # fmt: skip
+def _waiting(conn: Connection, channels: list[int], days: list[int]) -> Iterable[Any]:
+    """Inbox rows without contradictions in order of arrival."""
+    i = interval_inbox.c
+    where = and_(i.shard == SHARD, i.day.between(days[0], days[-1]), i.channel_no.in_(channels), ~i.conflict)
+    return conn.execute(select(interval_inbox).where(where).order_by(i.inbox_no))
+
+
+def _by_day(rows: Iterable[Any]) -> dict[tuple[int, int], list[Any]]:
     found: dict[tuple[int, int], list[Any]] = defaultdict(list)
-    for row in conn.execute(query):
+    for row in rows:
         found[(row.channel_no, row.day)].append(row)
     return dict(found)
 
@@ -94,16 +98,16 @@ def _complete(conn: Connection, channels: list[int], days: list[int]) -> set[tup
     return {(row.channel_no, row.day) for row in conn.execute(select(d.channel_no, d.day).where(where))}
 
 
-def _is_plain(blocks: list[Any], expected: int) -> bool:
+def _is_plain(blocks: list[Block], expected: int) -> bool:
     """One version, all of it, no flags."""
     return len(blocks) == 1 and blocks[0].version == 0 and not blocks[0].quality and blocks[0].n == expected
 
 
-def _held(conn: Connection, key: tuple[int, int], blocks: list[Any], inbox: list[Any]) -> Held:
+def _held(conn: Connection, key: tuple[int, int], blocks: list[Block], inbox: list[Any]) -> Held:
     """A channel-day of which not everything came at once."""
     channel_no, day = key
     first = next((row for row in blocks if row.version == 0), None)
-    late = [row.created_ms for row in blocks if row.source == "late"] + [row.received_ms for row in inbox if first is not None]
-    opened = None if first is None else slots_from(first.start_utc_ms, first.period_s, bytes(first.blob), bytes(first.quality), first.n)
+    late = [row.created_ms for row in blocks if row.source == LATE] + [row.received_ms for row in inbox if first is not None]
+    opened = None if first is None else slots_of_block(first)
     measured, stands = (days_slots(conn, channel_no, [day], estimates) for estimates in (False, True))
     return Held(opened, measured, stands, max(late, default=None))

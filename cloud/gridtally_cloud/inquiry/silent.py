@@ -16,7 +16,8 @@ from typing import Any
 from sqlalchemy import Connection, Select, Table, and_, func, select
 
 from gridtally_cloud.store.base import SHARD
-from gridtally_cloud.store.close import GRACE_MS, LATE, RAW, close_silent_day
+from gridtally_cloud.store.blocks import LATE, RAW
+from gridtally_cloud.store.close import GRACE_MS, close_silent_day
 from gridtally_cloud.store.days import midnight_ms
 from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.inbox import SUMMED_UNITS

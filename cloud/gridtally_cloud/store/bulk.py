@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select, union
 
 from gridtally_cloud.store.base import SHARD
+from gridtally_cloud.store.blocks import COLUMNS, RAW, Block, packed_row
 from gridtally_cloud.store.days import DaySlots
 from gridtally_cloud.store.db import put_rows
 from gridtally_cloud.store.inbox import SUMMED_UNITS
@@ -25,9 +26,6 @@ from gridtally_cloud.store.postgres import make_month, month_of
 from gridtally_cloud.store.tables import interval_block, interval_inbox, usage_day
 from gridtally_native import encode_blocks
 from gridtally_shared.records import dataclass
-
-RAW = "raw"
-"""Source of a first version that was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,6 @@ class ClosedDays:
         return ClosedDays(refs, grids, values, quality, present)
 
 
-_BLOCK = ("shard", "day", "channel_no", "version", "n", "start_utc_ms", "period_s", "blob", "quality", "source", "approved", "created_ms")
 _USAGE = ("shard", "day", "channel_no", "total", "present", "expected", "complete", "updated_ms")
 
 
@@ -76,12 +73,12 @@ def write_first(conn: Connection, days: ClosedDays, now_ms: int) -> None:
     each = list(zip(days.refs, days.grids, blobs, days.quality, totals, counts, strict=True))
     for day in {month_of(day): day for day in {grid.day for grid in days.grids}}.values():
         make_month(conn, day)
-    blocks = [(SHARD, grid.day, ref.channel_no, 0, grid.n, grid.start_ms, grid.period_s, blob, quality, RAW, True, now_ms)
+    blocks = [packed_row(Block(grid.day, ref.channel_no, 0, grid.start_ms, grid.period_s, blob, quality, RAW, now_ms))
               for ref, grid, blob, quality, _, _ in each]  # fmt: skip
     usage = [(SHARD, grid.day, ref.channel_no, total, count, grid.n, count >= grid.n, now_ms)
              for ref, grid, _, _, total, count in each if ref.unit in SUMMED_UNITS]  # fmt: skip
     for some in _dense(sorted(blocks)):
-        put_rows(conn, interval_block, _BLOCK, some)
+        put_rows(conn, interval_block, COLUMNS, some)
     put_rows(conn, usage_day, _USAGE, sorted(usage), replace=True)
 
 

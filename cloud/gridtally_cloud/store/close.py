@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy import Connection, and_, delete, func, insert, select
+from sqlalchemy import Connection, and_, delete, func, select
 
 from gridtally_cloud.integrations.webhook_tables import webhook
 from gridtally_cloud.integrations.webhooks import Topic, announce
 from gridtally_cloud.store.base import SHARD
-from gridtally_cloud.store.bulk import RAW as RAW
+from gridtally_cloud.store.blocks import APPROVED, COLUMNS, CONFLICT, LATE, RAW, SILENT, Block, packed_row
 from gridtally_cloud.store.bulk import ClosedDays, held_days, write_first
 from gridtally_cloud.store.days import DaySlots, date_of, slots_of
 from gridtally_cloud.store.db import Database, put_rows, upsert
@@ -58,8 +58,6 @@ POINTS_A_TURN, LOOKED_AT_ONCE = 1_000, 500
 KEEP_INSTANT_MS = 45 * MS_PER_DAY
 KEEP_REGISTER_MS = 800 * MS_PER_DAY
 PENDING = "pending"
-LATE, SILENT = "late", "silent"
-"""Sources of what was measured beside RAW; SILENT is the first version of a day of which nothing came."""
 
 
 def close_days(db: Database, now_ms: int, hand: Hand | None = None) -> int:
@@ -180,7 +178,7 @@ def close_day(conn: Connection, day: int, channel_no: int, now_ms: int) -> bool:
         save_version(conn, ref, grid, version, before, LATE, True, now_ms)
         version += 1
     if other:
-        save_version(conn, ref, grid, version, before | other, "conflict", False, now_ms)
+        save_version(conn, ref, grid, version, before | other, CONFLICT, False, now_ms)
     i = interval_inbox.c
     conn.execute(delete(interval_inbox).where(and_(i.shard == SHARD, i.day == day, i.channel_no == channel_no)))
     if ref.unit in SUMMED_UNITS:
@@ -225,19 +223,19 @@ def next_version(conn: Connection, day: int, channel_no: int) -> int:
 def standing_version(conn: Connection, day: int, channel_no: int) -> int:
     """The highest approved version of a closed day."""
     b = interval_block.c
-    where = and_(b.shard == SHARD, b.day == day, b.channel_no == channel_no, b.approved)
+    where = and_(b.shard == SHARD, b.day == day, b.channel_no == channel_no, APPROVED)
     return int(conn.execute(select(func.max(b.version)).where(where)).scalar_one())
 
 
 def save_version(conn: Connection, ref: ChannelRef, grid: DaySlots, version: int, slots: Slots, source: str, approved: bool,
           now_ms: int) -> None:  # fmt: skip
-    """A further version of a day; those before it stay."""
+    """A further version of a day; those before it stay. Raises ValueError where its source is approved and this is not, or the reverse."""
     blob, quality = pack(slots, grid.start_ms, grid.period_s, grid.n)
-    row = {"shard": SHARD, "day": grid.day, "channel_no": ref.channel_no, "version": version, "n": grid.n,
-           "start_utc_ms": grid.start_ms, "period_s": grid.period_s, "blob": blob, "quality": quality, "source": source,
-           "approved": approved, "created_ms": now_ms}  # fmt: skip
+    block = Block(grid.day, ref.channel_no, version, grid.start_ms, grid.period_s, blob, quality, source, now_ms)
+    if block.approved != approved:
+        raise ValueError(f"a version of source {source} is {'' if block.approved else 'not '}approved")
     make_month(conn, grid.day)
-    conn.execute(insert(interval_block).values(row))
+    put_rows(conn, interval_block, COLUMNS, [packed_row(block)])
 
 
 def mark_pending(conn: Connection, day: int, channel_no: int, version: int, now_ms: int) -> None:

@@ -19,8 +19,11 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, func, select
 
 from gridtally_cloud.store.base import SHARD
+from gridtally_cloud.store.blocks import EDIT as EDIT
+from gridtally_cloud.store.blocks import ESTIMATE as ESTIMATE
+from gridtally_cloud.store.blocks import STANDING, STANDING_MEASURED, Block, blocks
 from gridtally_cloud.store.days import day_of
-from gridtally_cloud.store.tables import channel, interval_block, interval_inbox, usage_point
+from gridtally_cloud.store.tables import channel, interval_inbox, usage_point
 from gridtally_native import decode_block, encode_block
 from gridtally_shared.contract.codec import INT_MAX, INT_MIN
 from gridtally_shared.errors import ContractError
@@ -82,6 +85,11 @@ def slots_from(start_ms: int, period_s: int, values: bytes, quality: bytes, n: i
     return slots_of_columns(start_ms, period_s, *columns_from(values, quality, n), quality)
 
 
+def slots_of_block(block: Block) -> Slots:
+    """Unpack a version of a day. Raises ContractError where its parts do not agree."""
+    return slots_from(block.start_ms, block.period_s, bytes(block.blob), bytes(block.quality), block.n)
+
+
 def slots_of_columns(start_ms: int, period_s: int, numbers: array[int], present: bytes, quality: bytes) -> Slots:
     words, step = _words(quality, len(numbers)), period_s * 1000
     return {start_ms + i * step: Slot(numbers[i] if present[i] else None, words[i]) for i in range(len(numbers))}
@@ -116,9 +124,6 @@ def hold_points(conn: Connection, channels: Iterable[int]) -> None:
 
 # ---- reading --------------------------------------------------------------------------------------------------
 
-ESTIMATE, EDIT = "estimate", "edit"
-"""Sources of the versions VEE makes; with EDIT some of it is a person's."""
-
 
 def day_slots(conn: Connection, channel_no: int, day: int) -> Slots:
     """What was measured of one day: the approved block overlaid with the inbox, conflicts left out."""
@@ -146,12 +151,8 @@ def held_rows(
     return [*_approved(conn, channels, days, estimates), *_inbox(conn, channels, days, False, from_ms, to_ms)]
 
 
-_b, _i = interval_block.c, interval_inbox.c
+_i = interval_inbox.c
 _THESE: dict[str, Any] = {"days": bindparam("days", expanding=True), "channels": bindparam("channels", expanding=True)}
-_BLOCKS = (select(_b.channel_no, _b.day, _b.start_utc_ms.label("start_ms"), _b.period_s, _b.n, _b.blob, _b.quality)
-           .where(_b.shard == SHARD, _b.day.in_(_THESE["days"]), _b.channel_no.in_(_THESE["channels"]), _b.approved)
-           .order_by(_b.day, _b.version))  # fmt: skip
-_MEASURED = _BLOCKS.where(_b.source.not_in((ESTIMATE, EDIT)))
 _WAITING = (select(_i.channel_no, _i.start_ms, _i.period_s, _i.n, _i.blob, _i.quality)
             .where(_i.shard == SHARD, _i.day.in_(_THESE["days"]), _i.channel_no.in_(_THESE["channels"]),
                    _i.conflict == bindparam("conflict"), _i.start_ms < bindparam("to_ms"),
@@ -160,9 +161,9 @@ _WAITING = (select(_i.channel_no, _i.start_ms, _i.period_s, _i.n, _i.blob, _i.qu
 """Built once: building a statement took longer than running it, and these run with every message."""
 
 
-def _approved(conn: Connection, channels: list[int], days: list[int], estimates: bool) -> list[Any]:
-    rows = conn.execute(_BLOCKS if estimates else _MEASURED, {"channels": channels, "days": days})
-    return list({(row.channel_no, row.day): row for row in rows}.values())
+def _approved(conn: Connection, channels: list[int], days: list[int], estimates: bool) -> list[Block]:
+    held = blocks(conn, channels, days, STANDING if estimates else STANDING_MEASURED)
+    return list({(block.channel_no, block.day): block for block in held}.values())
 
 
 def _inbox(conn: Connection, channels: list[int], days: list[int], conflict: bool, from_ms: int, to_ms: int) -> list[Any]:

@@ -14,6 +14,7 @@ from functools import cache
 
 from sqlalchemy import Connection, text
 
+from gridtally_cloud.store.blocks import value_view
 from gridtally_cloud.store.days import EPOCH, date_of
 from gridtally_cloud.store.db import in_turn
 
@@ -101,15 +102,9 @@ BEGIN
 END $$
 """
 
-VALUE_VIEW = """
-CREATE OR REPLACE VIEW interval_value AS
-SELECT b.shard, b.day, b.channel_no, b.version, b.source, b.approved,
-       b.approved AND NOT EXISTS (SELECT 1 FROM interval_block h WHERE h.shard = b.shard AND h.day = b.day
-           AND h.channel_no = b.channel_no AND h.approved AND h.version > b.version) AS stands,
-       b.start_utc_ms + x.i * (b.period_s * 1000::bigint) AS start_ms, b.period_s, x.value,
-       CASE WHEN length(b.quality) = 0 THEN 0 ELSE get_byte(b.quality, 2 * x.i) + 256 * get_byte(b.quality, 2 * x.i + 1) END AS quality
-FROM interval_block b CROSS JOIN LATERAL gridtally_block(b.blob) x
-"""
+VALUE_VIEW = value_view("CROSS JOIN LATERAL gridtally_block(b.blob) x", "x.i", """
+       CASE WHEN length(b.quality) = 0 THEN 0 ELSE get_byte(b.quality, 2 * x.i) + 256 * get_byte(b.quality, 2 * x.i + 1) END""",
+                        "CREATE OR REPLACE")  # fmt: skip
 
 
 def make_sql(conn: Connection) -> None:

@@ -7,8 +7,9 @@ from collections import Counter
 from sqlalchemy import Connection, and_, func, select
 
 from gridtally_cloud.store.base import SHARD
+from gridtally_cloud.store.blocks import CONFLICT, blocks
 from gridtally_cloud.store.days import day_of
-from gridtally_cloud.store.intervals import days_slots, slots_from
+from gridtally_cloud.store.intervals import days_slots, slots_from, slots_of_block
 from gridtally_cloud.store.tables import channel, interval_block, interval_inbox, meter, usage_point
 from gridtally_shared.records import dataclass
 
@@ -54,18 +55,17 @@ def _count(conn: Connection, row: object, from_ms: int, to_ms: int) -> IntervalC
 
 def _raw_pairs(conn: Connection, channel_no: int, days: list[int]) -> list[tuple[int, int]]:
     """(start, value) of every value as first stored: the raw blocks and the inbox, each row by itself."""
-    b, i = interval_block.c, interval_inbox.c
-    raw = and_(b.shard == SHARD, b.day.in_(days), b.channel_no == channel_no, b.version == 0)
+    i = interval_inbox.c
     inbox = and_(i.shard == SHARD, i.day.in_(days), i.channel_no == channel_no, ~i.conflict)
-    rows = [(r.start_utc_ms, r) for r in conn.execute(select(interval_block).where(raw))]
-    rows += [(r.start_ms, r) for r in conn.execute(select(interval_inbox).where(inbox))]
-    held = [slots_from(start, r.period_s, bytes(r.blob), bytes(r.quality), r.n) for start, r in rows]
+    held = [slots_of_block(block) for block in blocks(conn, [channel_no], days) if block.version == 0]
+    waiting = conn.execute(select(interval_inbox).where(inbox))
+    held += [slots_from(r.start_ms, r.period_s, bytes(r.blob), bytes(r.quality), r.n) for r in waiting]
     return [(at, slot.value) for slots in held for at, slot in slots.items() if slot.value is not None]
 
 
 def _conflicts(conn: Connection, channel_no: int, days: list[int]) -> int:
     """Days of a channel that hold a contradicting value."""
     b, i = interval_block.c, interval_inbox.c
-    blocks = select(b.day).where(b.shard == SHARD, b.day.in_(days), b.channel_no == channel_no, b.source == "conflict")
+    blocks = select(b.day).where(b.shard == SHARD, b.day.in_(days), b.channel_no == channel_no, b.source == CONFLICT)
     inbox = select(i.day).where(i.shard == SHARD, i.day.in_(days), i.channel_no == channel_no, i.conflict)
     return len(set(conn.execute(blocks).scalars()) | set(conn.execute(inbox).scalars()))

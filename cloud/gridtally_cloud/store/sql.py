@@ -19,20 +19,14 @@ from urllib.parse import quote
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
+from gridtally_cloud.store.blocks import value_view
 from gridtally_cloud.store.db import BUSY_TIMEOUT_MS, Database
 from gridtally_native import decode_block
 from gridtally_shared.errors import ConfigError
 
 Row = Sequence[Any]
 
-VALUE_VIEW = """
-CREATE TEMP VIEW interval_value AS
-SELECT b.shard, b.day, b.channel_no, b.version, b.source, b.approved,
-       b.approved AND NOT EXISTS (SELECT 1 FROM interval_block h WHERE h.shard = b.shard AND h.day = b.day
-           AND h.channel_no = b.channel_no AND h.approved AND h.version > b.version) AS stands,
-       b.start_utc_ms + x.key * b.period_s * 1000 AS start_ms, b.period_s, x.value, gridtally_quality(b.quality, x.key) AS quality
-FROM interval_block b, json_each(gridtally_block(b.blob)) x
-"""
+VALUE_VIEW = value_view(", json_each(gridtally_block(b.blob)) x", "x.key", "gridtally_quality(b.quality, x.key)", "CREATE TEMP")
 
 
 def gridtally_block(block: bytes) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, Table, Text, UniqueConstraint, text
 
 from gridtally_cloud.store.base import SHARD, Blob, Key, Ms, Nano, Number, Wh, metadata, shard_column
+from gridtally_cloud.store.coded import Coded
 
 store_meta = Table(
     "store_meta", metadata,
@@ -119,20 +120,21 @@ interval_inbox = Table(
     Index("ix_interval_inbox_day", "shard", "day", "channel_no"),
 )  # fmt: skip
 
-interval_block = Table(
+SOURCE = Coded("raw", "late", "conflict", "estimate", "edit", "silent")
+PERIOD = Coded(900, 1800, 3600, 300, 600, 60)
+
+interval_block = Table(  # what its columns mean: store/blocks.py
     "interval_block", metadata,
     shard_column(),
     Column("day", Integer, primary_key=True, autoincrement=False),
     Column("channel_no", Key, primary_key=True, autoincrement=False),
     Column("version", Integer, primary_key=True, autoincrement=False),
-    Column("n", Integer, nullable=False),
-    Column("start_utc_ms", Ms, nullable=False),
-    Column("period_s", Integer, nullable=False),
+    Column("first_no", Integer, nullable=False),
+    Column("period_s", PERIOD, nullable=False),
+    Column("created_s", Integer, nullable=False),
+    Column("source", SOURCE, nullable=False),
     Column("blob", Blob, nullable=False),
     Column("quality", Blob, nullable=False, default=b""),
-    Column("source", Text, nullable=False),  # raw, late, conflict, edit, estimate
-    Column("approved", Boolean, nullable=False),
-    Column("created_ms", Ms, nullable=False),
     sqlite_with_rowid=False,
     postgresql_partition_by="RANGE (day)",
 )  # fmt: skip

@@ -16,9 +16,19 @@ from typing import Any
 from sqlalchemy import Connection, and_, select
 
 from gridtally_cloud.store.base import SHARD
+from gridtally_cloud.store.blocks import CONTRADICTING, blocks
 from gridtally_cloud.store.days import midnight_ms, slots_of
-from gridtally_cloud.store.intervals import ChannelRef, IntervalSeries, Slots, channel_ref, days_slots, inbox_slots, series, slots_from
-from gridtally_cloud.store.tables import channel, interval_block, meter, reading, usage_point
+from gridtally_cloud.store.intervals import (
+    ChannelRef,
+    IntervalSeries,
+    Slots,
+    channel_ref,
+    days_slots,
+    inbox_slots,
+    series,
+    slots_of_block,
+)
+from gridtally_cloud.store.tables import channel, meter, reading, usage_point
 from gridtally_cloud.vee.beside import events_of
 from gridtally_cloud.vee.classes import point_of, rules_for
 from gridtally_cloud.vee.edits import Edit, edits_of, given
@@ -138,10 +148,8 @@ def _telling(reads: list[RegisterSample], midnights: list[int]) -> list[Register
 
 def _contradictions(conn: Connection, channel_no: int, day: int, held: Slots) -> tuple[tuple[int, int], ...]:
     """Values that came for intervals already held with another one: in the inbox, and in conflict versions."""
-    b = interval_block.c
-    where = and_(b.shard == SHARD, b.day == day, b.channel_no == channel_no, b.source == "conflict", ~b.approved)
     others, _ = inbox_slots(conn, channel_no, day, conflict=True)
-    for row in conn.execute(select(interval_block).where(where).order_by(b.version)):
-        others |= slots_from(row.start_utc_ms, row.period_s, bytes(row.blob), bytes(row.quality), row.n)
+    for block in blocks(conn, [channel_no], [day], CONTRADICTING):
+        others |= slots_of_block(block)
     pairs = ((at, slot.value, held.get(at)) for at, slot in sorted(others.items()))
     return tuple((at, v) for at, v, mine in pairs if v is not None and mine and mine.value is not None and mine.value != v)

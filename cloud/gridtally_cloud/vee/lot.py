@@ -17,12 +17,11 @@ from sqlalchemy import BindParameter, Connection, bindparam, select
 from gridtally_cloud.billing.tables import bill
 from gridtally_cloud.customers.tables import account
 from gridtally_cloud.store.base import SHARD
+from gridtally_cloud.store.blocks import EDIT, ESTIMATE, blocks
 from gridtally_cloud.store.days import DaySlots, date_of, midnight_ms, slots_of
-from gridtally_cloud.store.intervals import EDIT, ESTIMATE
 from gridtally_cloud.store.tables import (
     channel,
     event,
-    interval_block,
     interval_inbox,
     meter,
     usage_point,
@@ -49,7 +48,7 @@ MISSING, EDITED = int(Quality.MISSING), int(Quality.EDITED)
 _many: dict[str, BindParameter[Any]] = {name: bindparam(name, expanding=True) for name in ("channels", "days", "points", "meters")}
 _from: BindParameter[int] = bindparam("from_ms")
 _to: BindParameter[int] = bindparam("to_ms")
-_c, _u, _b, _i, _e, _m, _v = (t.c for t in (channel, usage_point, interval_block, interval_inbox, vee_edit, meter, vee_run))
+_c, _u, _i, _e, _m, _v = (t.c for t in (channel, usage_point, interval_inbox, vee_edit, meter, vee_run))
 _ev, _p, _bill = event.c, vee_point.c, bill.c
 
 _CHANNELS = (select(_c.channel_no, _c.usage_point_no, _c.quantity, _c.direction, _c.unit, _c.period_s, _u.zone, _u.limit_w)
@@ -57,10 +56,6 @@ _CHANNELS = (select(_c.channel_no, _c.usage_point_no, _c.quantity, _c.direction,
 _PENDING = (select(_v.day, _v.channel_no)
             .where(_v.shard == SHARD, _v.day.in_(_many["days"]), _v.channel_no.in_(_many["channels"]), _v.status == "pending",
                    _v.stands.is_(None)))  # fmt: skip
-_BLOCKS = (select(_b.channel_no, _b.day, _b.version, _b.start_utc_ms.label("start_ms"), _b.period_s, _b.n, _b.blob, _b.quality, _b.source,
-                  _b.approved)
-           .where(_b.shard == SHARD, _b.day.in_(_many["days"]), _b.channel_no.in_(_many["channels"]))
-           .order_by(_b.day, _b.version))  # fmt: skip
 _INBOX = (select(_i.channel_no, _i.day, _i.start_ms, _i.period_s, _i.n, _i.blob, _i.quality, _i.conflict)
           .where(_i.shard == SHARD, _i.day.in_(_many["days"]), _i.channel_no.in_(_many["channels"]))
           .order_by(_i.inbox_no))  # fmt: skip
@@ -137,7 +132,7 @@ def lot_of(conn: Connection, waiting: Iterable[DayOf]) -> Lot:
     refs = {row.channel_no: Ref(*row) for row in conn.execute(_CHANNELS, {"channels": channels})}
     lot = Lot(pending & asked, refs)
     near_by = {"channels": channels, "days": near}
-    lot.blocks = _grouped(conn.execute(_BLOCKS, near_by), lambda row: (row.day, row.channel_no))
+    lot.blocks = _grouped(blocks(conn, channels, near), lambda row: (row.day, row.channel_no))
     lot.inbox = _grouped(conn.execute(_INBOX, near_by), lambda row: (row.day, row.channel_no))
     if lot.waiting:
         zones = {ref.zone for ref in refs.values()}

@@ -17,9 +17,10 @@ from gridtally_cloud.billing.usage import channel_of
 from gridtally_cloud.customers.tables import account
 from gridtally_cloud.integrations.webhooks import Topic, announce
 from gridtally_cloud.store.base import SHARD
+from gridtally_cloud.store.blocks import version_of
 from gridtally_cloud.store.days import DaySlots, date_of, utc_text
-from gridtally_cloud.store.intervals import Slot, Slots, slots_from
-from gridtally_cloud.store.tables import channel, interval_block
+from gridtally_cloud.store.intervals import Slot, Slots, slots_of_block
+from gridtally_cloud.store.tables import channel
 from gridtally_cloud.vee.tables import vee_restated
 from gridtally_shared.quality import Quality
 from gridtally_shared.records import dataclass
@@ -62,10 +63,7 @@ def _bills(conn: Connection, channel_no: int, from_ms: int, to_ms: int) -> list[
 
 def version_slots(conn: Connection, channel_no: int, day: int, version: int) -> Slots:
     """One version of a day, as it is stored."""
-    b = interval_block.c
-    where = and_(b.shard == SHARD, b.day == day, b.channel_no == channel_no, b.version == version)
-    row = conn.execute(select(b.start_utc_ms, b.period_s, b.blob, b.quality, b.n).where(where)).one()
-    return slots_from(row.start_utc_ms, row.period_s, bytes(row.blob), bytes(row.quality), row.n)
+    return slots_of_block(version_of(conn, channel_no, day, version))
 
 
 def changed(before: Slots, after: Slots) -> list[int]:

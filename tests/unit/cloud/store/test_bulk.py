@@ -123,7 +123,7 @@ def rows_of(street: Street) -> dict[str, list[Any]]:
     n = webhook_notice.c
     with street.db.read() as conn:
         assert inbox_size(conn) == 0
-        held = {t.name: sorted(map(tuple, conn.execute(select(t)))) for t in (interval_block, usage_day, vee_run)}
+        held = {t.name: sorted(conn.execute(select(t)), key=tuple) for t in (interval_block, usage_day, vee_run)}
         return held | {"notices": sorted(map(tuple, conn.execute(select(n.topic, n.ref, n.body))))}
 
 
@@ -162,7 +162,7 @@ def test_what_comes_later_gives_the_same_versions(stores: list[Street], seed: in
         with street.db.write() as conn:
             close_together(conn, [day.name for day in days], NOW_MS)
     expected = rows_of(stores[0])
-    assert {row[9] for row in expected["interval_block"]} == {"raw", "late", "conflict"}
+    assert {row.source for row in expected["interval_block"]} == {"raw", "late", "conflict"}
     assert rows_of(stores[1]) == rows_of(stores[2]) == expected
     with stores[2].db.read() as conn:
         b = interval_block.c

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select
 
+from gridtally_cloud.store.blocks import blocks
 from gridtally_cloud.store.close import GRACE_MS, close_days
 from gridtally_cloud.store.days import day_of, midnight_ms, slots_of
 from gridtally_cloud.store.inbox import Stored, check_block, store_block
@@ -69,8 +70,8 @@ def test_a_complete_day_becomes_one_block_and_reads_the_same(street: Street) -> 
     assert _values(street, START_MS, START_MS + DAY_MS) == values
     with street.db.read() as conn:
         assert inbox_size(conn) == 0
-        rows = conn.execute(select(interval_block.c.version, interval_block.c.n, interval_block.c.source)).all()
-        assert [tuple(row) for row in rows] == [(0, 96, "raw")]
+        day = START_MS // DAY_MS
+        assert [(row.version, row.n, row.source, row.start_ms) for row in blocks(conn, [1], [day])] == [(0, 96, "raw", START_MS)]
         day = conn.execute(select(usage_day)).one()
     assert (day.total, day.present, day.expected, day.complete) == (sum(values), 96, 96, True)
 
@@ -119,7 +120,7 @@ def test_another_value_is_kept_beside_the_first_and_not_read(street: Street, clo
     close_days(street.db, START_MS + DAY_MS + GRACE_MS)
     assert _values(street, START_MS, START_MS + DAY_MS) == [5] * 96
     with street.db.read() as conn:
-        rows = conn.execute(select(interval_block).order_by(interval_block.c.version)).all()
+        rows = blocks(conn, [1], [START_MS // DAY_MS])
         assert interval_counts(conn, START_MS, START_MS + DAY_MS)[0].conflicts == 1
     assert [(r.source, r.approved) for r in rows] == [("raw", True), ("conflict", False)]
 

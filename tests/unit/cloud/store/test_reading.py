@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, insert
 
+from gridtally_cloud.store.blocks import COLUMNS, Block, packed_row
+from gridtally_cloud.store.db import put_rows
 from gridtally_cloud.store.intervals import EDIT, ESTIMATE, days_slots, read_intervals, series
 from gridtally_cloud.store.postgres import make_month
 from gridtally_cloud.store.tables import channel, interval_block, interval_inbox
@@ -42,9 +44,9 @@ def _columns(rng: random.Random, n: int) -> dict[str, Any]:
 def _fill(conn: Connection, rng: random.Random) -> None:
     for day in range(FIRST, FIRST + 4):
         for version in range(rng.randrange(4)):
-            source, approved = rng.choice((("raw", True), ("late", True), ("conflict", False), (ESTIMATE, True), (EDIT, True)))
-            conn.execute(insert(interval_block).values(day=day, channel_no=1, version=version, start_utc_ms=day * DAY_MS, source=source,
-                                                       approved=approved, created_ms=0, **_columns(rng, 96)))  # fmt: skip
+            source, held = rng.choice(("raw", "late", "conflict", ESTIMATE, EDIT)), _columns(rng, 96)
+            block = Block(day, 1, version, day * DAY_MS, 900, held["blob"], held["quality"], source, 0)
+            put_rows(conn, interval_block, COLUMNS, [packed_row(block)])
         for _ in range(rng.randrange(4)):
             at = rng.randrange(96)
             row = _columns(rng, rng.randint(1, 96 - at)) | {"day": day, "start_ms": day * DAY_MS + at * STEP_MS}

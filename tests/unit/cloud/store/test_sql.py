@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
+from gridtally_cloud.store.blocks import COLUMNS, Block, packed_row
 from gridtally_cloud.store.close import save_version
 from gridtally_cloud.store.days import slots_of
-from gridtally_cloud.store.db import Database
+from gridtally_cloud.store.db import Database, put_rows
 from gridtally_cloud.store.intervals import ChannelRef, Slot, Slots, channel_ref
 from gridtally_cloud.store.postgres import make_month
 from gridtally_cloud.store.sql import ask
@@ -51,10 +52,8 @@ def test_the_view_gives_what_the_codec_gives_for_every_form_of_block(db: Databas
     blocks = {(DAY, number): encode_block(*column) for number, column in enumerate(_columns(), 1)}
     with db.write() as conn:
         make_month(conn, DAY)
-        rows = [{"shard": 0, "day": day, "channel_no": number, "version": 0, "n": len(decode_block(block)[0]), "start_utc_ms": START_MS,
-                 "period_s": 900, "blob": block, "quality": b"", "source": "raw", "approved": True, "created_ms": 0}
-                for (day, number), block in blocks.items()]  # fmt: skip
-        conn.execute(insert(interval_block), rows)
+        rows = [packed_row(Block(day, number, 0, START_MS, 900, block, b"", "raw", 0)) for (day, number), block in blocks.items()]
+        put_rows(conn, interval_block, COLUMNS, rows)
     assert {block[0] & 0xE0 for block in blocks.values()} >= {0x00, 0x20, 0x40, 0x80}
     names, *rows_of = ask(db, "SELECT channel_no, start_ms, value, quality FROM interval_value ORDER BY channel_no, start_ms")
     assert list(names) == ["channel_no", "start_ms", "value", "quality"]

@@ -1,4 +1,4 @@
-"""PostgreSQL only: blocks by month, keys that begin with the shard, the function and view that unpack blocks in SQL."""
+"""PostgreSQL only: blocks by month, keys that begin with the shard. The function and view that unpack blocks in SQL are made by r0032."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ def upgrade() -> None:
     if conn.dialect.name == "postgresql":
         postgres.make_partitions(conn)
         postgres.widen_keys(conn)
-        postgres.make_sql(conn)
 
 
 def downgrade() -> None:
