@@ -36,6 +36,7 @@ AREAS = (
     "gridtally_cloud.prepay.cut_share_cli",
     "gridtally_cloud.billing.cli",
     "gridtally_cloud.billing.rebill_cli",
+    "gridtally_cloud.billing.late_cli",
     "gridtally_cloud.billing.urdb_cli",
     "gridtally_cloud.commands.cli",
     "gridtally_cloud.programs.cli",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from gridtally_cloud.billing import formats as f
 from gridtally_cloud.billing.model import (
+    ADDED_KINDS,
     CHARGE_KINDS,
     MONEY_KINDS,
     Bill,
@@ -23,9 +24,12 @@ from gridtally_cloud.billing.model import (
 from gridtally_cloud.billing.rounding import to_coin
 from gridtally_cloud.billing.texts import TEXTS, text
 from gridtally_shared.messages.charge_words import PER_THOUSAND, counted, how, item_name
+from gridtally_shared.money import NANO
 from gridtally_shared.records import dataclass
 
 MOST_DAYS = 6
+NUMBERED = frozenset({LineKind.CANCELLED, LineKind.LATE, LineKind.LATE_BACK})
+"""Lines that name another bill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +125,8 @@ class _Writer:
 
     def what(self, line: Line) -> str:
         """An item of the tariff goes by its name there, with period and step."""
-        if line.kind is LineKind.CANCELLED:
-            return self.t("line.cancelled", number=line.reference)
+        if line.kind in NUMBERED:
+            return self.t(f"line.{line.kind.value}", number=line.reference)
         return self.named(line.kind, line.reference)
 
     def named(self, kind: LineKind, reference: str) -> str:
@@ -143,7 +147,7 @@ class _Writer:
     def boxes(self) -> tuple[Box, ...]:
         b = self.bill
         money_in = sum(line.shown_nano for line in b.lines if line.kind in MONEY_KINDS)
-        charges = sum(line.shown_nano for line in b.lines if line.kind in CHARGE_KINDS)
+        charges = sum(line.shown_nano for line in b.lines if line.kind in CHARGE_KINDS | ADDED_KINDS)
         days = max(1, len(b.days))
         used = Box(self.t("box.used"), f.energy(b.used_wh, self.language),
                    self.t("box.per_day", energy=f.energy(b.used_wh // days, self.language)))  # fmt: skip
@@ -261,6 +265,16 @@ class _Writer:
             return f.energy(line.quantity, self.language, f"k{line.unit}")
         return counted(line.quantity, line.unit, self.language)
 
+    def how_late(self, line: Line) -> tuple[str, ...]:
+        """Days, rate and what was open; what bound the amount, where the three do not make it."""
+        rate = f"{f.number(line.rate, 9, len(f'{line.rate % NANO:09d}'.rstrip('0')), self.language)}\N{NO-BREAK SPACE}%"
+        made = self.t(f"how.late_{line.per}", days=str(line.quantity), first=self.day(line.from_ms), last=self.day(line.to_ms - 1),
+                      rate=rate, base=self.money(line.base_nano))  # fmt: skip
+        return (made, self.t(f"how.late_{line.form}")) if line.form else (made,)
+
+    def how_late_back(self, line: Line) -> tuple[str, ...]:
+        return (self.t("how.late_back", first=self.day(line.from_ms), last=self.day(line.to_ms - 1)),)
+
     def how_rounding(self, line: Line) -> tuple[str, ...]:
         return (self.t("how.rounding"),)
 
@@ -312,6 +326,8 @@ _HOW: dict[LineKind, Callable[[_Writer, Line], tuple[str, ...]]] = {
     LineKind.FIXED: _Writer.how_fixed,
     LineKind.TAX_ENERGY: _Writer.how_tax,
     LineKind.TAX_FIXED: _Writer.how_tax,
+    LineKind.LATE: _Writer.how_late,
+    LineKind.LATE_BACK: _Writer.how_late_back,
     LineKind.ROUNDING: _Writer.how_rounding,
     LineKind.OTHER: _Writer.how_other,
 }

@@ -43,7 +43,8 @@ class Paid:
 @dataclass(frozen=True, slots=True)
 class BillInputs:
     """`stops`: the opening, the ends of the bills before, the beginning of this one and its end. `days_from`: the first day charged.
-    `use`: for each stretch between two stops its intervals, none where the register counts."""
+    `use`: for each stretch between two stops its intervals, none where the register counts. `added`: what was posted since the last bill
+    beside money, such as charges for late payment."""
 
     party: Party
     from_ms: int
@@ -57,6 +58,7 @@ class BillInputs:
     quality: DataQuality
     days_from: int = 0
     use: tuple[tuple[Series, ...], ...] = ()
+    added: tuple[Line, ...] = ()
 
     @property
     def used_wh(self) -> int:
@@ -74,7 +76,7 @@ def postpaid_bill(inputs: BillInputs, corrects: Correction | None = None) -> Bil
     """The bill of [from_ms, to_ms); with `corrects` it takes the charges of the cancelled bill back."""
     paid = tuple(Line(_paid_kind(p), p.amount_nano, 0, p.at_ms, p.at_ms, reference=p.reference) for p in inputs.paid)
     back = (Line(LineKind.CANCELLED, -corrects.was_nano, 0, inputs.from_ms, inputs.to_ms, reference=corrects.bill_no),) if corrects else ()
-    lines = (*paid, *back, *charges(inputs))
+    lines = (*paid, *back, *charges(inputs), *inputs.added)
     return rounded_bill(Bill(
         BillKind.BILL, inputs.party, inputs.from_ms, inputs.to_ms, inputs.arrears_nano, lines,
         inputs.arrears_nano + sum(line.amount_nano for line in lines), inputs.used_wh, inputs.days, inputs.quality,

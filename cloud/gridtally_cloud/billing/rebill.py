@@ -5,6 +5,7 @@
   which days and which charges are other ones. What was paid stays paid: a smaller bill leaves a credit.
 * Later bills of the account are made again too where their charges are other ones by a coin or more: they share a cycle, a highest
   demand or a register reading with it. All in one transaction, or nothing.
+* Charges for having paid the cancelled bill late go with it where the new one comes to less (`late_run.py`).
 * The books keep both: the charges of each bill, and of each cancelled one the same amount back. No row is altered.
 * A statement of a prepaid account is never rebilled: its journal is corrected (`gridtally-mdm correct`).
 
@@ -14,6 +15,7 @@ Source: mdm.md B.4, C.1 (bill life).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
@@ -21,6 +23,7 @@ from sqlalchemy import Connection, func, insert, select
 from gridtally_cloud.billing import receivables, store
 from gridtally_cloud.billing.checks import BillReason
 from gridtally_cloud.billing.issue import DUE_AFTER_MS
+from gridtally_cloud.billing.late_run import take_back_of_period
 from gridtally_cloud.billing.model import BillKind, BillState, BillView
 from gridtally_cloud.billing.moved import correction, total_nano
 from gridtally_cloud.billing.postpaid import BillInputs, charges, postpaid_bill
@@ -99,7 +102,7 @@ def rebill(conn: Connection, bill_no: str, at_ms: int, actor: str, note: str) ->
     bill that stands, or where nothing on it would be another amount."""
     view = _standing(conn, bill_no)
     account = account_of(conn, view.bill.party.account_no)
-    made = tuple(_again(conn, account, store.standing_from(conn, account.account_no, view.bill.from_ms), bill_no, at_ms, note))
+    made = tuple(_again(conn, account, store.standing_from(conn, account.account_no, view.bill.from_ms), bill_no, at_ms, actor, note))
     for one in made:
         record(conn, at_ms, actor, "bill.rebilled", f"account:{account.account_no}", f"{one.old_no} by {one.new_no}: {note}")
     return made
@@ -115,7 +118,8 @@ def _standing(conn: Connection, bill_no: str) -> BillView:
     return view
 
 
-def _again(conn: Connection, account: Account, numbers: Iterable[str], asked: str, at_ms: int, note: str) -> Iterable[Rebilled]:
+def _again(conn: Connection, account: Account, numbers: Iterable[str], asked: str, at_ms: int, actor: str, note: str
+           ) -> Iterable[Rebilled]:  # fmt: skip
     coin = 10 ** (9 - minor_digits(account.currency))
     for bill_no in numbers:
         old = store.load_bill(conn, bill_no).bill
@@ -124,6 +128,8 @@ def _again(conn: Connection, account: Account, numbers: Iterable[str], asked: st
         if bill_no == asked and was_nano == now_nano:
             raise RefusedCommand(BillReason.NOTHING_CHANGED, f"{bill_no} would come to the same amount with the data of now: it stands")
         if bill_no == asked or abs(now_nano - was_nano) >= coin:
+            if now_nano < was_nano and take_back_of_period(conn, account, old.from_ms, old.to_ms, at_ms, actor, f"{bill_no} comes to less"):
+                inputs = replace(inputs, added=store.open_lines(conn, account))
             yield Rebilled(bill_no, _replace(conn, account, bill_no, inputs, at_ms, note), was_nano, now_nano)
 
 

@@ -6,13 +6,16 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, case, func, insert, select
+from bisect import bisect_right
 
-from gridtally_cloud.billing.tables import bill, receivable
+from sqlalchemy import Connection, case, func, insert, or_, select
+
+from gridtally_cloud.billing.claims import Books, Claim, rests
+from gridtally_cloud.billing.tables import bill, late_charge, receivable
 from gridtally_cloud.customers.model import Account
 from gridtally_shared.records import dataclass
 
-RECEIVABLE, REVENUE, CASH, PREPAID = "receivable", "revenue", "cash", "prepaid"
+RECEIVABLE, REVENUE, CASH, PREPAID, SURCHARGE = "receivable", "revenue", "cash", "prepaid", "surcharge"
 
 MOVES: dict[str, tuple[str, str]] = {
     # kind: (debit, credit)
@@ -21,16 +24,20 @@ MOVES: dict[str, tuple[str, str]] = {
     "payment": (CASH, RECEIVABLE),
     "refund": (RECEIVABLE, CASH),
     "conversion": (RECEIVABLE, PREPAID),
+    "late": (RECEIVABLE, SURCHARGE),
+    "late_back": (SURCHARGE, RECEIVABLE),
 }
+PAID_KINDS = ("payment", "refund", "conversion")
+"""What stands on the next bill as money paid, given back or carried over."""
 
 
 def _post(conn: Connection, account: Account, kind: str, amount_nano: int, at_ms: int, *, bill_no: str = "",
-          payment_no: int | None = None) -> None:  # fmt: skip
+          payment_no: int | None = None) -> int:  # fmt: skip
     debit, credit = MOVES[kind]
-    conn.execute(insert(receivable).values(
+    return int(conn.execute(insert(receivable).values(
         account_no=account.account_no, at_ms=at_ms, kind=kind, debit_account=debit, credit_account=credit,
         amount_nano=amount_nano, currency=account.currency, bill_no=bill_no, payment_no=payment_no,
-    ))  # fmt: skip
+    ).returning(receivable.c.receivable_no)).scalar_one())  # fmt: skip
 
 
 def post_bill(conn: Connection, account: Account, amount_nano: int, bill_no: str, at_ms: int) -> None:
@@ -49,6 +56,11 @@ def post_payment(conn: Connection, account: Account, amount_nano: int, payment_n
 
 def post_refund(conn: Connection, account: Account, amount_nano: int, payment_no: int, at_ms: int) -> None:
     _post(conn, account, "refund", amount_nano, at_ms, payment_no=payment_no)
+
+
+def post_late(conn: Connection, account: Account, amount_nano: int, bill_no: str, at_ms: int, back: bool = False) -> int:
+    """The charge for paying a bill late, or such a charge taken back; the number of its row."""
+    return _post(conn, account, "late_back" if back else "late", amount_nano, at_ms, bill_no=bill_no)
 
 
 TO_DEBT = "debt"
@@ -81,17 +93,37 @@ class Due:
 
 def due_of_bills(conn: Connection, account_no: int) -> dict[str, Due]:
     """What is due of each bill that stands, payments taken oldest bill first; after them what was carried into a debt."""
+    found = rests(books_of(conn, account_no))
+    return {bill_no: Due(rest.amount_nano, rest.own_nano + rest.late_nano, rest.carried_nano) for bill_no, rest in found.items() if bill_no}
+
+
+def books_of(conn: Connection, account_no: int) -> Books:
+    """The books of an account as claims of its bills that stand, and what was paid. Whatever is no claim of such a bill moves the debt."""
     r = receivable.c
-    standing = (r.account_no == account_no, r.kind == "bill", bill.c.cancelled_ms.is_(None))
-    bills = conn.execute(select(r.bill_no, r.amount_nano).join(bill, bill.c.bill_no == r.bill_no).where(*standing)
-                         .order_by(bill.c.from_ms, r.receivable_no)).all()  # fmt: skip
-    debt = select(func.coalesce(func.sum(r.amount_nano), 0)).where(r.account_no == account_no, r.kind == "conversion", r.bill_no == TO_DEBT)
-    carried_nano = -int(conn.execute(debt).scalar_one())
-    paid_nano = sum(row.amount_nano for row in bills) - outstanding_nano(conn, account_no) - carried_nano
-    due = {}
-    for row in bills:
-        by_payment = max(0, min(paid_nano, row.amount_nano))
-        by_debt = max(0, min(carried_nano, row.amount_nano - by_payment))
-        due[row.bill_no] = Due(row.amount_nano, row.amount_nano - by_payment - by_debt, by_debt)
-        paid_nano, carried_nano = paid_nano - by_payment, carried_nano - by_debt
-    return due
+    query = (select(r.receivable_no, r.at_ms, r.kind, r.debit_account, r.amount_nano, r.bill_no, bill.c.from_ms, bill.c.cancelled_ms,
+                    late_charge.c.back_no)
+             .outerjoin(bill, bill.c.bill_no == r.bill_no).outerjoin(late_charge, late_charge.c.receivable_no == r.receivable_no)
+             .where(r.account_no == account_no, or_(r.debit_account == RECEIVABLE, r.credit_account == RECEIVABLE))
+             .order_by(r.receivable_no))  # fmt: skip
+    rows = conn.execute(query).all()
+    bills = [row for row in rows if row.kind == "bill" and row.from_ms is not None and row.cancelled_ms is None]
+    numbers = [row.receivable_no for row in bills]
+    claims = [((row.from_ms, 0, row.receivable_no), Claim(row.bill_no, row.at_ms, row.amount_nano)) for row in bills]
+    moves, debts = [], []
+    for row in rows:
+        signed_nano = row.amount_nano if row.debit_account == RECEIVABLE else -row.amount_nano
+        if row.kind == "late" and row.back_no is None:
+            place = bisect_right(numbers, row.receivable_no)
+            shown = bills[place] if place < len(bills) else None
+            key = (shown.from_ms if shown else _LAST, 1, row.receivable_no)
+            claims.append((key, Claim(shown.bill_no if shown else "", row.at_ms, row.amount_nano, is_late=True)))
+        elif row.kind == "conversion" and row.bill_no == TO_DEBT:
+            debts.append((row.at_ms, -signed_nano))
+        elif row.kind not in _CLAIMED or (row.kind in ("bill", "cancel") and row.from_ms is None):
+            moves.append((row.at_ms, signed_nano))
+    return Books(tuple(claim for _, claim in sorted(claims, key=lambda pair: pair[0])), tuple(moves), tuple(debts))
+
+
+_CLAIMED = frozenset({"bill", "cancel", "late", "late_back"})
+_LAST = 2**62
+"""Behind all bills."""

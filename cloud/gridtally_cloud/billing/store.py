@@ -10,9 +10,10 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from gridtally_cloud.billing import receivables
 from gridtally_cloud.billing.checks import BillReason
 from gridtally_cloud.billing.document import from_json, to_json
+from gridtally_cloud.billing.due_lines import lines_since
 from gridtally_cloud.billing.held import Held
 from gridtally_cloud.billing.interval_use import use_between
-from gridtally_cloud.billing.model import Bill, BillKind, BillRow, BillState, BillView, Party, Reading
+from gridtally_cloud.billing.model import Bill, BillKind, BillRow, BillState, BillView, Line, Party, Reading
 from gridtally_cloud.billing.postpaid import BillInputs, Paid, Stop
 from gridtally_cloud.billing.rate_registers import RateRegisters, plan_names_registers
 from gridtally_cloud.billing.statement import StatementInputs
@@ -106,7 +107,7 @@ def bill_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int, us
                              "read again, or estimated by gridtally-mdm vee")  # fmt: skip
     return BillInputs(party_of(account, plan), from_ms, to_ms, plan, _terms(conn, account), stops,
                       arrears_nano, _paid_since(conn, account.account_no, since), use, quality, _days_from(stretch, account.zone),
-                      counted)  # fmt: skip
+                      counted, lines_since(conn, account, since))  # fmt: skip
 
 
 def _terms(conn: Connection, account: Account) -> Terms:
@@ -192,7 +193,7 @@ def payment_name(payment_no: int) -> str:
 def _paid_since(conn: Connection, account_no: int, receivable_no: int) -> tuple[Paid, ...]:
     r = receivable.c
     query = select(r.at_ms, r.kind, r.amount_nano, r.payment_no)
-    rows = conn.execute(query.where(r.account_no == account_no, r.receivable_no > receivable_no, r.kind.not_in(("bill", "cancel")))
+    rows = conn.execute(query.where(r.account_no == account_no, r.receivable_no > receivable_no, r.kind.in_(receivables.PAID_KINDS))
                         .order_by(r.receivable_no))  # fmt: skip
     return tuple(Paid(x.at_ms, -x.amount_nano if x.kind == "payment" else x.amount_nano,
                       payment_name(x.payment_no) if x.payment_no else "") for x in rows)  # fmt: skip
@@ -275,3 +276,8 @@ def _state(row: Row[Any], due: dict[str, receivables.Due]) -> tuple[BillState, i
     if mine.rest_nano <= 0:
         return (BillState.CARRIED if mine.carried_nano else BillState.PAID), 0
     return (BillState.ISSUED if mine.rest_nano == mine.amount_nano else BillState.PART_PAID), mine.rest_nano
+
+
+def open_lines(conn: Connection, account: Account) -> tuple[Line, ...]:
+    """What a bill made now would show of what was posted since the last one."""
+    return lines_since(conn, account, _last_closing(conn, account.account_no)[1])

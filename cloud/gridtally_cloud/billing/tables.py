@@ -4,7 +4,10 @@
   bill stands in its place; `revision` counts the bills of one period.
 * `bill_left`: restated data of a bill of which a person said that the bill stands.
 * `receivable` is append-only double entry: an amount moves from `credit_account` to `debit_account`. The accounts are
-  'receivable' (what the consumer owes us), 'revenue' and 'cash'; what is owed is the debit less the credit of 'receivable'.
+  'receivable' (what the consumer owes us), 'revenue', 'cash' and the others of `receivables.MOVES`; what is owed is the debit less the
+  credit of 'receivable'.
+* `billing_rule`: dated rules (`rules.py`), never changed. `late_charge`: each charge for late payment with what it is made of, its row of
+  the books, and the one that took it back; `late_run`: the months that were charged, so that none is charged twice.
 """
 
 from __future__ import annotations
@@ -58,4 +61,43 @@ bill_left = Table(
     Column("note", Text, nullable=False),
     Column("at_ms", Ms, nullable=False),
     Index("ix_bill_left_bill", "bill_no"),
+)  # fmt: skip
+
+billing_rule = Table(
+    "billing_rule", metadata,
+    Column("rule_no", Key, primary_key=True),
+    Column("kind", Text, nullable=False),  # rules.RuleKind
+    Column("tariff_id", Text, nullable=False, default=""),  # '': all tariffs
+    Column("currency", Text, nullable=False),
+    Column("from_day", Integer, nullable=False),  # local day, days since 1970
+    Column("document", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("at_ms", Ms, nullable=False),
+    UniqueConstraint("kind", "tariff_id", "currency", "from_day"),
+)  # fmt: skip
+
+late_run = Table(
+    "late_run", metadata,
+    Column("account_no", Key, primary_key=True, autoincrement=False),
+    Column("month_day", Integer, primary_key=True, autoincrement=False),  # first local day of the month
+    Column("at_ms", Ms, nullable=False),
+)  # fmt: skip
+
+late_charge = Table(
+    "late_charge", metadata,
+    Column("charge_no", Key, primary_key=True),
+    Column("account_no", Key, nullable=False),
+    Column("bill_no", Text, nullable=False),  # the overdue one
+    Column("rule_no", Key, nullable=False),
+    Column("first_day", Integer, nullable=False),
+    Column("until_day", Integer, nullable=False),
+    Column("base_nano", Nano, nullable=False),
+    Column("percent", Nano, nullable=False),  # 10^-9 percent
+    Column("per", Text, nullable=False),  # month, day
+    Column("bound", Text, nullable=False, default=""),  # minimum, cap
+    Column("amount_nano", Nano, nullable=False),
+    Column("receivable_no", Key, nullable=False),
+    Column("back_no", Key),  # the row of the books that took it back
+    UniqueConstraint("bill_no", "first_day"),
+    Index("ix_late_charge_account", "account_no"),
 )  # fmt: skip

@@ -27,7 +27,7 @@ def provisional_bill(inputs: BillInputs, series: IntervalSeries) -> Bill:
     not known."""
     paid = tuple(Line(LineKind.PAYMENT if p.amount_nano < 0 else LineKind.REFUND, p.amount_nano, 0, p.at_ms, p.at_ms, reference=p.reference)
                  for p in inputs.paid)  # fmt: skip
-    lines = (*paid, *charge_lines(_charged(inputs, series), 1))
+    lines = (*paid, *charge_lines(_charged(inputs, series), 1), *inputs.added)
     first, last = inputs.stops[-2].reading, inputs.stops[-1].reading
     closing_nano = inputs.arrears_nano + sum(line.amount_nano for line in lines)
     return rounded_bill(Bill(

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from gridtally_cloud.billing import rebill, service
+from gridtally_cloud.billing import late_run, rebill, service
 from gridtally_cloud.billing.model import BillState, BillView, LineKind
 from gridtally_cloud.billing.page import bill_page
+from gridtally_cloud.billing.rules import add_rule
 from gridtally_cloud.billing.tables import receivable
 from gridtally_cloud.billing.texts import TEXTS
 from gridtally_cloud.billing.usage import channel_of
@@ -126,6 +127,25 @@ def test_a_restated_day_cancels_its_bill_and_makes_it_again(town: Payday) -> Non
         assert row.how[4].endswith("checked on site")
         assert any("96" in note for note in page.notes), "96 intervals were set by a person"
         assert any(new.bill_no in note for note in bill_page(view_of(town, old.bill_no), language).notes)
+
+
+def test_a_smaller_bill_takes_its_late_payment_charge_with_it_and_a_greater_one_does_not(town: Payday) -> None:
+    rule = {"kind": "late_payment", "currency": "INR", "percent": "0.1", "per": "day"}
+    old = issue(town, 0, 2)
+    town.now_ms += 30 * DAY_MS
+    with town.db.write() as conn:
+        add_rule(conn, json.dumps(rule), "home", 0, town.now_ms, "desk")
+        (charge,) = late_run.charge_month(conn, town.postpaid_account, town.now_ms, "desk", "2026-11")
+    edit(town, 1, Tool.ADD, "10")
+    more = again(town, old.bill_no)
+    assert view_of(town, more[0].new_no).bill.lines[-1].kind is not LineKind.LATE_BACK
+    edit(town, 1, Tool.ADD, "-20")
+    less = view_of(town, again(town, more[0].new_no)[0].new_no)
+    back = [line.amount_nano for line in less.bill.lines if line.kind is LineKind.LATE_BACK]
+    assert back == [-charge.amount_nano]
+    assert less.bill.closing_nano == owed(town) == less.due_nano
+    with town.db.read() as conn:
+        assert [c.is_back for c in late_run.charges_of(conn, town.postpaid_account)] == [True]
 
 
 def test_the_next_bill_goes_on_from_the_new_one(town: Payday) -> None:

@@ -1,0 +1,32 @@
+"""What was posted to an account since its last bill, beside its bills and money, as lines of the next one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, or_, select
+
+from gridtally_cloud.billing.model import Line, LineKind
+from gridtally_cloud.billing.tables import late_charge
+from gridtally_cloud.customers.model import Account
+from gridtally_cloud.store.days import midnight_ms
+
+
+def lines_since(conn: Connection, account: Account, receivable_no: int) -> tuple[Line, ...]:
+    """`receivable_no`: the newest row of the books the last bill knew."""
+    c = late_charge.c
+    query = select(late_charge).where(c.account_no == account.account_no, or_(c.receivable_no > receivable_no, c.back_no > receivable_no))
+    rows = conn.execute(query.order_by(c.charge_no)).all()
+    charged = tuple(_late(row, account.zone) for row in rows if row.receivable_no > receivable_no)
+    return (*charged, *(_back(row, account.zone) for row in rows if (row.back_no or 0) > receivable_no))
+
+
+def _late(row: Row[Any], zone: str) -> Line:
+    return Line(LineKind.LATE, row.amount_nano, 0, midnight_ms(row.first_day, zone), midnight_ms(row.until_day, zone),
+                row.until_day - row.first_day, "day", reference=row.bill_no, form=row.bound, rate=row.percent, per=row.per,
+                base_nano=row.base_nano)  # fmt: skip
+
+
+def _back(row: Row[Any], zone: str) -> Line:
+    return Line(LineKind.LATE_BACK, -row.amount_nano, 0, midnight_ms(row.first_day, zone), midnight_ms(row.until_day, zone),
+                row.until_day - row.first_day, "day", reference=row.bill_no)  # fmt: skip
