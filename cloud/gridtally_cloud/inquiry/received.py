@@ -20,6 +20,7 @@ from gridtally_cloud.store.blocks import blocks as block_rows
 from gridtally_cloud.store.days import slots_of
 from gridtally_cloud.store.intervals import days_slots, slots_of_block
 from gridtally_cloud.store.tables import channel, interval_inbox, meter, usage_day, usage_point
+from gridtally_cloud.store.totals import COMPLETE
 from gridtally_shared.quantities import BY_CODE
 from gridtally_shared.records import dataclass
 
@@ -94,7 +95,7 @@ def _by_day(rows: Iterable[Any]) -> dict[tuple[int, int], list[Any]]:
 
 def _complete(conn: Connection, channels: list[int], days: list[int]) -> set[tuple[int, int]]:
     d = usage_day.c
-    where = and_(d.shard == SHARD, d.day.between(days[0], days[-1]), d.channel_no.in_(channels), d.complete)
+    where = and_(d.shard == SHARD, d.day.between(days[0], days[-1]), d.channel_no.in_(channels), COMPLETE)
     return {(row.channel_no, row.day) for row in conn.execute(select(d.channel_no, d.day).where(where))}
 
 

@@ -23,7 +23,8 @@ from gridtally_cloud.store.db import put_rows
 from gridtally_cloud.store.inbox import SUMMED_UNITS
 from gridtally_cloud.store.intervals import ChannelRef
 from gridtally_cloud.store.postgres import make_month, month_of
-from gridtally_cloud.store.tables import interval_block, interval_inbox, usage_day
+from gridtally_cloud.store.tables import interval_block, interval_inbox
+from gridtally_cloud.store.totals import DaySum, save_days
 from gridtally_native import encode_blocks
 from gridtally_shared.records import dataclass
 
@@ -63,8 +64,6 @@ class ClosedDays:
         return ClosedDays(refs, grids, values, quality, present)
 
 
-_USAGE = ("shard", "day", "channel_no", "total", "present", "expected", "complete", "updated_ms")
-
 
 def write_first(conn: Connection, days: ClosedDays, now_ms: int) -> None:
     """The first version of each channel-day, as measured and approved, and the day's total. The caller holds the usage points and knows
@@ -75,11 +74,10 @@ def write_first(conn: Connection, days: ClosedDays, now_ms: int) -> None:
         make_month(conn, day)
     blocks = [packed_row(Block(grid.day, ref.channel_no, 0, grid.start_ms, grid.period_s, blob, quality, RAW, now_ms))
               for ref, grid, blob, quality, _, _ in each]  # fmt: skip
-    usage = [(SHARD, grid.day, ref.channel_no, total, count, grid.n, count >= grid.n, now_ms)
-             for ref, grid, _, _, total, count in each if ref.unit in SUMMED_UNITS]  # fmt: skip
     for some in _dense(sorted(blocks)):
         put_rows(conn, interval_block, COLUMNS, some)
-    put_rows(conn, usage_day, _USAGE, sorted(usage), replace=True)
+    save_days(conn, [DaySum(grid.day, ref.channel_no, total, count, grid.n)
+                     for ref, grid, _, _, total, count in each if ref.unit in SUMMED_UNITS])  # fmt: skip
 
 
 _LEFT_OUT = 12

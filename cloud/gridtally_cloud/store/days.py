@@ -49,6 +49,20 @@ def date_of(day: int) -> date:
 
 
 @lru_cache(maxsize=4096)
+def month_no(day: int) -> int:
+    """Number of the month of a day: months since January 1970."""
+    at = date_of(day)
+    return 12 * (at.year - EPOCH.year) + at.month - 1
+
+
+@lru_cache(maxsize=256)
+def days_of_month(month: int) -> range:
+    """Its days, by their numbers."""
+    first, after = (date(EPOCH.year + number // 12, number % 12 + 1, 1) for number in (month, month + 1))
+    return range((first - EPOCH).days, (after - EPOCH).days)
+
+
+@lru_cache(maxsize=4096)
 def midnight_ms(day: int, zone: str) -> int:
     """First instant of the local day."""
     local = date_of(day)

@@ -18,7 +18,6 @@ from sqlalchemy import Connection, insert
 
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import day_of, midnight_ms, slots_of
-from gridtally_cloud.store.db import add_all, upsert
 from gridtally_cloud.store.intervals import (
     ChannelRef,
     Slot,
@@ -30,12 +29,13 @@ from gridtally_cloud.store.intervals import (
     slots_from,
     slots_of_columns,
 )
-from gridtally_cloud.store.tables import interval_inbox, usage_day
+from gridtally_cloud.store.tables import interval_inbox
+from gridtally_cloud.store.totals import DaySum, add_days, save_days
 from gridtally_shared.clock import MS_PER_HOUR
 from gridtally_shared.contract.messages import ChannelBlock
 from gridtally_shared.errors import ContractError
 from gridtally_shared.quality import Quality
-from gridtally_shared.records import dataclass
+from gridtally_shared.records import changed, dataclass
 
 MAX_INTERVALS = 10_000
 FIRST_CONTACT_MS = 26 * MS_PER_HOUR
@@ -145,7 +145,7 @@ def store_blocks(conn: Connection, blocks: Sequence[Unpacked], now_ms: int) -> S
     total = sum((_put(u, each, held, added) for u, each in zip(counting, days, strict=True)), Stored())
     if added.rows:
         conn.execute(insert(interval_inbox), added.rows)
-    add_all(conn, usage_day, list(added.usage.values()), ("total", "present"))
+    add_days(conn, added.usage)
     return total
 
 
@@ -198,7 +198,7 @@ class _Added:
     def __init__(self, now_ms: int) -> None:
         self.now_ms = now_ms
         self.rows: list[dict[str, Any]] = []
-        self.usage: dict[tuple[int, int], dict[str, Any]] = {}
+        self._usage: dict[tuple[int, int], DaySum] = {}
 
     def slots(self, u: Unpacked, day: int, slots: Slots, conflict: bool) -> None:
         for first, count in _runs(slots, u.block.period_s * 1000):
@@ -222,11 +222,14 @@ class _Added:
     def use(self, u: Unpacked, day: int, total: int, present: int) -> None:
         if u.ref.unit not in SUMMED_UNITS or not (total or present):
             return
-        first = {"shard": SHARD, "day": day, "channel_no": u.ref.channel_no, "total": 0, "present": 0, "complete": False,
-                 "expected": slots_of(day, u.ref.zone, u.block.period_s).n, "updated_ms": self.now_ms}  # fmt: skip
-        row = self.usage.setdefault((u.ref.channel_no, day), first)
-        row["total"] += total
-        row["present"] += present
+        name = (u.ref.channel_no, day)
+        held = self._usage.get(name) or DaySum(day, u.ref.channel_no, 0, 0, slots_of(day, u.ref.zone, u.block.period_s).n)
+        self._usage[name] = changed(held, total=held.total + total, present=held.present + present)
+
+    @property
+    def usage(self) -> list[DaySum]:
+        """What the days have more than before."""
+        return list(self._usage.values())
 
 
 def _sort_in(u: Unpacked, day: int, part: Slots, known: Slots, added: _Added) -> Stored:
@@ -269,6 +272,4 @@ def save_usage(conn: Connection, ref: ChannelRef, day: int, period_s: int, slots
     make a day complete."""
     values = [slot.value for slot in slots.values() if slot.value is not None]
     expected, present = slots_of(day, ref.zone, period_s).n, len(values) - estimates
-    upsert(conn, usage_day, {"shard": SHARD, "day": day, "channel_no": ref.channel_no, "total": sum(values),
-                             "present": present, "expected": expected, "complete": present >= expected,
-                             "updated_ms": now_ms})  # fmt: skip
+    save_days(conn, [DaySum(day, ref.channel_no, sum(values), present, expected)])

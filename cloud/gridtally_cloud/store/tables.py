@@ -147,8 +147,18 @@ usage_day = Table(
     Column("total", Number, nullable=False),
     Column("present", Integer, nullable=False),
     Column("expected", Integer, nullable=False),
-    Column("complete", Boolean, nullable=False),
-    Column("updated_ms", Ms, nullable=False),
+    sqlite_with_rowid=False,
+)  # fmt: skip
+
+usage_month = Table(  # the sums of its days: store/totals.py
+    "usage_month", metadata,
+    shard_column(),
+    Column("month", Integer, primary_key=True, autoincrement=False),  # months since January 1970
+    Column("channel_no", Key, primary_key=True, autoincrement=False),
+    Column("total", Number, nullable=False),
+    Column("days", Integer, nullable=False),
+    Column("present", Integer, nullable=False),
+    Column("expected", Integer, nullable=False),
     sqlite_with_rowid=False,
 )  # fmt: skip
 

@@ -8,9 +8,10 @@ from datetime import date
 from sqlalchemy import Connection, and_, func, select
 
 from gridtally_cloud.store.base import SHARD
-from gridtally_cloud.store.days import EPOCH, date_of
+from gridtally_cloud.store.days import EPOCH, date_of, month_no
 from gridtally_cloud.store.intervals import days_slots, series
 from gridtally_cloud.store.tables import channel, event, meter, reading, usage_day
+from gridtally_cloud.store.totals import month_sum
 from gridtally_cloud.vee.across import Beside, Month
 from gridtally_cloud.vee.classes import point_of
 from gridtally_cloud.vee.model import Stretch
@@ -142,10 +143,5 @@ def _months(conn: Connection, channel_no: int, day_no: int) -> tuple[Month | Non
 
 
 def _month(conn: Connection, channel_no: int, first: date) -> Month:
-    u, begin = usage_day.c, (first - EPOCH).days
-    after = (date(first.year + first.month // 12, first.month % 12 + 1, 1) - EPOCH).days
-    columns = (func.coalesce(func.sum(u.total), 0), func.count(), func.coalesce(func.sum(u.expected - u.present), 0),
-               func.coalesce(func.sum(u.expected), 0))  # fmt: skip
-    where = and_(u.shard == SHARD, u.day.between(begin, after - 1), u.channel_no == channel_no)
-    total, days, estimated, expected = conn.execute(select(*columns).where(where)).one()
-    return Month(int(total), int(days), int(estimated), int(expected))
+    found = month_sum(conn, channel_no, month_no((first - EPOCH).days))
+    return Month(found.total, found.days, found.expected - found.present, found.expected)

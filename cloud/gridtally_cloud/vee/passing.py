@@ -15,9 +15,9 @@ from sqlalchemy import Connection, bindparam, delete, update
 
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import midnight_ms
-from gridtally_cloud.store.db import upsert_all
 from gridtally_cloud.store.inbox import SUMMED_UNITS
-from gridtally_cloud.store.tables import usage_day, vee_finding, vee_run
+from gridtally_cloud.store.tables import vee_finding, vee_run
+from gridtally_cloud.store.totals import DaySum, save_days
 from gridtally_cloud.vee.across import Beside, across, whatever_the_day
 from gridtally_cloud.vee.beside import DEMAND, EVENTS_BEFORE_MS, RATES, TOTAL, demand_of, rates_of
 from gridtally_cloud.vee.checks import BY_RULE
@@ -134,7 +134,6 @@ def _write(conn: Connection, clean: list[Clean], now_ms: int) -> None:
     keys = [{"of_day": c.day, "of_channel": c.channel_no} for c in clean]
     conn.execute(_NO_FINDINGS, keys)
     summed = [(c, c.total) for c in clean if c.total is not None]
-    upsert_all(conn, usage_day, [{"shard": SHARD, "day": c.day, "channel_no": c.channel_no, "total": total, "present": c.n,
-                                  "expected": c.n, "complete": True, "updated_ms": now_ms} for c, total in summed])  # fmt: skip
+    save_days(conn, [DaySum(c.day, c.channel_no, total, c.n, c.n) for c, total in summed])
     written = [{"rule_set": c.rule_set, "stands": c.version, "at_ms": now_ms} for c in clean]
     conn.execute(_PASSED, [key | values for key, values in zip(keys, written, strict=True)])

@@ -25,6 +25,7 @@ from gridtally_cloud.prepay.settings import Payments
 from gridtally_cloud.store.close import GRACE_MS, close_days
 from gridtally_cloud.store.days import EPOCH
 from gridtally_cloud.store.tables import interval_block, interval_inbox, usage_day, usage_point, vee_run
+from gridtally_cloud.store.totals import COMPLETE
 from gridtally_shared.clock import ManualClock
 from gridtally_shared.errors import ConfigError, ContractError
 from gridtally_shared.signing import KeySigner
@@ -105,7 +106,7 @@ def test_an_interval_without_a_value_stays_missing(street: Street, tmp_path: Pat
     imported(street, capsys, put(tmp_path, blank))
     close_days(street.db, START_MS + 30 * 86_400_000)
     with street.db.read() as conn:
-        usage = conn.execute(select(usage_day.c.present, usage_day.c.expected, usage_day.c.complete)).one()
+        usage = conn.execute(select(usage_day.c.present, usage_day.c.expected, COMPLETE)).one()
     assert tuple(usage) == (95, 96, False)
 
 

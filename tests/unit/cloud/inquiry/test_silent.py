@@ -15,6 +15,7 @@ from gridtally_cloud.store.days import day_of
 from gridtally_cloud.store.inbox import store_block
 from gridtally_cloud.store.intervals import ChannelRef, read_intervals
 from gridtally_cloud.store.tables import channel, interval_block, meter, usage_day
+from gridtally_cloud.store.totals import COMPLETE
 from gridtally_cloud.vee import run as vee
 from gridtally_shared.clock import MS_PER_DAY
 from gridtally_shared.quality import Quality
@@ -61,7 +62,7 @@ def test_a_day_of_which_nothing_came_is_estimated_and_what_comes_later_wins(stre
     with street.db.read() as conn:
         stands = read_intervals(conn, 1, START_MS + SILENT[0] * MS_PER_DAY, START_MS + (SILENT[0] + 1) * MS_PER_DAY)
         u = usage_day.c
-        total, present, complete = conn.execute(select(u.total, u.present, u.complete).where(u.day == FIRST + SILENT[0])).one()
+        total, present, complete = conn.execute(select(u.total, u.present, COMPLETE).where(u.day == FIRST + SILENT[0])).one()
     assert list(stands.values) == VALUES, "like days"
     assert set(stands.quality) == {Quality.ESTIMATED}
     assert (total, present, complete) == (sum(VALUES), 0, False)

@@ -163,7 +163,7 @@ def test_an_edit_is_a_further_version_and_what_was_measured_stays(street: Street
         assert [measured[START_MS + i * QUARTER_MS].value for i in (88, 89, 90)] == [*DAYLIGHT[88:90], None]
         use = conn.execute(select(usage_day)).one()
         row = conn.execute(select(audit_row).order_by(audit_row.c.audit_no.desc())).first()
-    assert (use.total, use.present, use.complete) == (sum(DAYLIGHT[:88]) + 801, 88, False)
+    assert (use.total, use.present, use.expected) == (sum(DAYLIGHT[:88]) + 801, 88, 96)
     assert row is not None
     assert (row.actor, row.action, row.subject) == (ASHA, "vee.edited", "channel:1")
     with street.db.write() as conn:

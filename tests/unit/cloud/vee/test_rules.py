@@ -170,7 +170,7 @@ def test_a_gap_has_estimates_that_make_the_day_agree_with_its_register(street: S
         measured = days_slots(conn, 1, [DAY])
         use = conn.execute(select(usage_day)).one()
     assert [at for at, slot in measured.items() if slot.value is None] == [START_MS + i * QUARTER_MS for i in range(40, 60)]
-    assert (use.total, use.present, use.complete) == (sum(DAYLIGHT), 76, False), "an estimate counts, and does not make a day complete"
+    assert (use.total, use.present, use.expected) == (sum(DAYLIGHT), 76, 96), "an estimate counts, and does not make a day complete"
 
 
 def test_reads_beside_the_grid_bound_the_estimates_as_far_as_they_can(street: Street) -> None:
