@@ -13,6 +13,7 @@ from gridtally_cloud.billing.model import (
     DataQuality,
     DayMoved,
     DayUse,
+    DepositHeld,
     Line,
     LineKind,
     Moved,
@@ -36,6 +37,7 @@ def from_json(document: str) -> Bill:
         "quality": DataQuality(**raw["quality"]),
         **{name: _reading(raw.get(name)) for name in ("first", "last")},
         "corrects": _correction(raw.get("corrects")),
+        "deposit": DepositHeld(**raw["deposit"]) if raw.get("deposit") else None,
     })  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, or_, select
 
 from gridtally_cloud.billing.model import Line, LineKind
-from gridtally_cloud.billing.tables import late_charge
+from gridtally_cloud.billing.tables import late_charge, receivable
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.store.days import midnight_ms
 
@@ -17,8 +17,12 @@ def lines_since(conn: Connection, account: Account, receivable_no: int) -> tuple
     c = late_charge.c
     query = select(late_charge).where(c.account_no == account.account_no, or_(c.receivable_no > receivable_no, c.back_no > receivable_no))
     rows = conn.execute(query.order_by(c.charge_no)).all()
+    r = receivable.c
+    applied = conn.execute(select(r.at_ms, r.amount_nano).where(r.account_no == account.account_no, r.kind == "deposit_applied",
+                                                                r.receivable_no > receivable_no).order_by(r.receivable_no))  # fmt: skip
+    deposits = tuple(Line(LineKind.DEPOSIT, -row.amount_nano, 0, row.at_ms, row.at_ms) for row in applied)
     charged = tuple(_late(row, account.zone) for row in rows if row.receivable_no > receivable_no)
-    return (*charged, *(_back(row, account.zone) for row in rows if (row.back_no or 0) > receivable_no))
+    return (*deposits, *charged, *(_back(row, account.zone) for row in rows if (row.back_no or 0) > receivable_no))
 
 
 def _late(row: Row[Any], zone: str) -> Line:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from gridtally_cloud.billing import receivables, store
+from gridtally_cloud.billing.deposits import apply_to
 from gridtally_cloud.billing.held import Held
 from gridtally_cloud.billing.model import Bill, BillKind
 from gridtally_cloud.billing.postpaid import postpaid_bill
@@ -15,12 +16,18 @@ from gridtally_shared.clock import MS_PER_DAY
 DUE_AFTER_MS = 14 * MS_PER_DAY
 
 
-def issue_new(conn: Connection, account: Account, kind: BillKind, from_ms: int, to_ms: int, at_ms: int, held: Held | None = None) -> str:
-    """The number it is kept under. Raises RefusedCommand where a reading it rests on is missing."""
+def issue_new(conn: Connection, account: Account, kind: BillKind, from_ms: int, to_ms: int, at_ms: int, held: Held | None = None,
+              closes_by: str = "") -> str:  # fmt: skip
+    """The number it is kept under. `closes_by`: who makes it the last bill, which the deposit pays. Raises RefusedCommand where a reading
+    it rests on is missing."""
     if kind is BillKind.STATEMENT:
         made = statement(store.statement_inputs(conn, account, from_ms, to_ms))
         return store.save_bill(conn, made, made.charged_nano, at_ms, None)
-    return _posted(conn, account, postpaid_bill(store.bill_inputs(conn, account, from_ms, to_ms, held=held)), at_ms)
+    inputs = store.bill_inputs(conn, account, from_ms, to_ms, held=held)
+    made = postpaid_bill(inputs)
+    if closes_by and apply_to(conn, account, made.closing_nano, at_ms, closes_by):
+        made = postpaid_bill(store.looked_again(conn, account, inputs))
+    return _posted(conn, account, made, at_ms)
 
 
 def _posted(conn: Connection, account: Account, made: Bill, at_ms: int) -> str:

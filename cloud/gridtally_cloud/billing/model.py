@@ -31,13 +31,14 @@ class LineKind(StrEnum):
     ARREARS = "arrears"
     CANCELLED = "cancelled"
     PAYMENT = "payment"
+    DEPOSIT = "deposit"
     LATE = "late"
     LATE_BACK = "late_back"
     ROUNDING = "rounding"
     OTHER = "other"
 
 
-MONEY_KINDS = frozenset({LineKind.TOP_UP, LineKind.REFUND, LineKind.PAYMENT, LineKind.CONVERSION})
+MONEY_KINDS = frozenset({LineKind.TOP_UP, LineKind.REFUND, LineKind.PAYMENT, LineKind.CONVERSION, LineKind.DEPOSIT})
 CHARGE_KINDS = frozenset({LineKind.ENERGY, LineKind.FIXED, LineKind.TAX_ENERGY, LineKind.TAX_FIXED, LineKind.OTHER})
 ADDED_KINDS = frozenset({LineKind.LATE, LineKind.LATE_BACK})
 """Charges of a bill that its tariff and use do not make: they were posted before it, and it shows them."""
@@ -139,6 +140,14 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True)
+class DepositHeld:
+    """What we hold of the consumer when a bill is issued, and the interest added since the bill before."""
+
+    held_nano: int
+    interest_nano: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Party:
     """Who and where, as printed at the top."""
 
@@ -174,6 +183,7 @@ class Bill:
     first: Reading | None = None
     last: Reading | None = None
     corrects: Correction | None = None
+    deposit: DepositHeld | None = None
 
     @property
     def charged_nano(self) -> int:

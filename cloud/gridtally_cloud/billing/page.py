@@ -296,7 +296,7 @@ class _Writer:
         return (*notes, self.t("note.rounding"))
 
     def doubts(self) -> Iterator[str]:
-        """What a consumer should know of the data before paying."""
+        """What a consumer should know of the data, and of a deposit, before paying."""
         b, q = self.bill, self.bill.quality
         counted = (("note.edited", q.edited), ("note.untrusted", q.untrusted))
         yield from (self.t(name, count=str(count)) for name, count in counted if count)
@@ -308,6 +308,10 @@ class _Writer:
                 yield self.t("note.register", moved=f.energy(moved_wh, self.language), used=f.energy(b.used_wh, self.language))
             if b.last.estimated:
                 yield self.t("note.estimated")
+        if b.deposit:
+            yield self.t("note.deposit", held=self.money(b.deposit.held_nano))
+            if b.deposit.interest_nano:
+                yield self.t("note.deposit_interest", interest=self.money(b.deposit.interest_nano))
         if b.corrects:
             yield self.t("note.replaces", number=b.corrects.bill_no)
 
@@ -316,6 +320,7 @@ _HOW: dict[LineKind, Callable[[_Writer, Line], tuple[str, ...]]] = {
     LineKind.TOP_UP: _Writer.how_money,
     LineKind.REFUND: _Writer.how_money,
     LineKind.PAYMENT: _Writer.how_money,
+    LineKind.DEPOSIT: _Writer.how_money,
     LineKind.CORRECTION: _Writer.how_money,
     LineKind.CORRECTION_DEBT: _Writer.how_debt,
     LineKind.EMERGENCY: _Writer.how_lent,

@@ -15,7 +15,6 @@ Source: mdm.md B.4, C.1 (bill life).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
@@ -129,7 +128,7 @@ def _again(conn: Connection, account: Account, numbers: Iterable[str], asked: st
             raise RefusedCommand(BillReason.NOTHING_CHANGED, f"{bill_no} would come to the same amount with the data of now: it stands")
         if bill_no == asked or abs(now_nano - was_nano) >= coin:
             if now_nano < was_nano and take_back_of_period(conn, account, old.from_ms, old.to_ms, at_ms, actor, f"{bill_no} comes to less"):
-                inputs = replace(inputs, added=store.open_lines(conn, account))
+                inputs = store.looked_again(conn, account, inputs)
             yield Rebilled(bill_no, _replace(conn, account, bill_no, inputs, at_ms, note), was_nano, now_nano)
 
 

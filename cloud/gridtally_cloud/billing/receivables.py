@@ -16,6 +16,7 @@ from gridtally_cloud.customers.model import Account
 from gridtally_shared.records import dataclass
 
 RECEIVABLE, REVENUE, CASH, PREPAID, SURCHARGE = "receivable", "revenue", "cash", "prepaid", "surcharge"
+DEPOSIT, INTEREST = "deposit", "interest"
 
 MOVES: dict[str, tuple[str, str]] = {
     # kind: (debit, credit)
@@ -26,6 +27,11 @@ MOVES: dict[str, tuple[str, str]] = {
     "conversion": (RECEIVABLE, PREPAID),
     "late": (RECEIVABLE, SURCHARGE),
     "late_back": (SURCHARGE, RECEIVABLE),
+    "deposit": (CASH, DEPOSIT),
+    "deposit_interest": (INTEREST, DEPOSIT),
+    "deposit_applied": (DEPOSIT, RECEIVABLE),
+    "deposit_refund": (DEPOSIT, CASH),
+    "deposit_credit": (DEPOSIT, PREPAID),
 }
 PAID_KINDS = ("payment", "refund", "conversion")
 """What stands on the next bill as money paid, given back or carried over."""
@@ -61,6 +67,11 @@ def post_refund(conn: Connection, account: Account, amount_nano: int, payment_no
 def post_late(conn: Connection, account: Account, amount_nano: int, bill_no: str, at_ms: int, back: bool = False) -> int:
     """The charge for paying a bill late, or such a charge taken back; the number of its row."""
     return _post(conn, account, "late_back" if back else "late", amount_nano, at_ms, bill_no=bill_no)
+
+
+def post_deposit(conn: Connection, account: Account, kind: str, amount_nano: int, at_ms: int) -> int:
+    """What a deposit does, by its kind in `MOVES`; the number of its row."""
+    return _post(conn, account, kind, amount_nano, at_ms)
 
 
 TO_DEBT = "debt"

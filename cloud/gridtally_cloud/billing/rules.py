@@ -1,4 +1,4 @@
-"""Dated rules of billing as documents: what a late payment costs. Pure but for the two functions that keep and find them.
+"""Dated rules of billing as documents: what a late payment costs, what a deposit earns.
 
 * A rule holds from a local day on until the next one of its kind, for one tariff or, where that has none, for all of a currency.
 * A rule is never changed: another one begins later. Months that were charged stay as they are.
@@ -28,6 +28,7 @@ HUNDRED = 100 * 10**9
 
 class RuleKind(StrEnum):
     LATE = "late_payment"
+    DEPOSIT = "deposit_interest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,7 @@ FIELDS: Mapping[RuleKind, Mapping[str, Field]] = {
         "cap_percent": Field("cap_percent", _decimal, PERCENT + "; leave it out for no limit"),
         "on_surcharge": Field("on_surcharge", _flag, "write true or false"),
     },
+    RuleKind.DEPOSIT: {**COMMON, "per": Field("per", _one_of("year"), "write year", True)},
 }  # fmt: skip
 
 

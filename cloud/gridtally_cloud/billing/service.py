@@ -10,7 +10,8 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from gridtally_cloud.billing import store
-from gridtally_cloud.billing.checks import Facts, Finding, findings
+from gridtally_cloud.billing.checks import BillReason, Facts, Finding, findings
+from gridtally_cloud.billing.deposits import held_nano
 from gridtally_cloud.billing.held import Held
 from gridtally_cloud.billing.issue import issue_new
 from gridtally_cloud.billing.model import BillKind, BillRow, BillView
@@ -58,20 +59,31 @@ def _checked(held: Held, account: Account, kind: BillKind, from_ms: int, to_ms: 
                           store.overlapping(conn, account.account_no, kind, from_ms, to_ms), missing))  # fmt: skip
 
 
-def issue_bill(conn: Connection, account_no: int, from_ms: int, to_ms: int, at_ms: int, actor: str) -> BillView:
-    """Issue the statement or bill of [from_ms, to_ms). Raises RefusedCommand with the first thing against it."""
+def issue_bill(conn: Connection, account_no: int, from_ms: int, to_ms: int, at_ms: int, actor: str, final: bool = False) -> BillView:
+    """Issue the statement or bill of [from_ms, to_ms). `final`: a deposit that is held pays it. Raises RefusedCommand with the first thing
+    against it."""
     account = account_of(conn, account_no)
     kind = kind_for(conn, account, to_ms)
+    if final and kind is BillKind.STATEMENT:
+        raise RefusedCommand(BillReason.NOT_A_BILL, "a prepaid account has no final bill: its balance is refunded")
     issued = store.same_period(conn, account_no, kind, from_ms, to_ms)
     if issued:
-        return store.load_bill(conn, issued)
+        return _issued(conn, store.load_bill(conn, issued), final)
     held = Held(conn)
     for finding in _checked(held, account, kind, from_ms, to_ms, at_ms):
         if finding.blocking:
             raise RefusedCommand(finding.reason, finding.text)
-    bill_no = issue_new(conn, account, kind, from_ms, to_ms, at_ms, held)
-    record(conn, at_ms, actor, "bill.issued", f"account:{account_no}", bill_no)
+    bill_no = issue_new(conn, account, kind, from_ms, to_ms, at_ms, held, actor if final else "")
+    record(conn, at_ms, actor, "bill.issued", f"account:{account_no}", f"{bill_no}, final" if final else bill_no)
     return store.load_bill(conn, bill_no)
+
+
+def _issued(conn: Connection, view: BillView, final: bool) -> BillView:
+    account_no = view.bill.party.account_no
+    if final and view.due_nano and held_nano(conn, account_no):
+        raise RefusedCommand(BillReason.NOT_FINAL, f"{view.bill_no} is issued and not the last one: pay it by gridtally-mdm deposit apply "
+                             f"{account_no}")  # fmt: skip
+    return view
 
 
 def render_context(view: BillView, language: str = "") -> BillPage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -9,11 +10,12 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from gridtally_cloud.billing import receivables
 from gridtally_cloud.billing.checks import BillReason
+from gridtally_cloud.billing.deposits import on_bill
 from gridtally_cloud.billing.document import from_json, to_json
 from gridtally_cloud.billing.due_lines import lines_since
 from gridtally_cloud.billing.held import Held
 from gridtally_cloud.billing.interval_use import use_between
-from gridtally_cloud.billing.model import Bill, BillKind, BillRow, BillState, BillView, Line, Party, Reading
+from gridtally_cloud.billing.model import Bill, BillKind, BillRow, BillState, BillView, Party, Reading
 from gridtally_cloud.billing.postpaid import BillInputs, Paid, Stop
 from gridtally_cloud.billing.rate_registers import RateRegisters, plan_names_registers
 from gridtally_cloud.billing.statement import StatementInputs
@@ -107,7 +109,7 @@ def bill_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int, us
                              "read again, or estimated by gridtally-mdm vee")  # fmt: skip
     return BillInputs(party_of(account, plan), from_ms, to_ms, plan, _terms(conn, account), stops,
                       arrears_nano, _paid_since(conn, account.account_no, since), use, quality, _days_from(stretch, account.zone),
-                      counted, lines_since(conn, account, since))  # fmt: skip
+                      counted, lines_since(conn, account, since), on_bill(conn, account.account_no, since))  # fmt: skip
 
 
 def _terms(conn: Connection, account: Account) -> Terms:
@@ -278,6 +280,7 @@ def _state(row: Row[Any], due: dict[str, receivables.Due]) -> tuple[BillState, i
     return (BillState.ISSUED if mine.rest_nano == mine.amount_nano else BillState.PART_PAID), mine.rest_nano
 
 
-def open_lines(conn: Connection, account: Account) -> tuple[Line, ...]:
-    """What a bill made now would show of what was posted since the last one."""
-    return lines_since(conn, account, _last_closing(conn, account.account_no)[1])
+def looked_again(conn: Connection, account: Account, inputs: BillInputs) -> BillInputs:
+    """The inputs with what was posted meanwhile beside bills and money."""
+    since = _last_closing(conn, account.account_no)[1]
+    return replace(inputs, added=lines_since(conn, account, since), deposit=on_bill(conn, account.account_no, since))

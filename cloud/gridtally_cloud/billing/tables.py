@@ -8,6 +8,7 @@
   credit of 'receivable'.
 * `billing_rule`: dated rules (`rules.py`), never changed. `late_charge`: each charge for late payment with what it is made of, its row of
   the books, and the one that took it back; `late_run`: the months that were charged, so that none is charged twice.
+* `deposit_receipt`: what a receipt took or gave back. `deposit_interest`: the days a deposit bore interest on, with what it came to.
 """
 
 from __future__ import annotations
@@ -100,4 +101,24 @@ late_charge = Table(
     Column("back_no", Key),  # the row of the books that took it back
     UniqueConstraint("bill_no", "first_day"),
     Index("ix_late_charge_account", "account_no"),
+)  # fmt: skip
+
+deposit_receipt = Table(
+    "deposit_receipt", metadata,
+    Column("account_no", Key, primary_key=True, autoincrement=False),
+    Column("kind", Text, primary_key=True),  # deposit, deposit_refund
+    Column("reference", Text, primary_key=True),
+    Column("amount_nano", Nano, nullable=False),
+    Column("receivable_no", Key, nullable=False),
+)  # fmt: skip
+
+deposit_interest = Table(
+    "deposit_interest", metadata,
+    Column("account_no", Key, primary_key=True, autoincrement=False),
+    Column("first_day", Integer, primary_key=True, autoincrement=False),
+    Column("until_day", Integer, nullable=False),
+    Column("base_nano", Nano, nullable=False),
+    Column("rule_no", Key, nullable=False),
+    Column("amount_nano", Nano, nullable=False),
+    Column("receivable_no", Key),  # none where it came to less than half a coin
 )  # fmt: skip

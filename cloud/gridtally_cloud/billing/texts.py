@@ -51,6 +51,9 @@ TEXTS: dict[str, dict[str, str]] = {
         "how.late_day": "{days} days late, {first} to {last} × {rate} a day of {base}",
         "how.late_minimum": "raised to the least charge of the month", "how.late_cap": "held down by the limit for this bill",
         "how.late_back": "charged before for {first} to {last}; it is not owed",
+        "line.deposit": "Paid out of your deposit",
+        "note.deposit": "We hold a deposit of {held} for you. It is not part of what you owe.",
+        "note.deposit_interest": "Interest of {interest} was added to your deposit since the last bill.",
         "note.rounding": "Lines are rounded half to even.",
     },
     "es": {
@@ -104,6 +107,9 @@ TEXTS: dict[str, dict[str, str]] = {
         "how.late_day": "{days} días de retraso, del {first} al {last} × {rate} al día de {base}",
         "how.late_minimum": "elevado al cargo mínimo del mes", "how.late_cap": "limitado por el máximo para esta factura",
         "how.late_back": "cobrado antes por el período del {first} al {last}; no se debe",
+        "line.deposit": "Pagado con su fianza",
+        "note.deposit": "Tenemos una fianza suya de {held}. No forma parte de lo que debe.",
+        "note.deposit_interest": "Desde la última factura se sumaron {interest} de intereses a su fianza.",
         "note.rounding": "Las líneas se redondean al par más próximo.",
     },
     "hi": {
@@ -154,6 +160,9 @@ TEXTS: dict[str, dict[str, str]] = {
         "how.late_day": "{days} दिन विलंब, {first} से {last} × {base} का {rate} प्रतिदिन",
         "how.late_minimum": "माह के न्यूनतम शुल्क तक बढ़ाया गया", "how.late_cap": "इस बिल की सीमा तक घटाया गया",
         "how.late_back": "{first} से {last} के लिए पहले लिया गया; यह देय नहीं है",
+        "line.deposit": "आपकी जमानत राशि से चुकाया गया",
+        "note.deposit": "आपकी {held} की जमानत राशि हमारे पास है। यह आपके बकाया का भाग नहीं है।",
+        "note.deposit_interest": "पिछले बिल के बाद आपकी जमानत राशि में {interest} ब्याज जोड़ा गया।",
         "note.rounding": "पंक्तियाँ निकटतम सम अंक तक पूर्णांकित हैं।",
     },
 }  # fmt: skip

@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from sqlalchemy import Connection, select, update
 
-from gridtally_cloud.billing import receivables
+from gridtally_cloud.billing import deposits, receivables
 from gridtally_cloud.billing.final import issue_final
 from gridtally_cloud.customers import eligible
 from gridtally_cloud.customers.accounts import account as account_of
@@ -85,12 +85,14 @@ class ModeWish:
 def convert(
     conn: Connection, signer: Signer, account_no: int, mode: Mode, at_ms: int, actor: str, deposit_nano: int = 0
 ) -> int:
-    """Order the change; the number of its instrument. `deposit_nano`: a security deposit that is held, given back as credit (safety.md
-    19). Raises RefusedCommand (same_mode, change_pending, deposit, tariff_not_prepaid, no_dcu, unknown_account)."""
+    """Order the change; the number of its instrument. `deposit_nano`: a security deposit that is held elsewhere, given back as credit
+    (safety.md 19); what our own books hold comes along by itself. Raises RefusedCommand (same_mode, change_pending, deposit,
+    tariff_not_prepaid, no_dcu, unknown_account)."""
     account = account_of(conn, account_no)
     check_change(conn, account, mode, deposit_nano)
     if mode is Mode.PREPAID:
         eligible.check_prepaid(conn, account.tariff_id, account.zone, at_ms)
+        deposit_nano = deposits.to_prepayment(conn, account, deposit_nano, at_ms, actor)
         _bring_along(conn, signer, account, at_ms, actor, deposit_nano)
     return control.order(conn, signer, account_no, d.ModeOrder(MODES[mode]), at_ms, actor)
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
 from gridtally_cloud.billing import service as billing
+from gridtally_cloud.billing.deposits import releasable_nano
 from gridtally_cloud.customers.model import Account, Mode
 from gridtally_cloud.prepay import handover as service
 from gridtally_cloud.prepay import service as prepay
@@ -93,7 +94,8 @@ def _mode(conn: Connection, account: Account, form: Mapping[str, str]) -> Asked:
     """Raises ValueError for an amount that can not be read."""
     say = words(account.zone)
     wanted = Mode.POSTPAID if account.mode is Mode.PREPAID else Mode.PREPAID
-    deposit_nano = nano(form.get("deposit", "").strip() or "0")
+    named_nano = nano(form.get("deposit", "").strip() or "0")
+    deposit_nano = named_nano or releasable_nano(conn, account, site().now_ms)
     due_nano = billing.outstanding_nano(conn, account.account_no)
     sentences = [say.t(f"handover.to_{wanted.value}")]
     if wanted is Mode.PREPAID:
@@ -103,7 +105,7 @@ def _mode(conn: Connection, account: Account, form: Mapping[str, str]) -> Asked:
     sentences.append(say.t("handover.supply_stays"))
     return Asked(
         tuple(sentences),
-        lambda c: service.convert(c, site().payments.signer, account.account_no, wanted, site().now_ms, actor(), deposit_nano),
+        lambda c: service.convert(c, site().payments.signer, account.account_no, wanted, site().now_ms, actor(), named_nano),
         say.t("handover.mode_ordered"),
     )
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from hypothesis import given, settings
@@ -26,13 +23,12 @@ from gridtally_cloud.billing.rules import Dated, Rule, RuleKind, in_force, rule_
 from gridtally_cloud.billing.tables import receivable
 from gridtally_cloud.billing.texts import TEXTS
 from gridtally_cloud.customers.audit import audit_rows
-from gridtally_cloud.customers.desk import Desk
 from gridtally_cloud.store.days import midnight_ms
-from gridtally_shared.clock import ManualClock
 from gridtally_shared.errors import ConfigError, GridtallyError, RefusedCommand
 from gridtally_shared.money import nano
 from gridtally_shared.tariff.terms import Places, Rounding
 from support.payday import DAY_MS, HOUR_MS, OPENED_WH, START_MS, Payday
+from support.typed import typed
 
 ZONE = "Asia/Kolkata"
 NOVEMBER = range(20_758, 20_788)  # 2026-11-01 to 2026-11-30
@@ -147,15 +143,6 @@ def town(tmp_path: Path) -> Iterator[Payday]:
     town.read(2, OPENED_WH + 100_000)
     yield town
     town.close()
-
-
-def typed(town: Payday, area: ModuleType, *words: str) -> int:
-    parser = argparse.ArgumentParser()
-    desk = Desk(town.db, town.payments, ManualClock(town.now_ms))
-    area.add_parser(parser.add_subparsers(), lambda options: nullcontext(desk))
-    options = parser.parse_args(words)
-    code: int = options.run(options)
-    return code
 
 
 def rule(town: Payday, **more: object) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, insert, select, update
 
+from gridtally_cloud.billing import deposits
 from gridtally_cloud.billing.model import CHARGE_KINDS, BillKind, BillState, BillView, LineKind
 from gridtally_cloud.billing.receivables import outstanding_nano
+from gridtally_cloud.billing.rules import add_rule
 from gridtally_cloud.billing.service import issue_bill, list_bills
 from gridtally_cloud.billing.store import bill_inputs, load_bill
 from gridtally_cloud.customers.accounts import NewAccount, open_account
@@ -25,6 +27,7 @@ from gridtally_cloud.prepay import handover, migration, migration_rows
 from gridtally_cloud.prepay.reconcile import reconcile
 from gridtally_cloud.prepay.reissue import going_on
 from gridtally_cloud.prepay.settling import settle
+from gridtally_cloud.prepay.tables import instrument
 from gridtally_cloud.prepay.wallet import balance as prepay_balance
 from gridtally_cloud.store.tables import meter
 from gridtally_cloud.workorders.service import OrderKind, orders
@@ -236,6 +239,24 @@ def test_a_change_the_meter_refuses_is_over_told_to_a_person_and_may_be_ordered_
 def pending(pair: LinkedPair, account_no: int = 0) -> Mode | None:
     with pair.db.read() as conn:
         return handover.pending_mode(conn, account_of(conn, account_no or pair.account))
+
+
+@pytest.mark.covers_part("C3-N6")
+def test_a_deposit_of_the_books_comes_along_by_itself_with_its_interest(pair: LinkedPair) -> None:
+    """100 held for a year less a day at 10 %: nobody names it, and nobody can name another amount."""
+    no = pair.postpaid_account
+    rule = {"kind": "deposit_interest", "currency": "INR", "percent": "10", "per": "year"}
+    with pair.db.write() as conn:
+        add_rule(conn, json.dumps(rule), "", 0, pair.now_ms, "desk")
+        deposits.take(conn, no, nano("100"), "R-1", pair.now_ms - 31 * DAY_MS, "desk")
+    due = nano("100.82")  # 30 days in two months: 0.82
+    with pair.db.write() as conn, pytest.raises(RefusedCommand, match=r"100.82 is held"):
+        handover.convert(conn, SIGNER, no, Mode.PREPAID, pair.now_ms, "asha", nano("80"))
+    with pair.db.write() as conn:
+        handover.convert(conn, SIGNER, no, Mode.PREPAID, pair.now_ms, "asha")
+        assert deposits.held_nano(conn, no) == 0
+        brought = [row.amount_nano for row in conn.execute(select(instrument).where(instrument.c.account_no == no)) if row.amount_nano]
+    assert brought == [due]
 
 
 @pytest.mark.covers_part("ETSI-5.2.5-alt2")
