@@ -34,7 +34,8 @@ def client_of(job):
         options |= {"propose_gbt": True, "gbt_window": job["gbt_window"]}
     if "max_pdu" in job:
         options["max_receive_pdu_size"] = job["max_pdu"]
-    return DlmsClient.tcp("127.0.0.1", job["port"], client_sap=job.get("client", 32), hdlc=hdlc, timeout=1.0, **options)
+    options |= {"client_sap": job.get("client", 32), "timeout": job.get("timeout", 20.0)}
+    return DlmsClient.tcp("127.0.0.1", job["port"], hdlc=hdlc, **options)
 
 
 def serial(client):

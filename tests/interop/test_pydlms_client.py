@@ -63,7 +63,7 @@ def test_a_lost_frame_of_a_window_comes_again(peer: Peer, meter: HouseMeter) -> 
     quirks = QuirkBoard()
     quirks.add(Quirk.LOSE_FRAME, 2)
     unit = {"window": 5, "frame_size": 128, "max_pdu": 4_000, "quirks": quirks}
-    assert seen(peer, meter, "hdlc", unit, ["whole"], window=5)["whole"] == len(meter.profile(0, START_MS))
+    assert seen(peer, meter, "hdlc", unit, ["whole"], window=5, timeout=2.0)["whole"] == len(meter.profile(0, START_MS))
     assert quirks.listed() == ()
 
 
@@ -81,7 +81,7 @@ def test_a_lost_block_of_general_block_transfer_comes_again(peer: Peer, meter: H
     quirks = QuirkBoard()
     quirks.add(Quirk.LOSE_GENERAL_BLOCK, 1)
     unit = {"max_pdu": 400, "block_transfer": True, "quirks": quirks}
-    assert seen(peer, meter, "wrapper", unit, ["whole"], gbt_window=5, max_pdu=400)["whole"] == len(meter.profile(0, START_MS))
+    assert seen(peer, meter, "wrapper", unit, ["whole"], gbt_window=5, max_pdu=400, timeout=2.0)["whole"] == len(meter.profile(0, START_MS))
     assert quirks.listed() == ()
 
 
@@ -101,5 +101,5 @@ def test_gmac_ciphered(peer: Peer, meter: HouseMeter, framing: str) -> None:
 def test_firmware_with_a_lost_block(peer: Peer, meter: HouseMeter) -> None:
     quirks = QuirkBoard()
     quirks.add(Quirk.LOSE_BLOCK, 1)
-    assert seen(peer, meter, "wrapper", {"quirks": quirks}, ["image", "GT2.0", bytes(1_000).hex()])["image"] == VERIFIED
+    assert seen(peer, meter, "wrapper", {"quirks": quirks}, ["image", "GT2.0", bytes(1_000).hex()], timeout=2.0)["image"] == VERIFIED
     assert quirks.listed() == ()

@@ -48,7 +48,7 @@ def line(meters, tmp_path):
 @pytest.fixture
 def client(line):
     """pymodbus, a Modbus implementation that shares no code with ours."""
-    with ModbusSerialClient(line.port.address(), baudrate=115_200, timeout=1, retries=0) as foreign:
+    with ModbusSerialClient(line.port.address(), baudrate=115_200, timeout=5, retries=0) as foreign:
         yield foreign
 
 
