@@ -35,7 +35,7 @@ from gridtally_cloud.store.intervals import (
     waits,
 )
 from gridtally_cloud.store.postgres import make_month
-from gridtally_cloud.store.tables import channel, interval_block, interval_inbox, meter, reading, vee_run
+from gridtally_cloud.store.tables import STATUS, channel, interval_block, interval_inbox, meter, reading, vee_run
 from gridtally_cloud.store.whole import Name, first_versions
 from gridtally_cloud.store.work import Hand, in_other_hands, share_lots, this_process
 from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
@@ -146,8 +146,9 @@ def take_days(conn: Connection, days: ClosedDays, now_ms: int) -> list[int]:
 def _stand(conn: Connection, days: ClosedDays, now_ms: int) -> None:
     """First versions stand: they are written, VEE is asked, and others are told."""
     write_first(conn, days, now_ms)
-    orders = sorted((SHARD, day, number, 0, "", PENDING, 0, now_ms) for day, number in days.names)
-    put_rows(conn, vee_run, _ORDER, orders, replace=True)
+    waits_now = STATUS.code(PENDING)
+    orders = sorted((SHARD, day, number, 0, "", waits_now, 0, 0) for day, number in days.names)
+    put_rows(conn, vee_run, _ORDER, orders, replace=True, in_order=True)
     if conn.execute(_LISTENING).first() is not None:
         for day, number in days.names:
             _tell_others(conn, day, number, 0, now_ms)
@@ -184,7 +185,7 @@ def close_day(conn: Connection, day: int, channel_no: int, now_ms: int) -> bool:
     if ref.unit in SUMMED_UNITS:
         save_usage(conn, ref, day, period_s, day_slots(conn, channel_no, day), now_ms)
     version = next_version(conn, day, channel_no) - 1
-    mark_pending(conn, day, channel_no, version, now_ms)
+    mark_pending(conn, day, channel_no, version)
     _tell_others(conn, day, channel_no, version, now_ms)
     return True
 
@@ -198,7 +199,7 @@ def close_silent_day(conn: Connection, day: int, channel_no: int, now_ms: int) -
     save_version(conn, ref, slots_of(day, ref.zone, period_s), 0, {}, SILENT, True, now_ms)
     if ref.unit in SUMMED_UNITS:
         save_usage(conn, ref, day, period_s, {}, now_ms)
-    mark_pending(conn, day, channel_no, 0, now_ms)
+    mark_pending(conn, day, channel_no, 0)
     _tell_others(conn, day, channel_no, 0, now_ms)
     return True
 
@@ -238,10 +239,10 @@ def save_version(conn: Connection, ref: ChannelRef, grid: DaySlots, version: int
     put_rows(conn, interval_block, COLUMNS, [packed_row(block)])
 
 
-def mark_pending(conn: Connection, day: int, channel_no: int, version: int, now_ms: int) -> None:
+def mark_pending(conn: Connection, day: int, channel_no: int, version: int) -> None:
     """A channel-day was closed or has a new version: judge it (again)."""
     row = {"shard": SHARD, "day": day, "channel_no": channel_no, "version": version, "rule_set": "",
-           "status": PENDING, "findings": 0, "at_ms": now_ms}  # fmt: skip
+           "status": PENDING, "findings": 0, "at_ms": 0}  # fmt: skip
     upsert(conn, vee_run, row)
 
 

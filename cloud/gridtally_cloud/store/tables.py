@@ -413,6 +413,8 @@ outbox_down = Table(
 
 # ---- validation -----------------------------------------------------------------------------------------------
 
+STATUS = Coded("pending", "validated", "failed", "estimated", "edited")
+
 vee_run = Table(
     "vee_run", metadata,
     shard_column(),
@@ -420,9 +422,9 @@ vee_run = Table(
     Column("channel_no", Key, primary_key=True, autoincrement=False),
     Column("version", Integer, nullable=False),  # of the block that was judged
     Column("rule_set", Text, nullable=False),
-    Column("status", Text, nullable=False),  # pending, validated, failed
+    Column("status", STATUS, nullable=False),
     Column("findings", Integer, nullable=False),
-    Column("at_ms", Ms, nullable=False),
+    Column("at_ms", Ms, nullable=False),  # of the judgement; 0 while it is pending
     Column("stands", Integer),  # version that stood when it was judged last
     Index("ix_vee_run_status", "shard", "status"),
     sqlite_with_rowid=False,

@@ -59,7 +59,7 @@ _COLUMNS = ("shard", "day", "channel_no", "total", "present", "expected")
 def save_days(conn: Connection, days: Sequence[DaySum]) -> None:
     """Put the totals of closed days in the place of those there are; their months are kept up with them, and begin with their last day."""
     rows = sorted((SHARD, d.day, d.channel_no, d.total, d.present, d.expected) for d in days)
-    put_rows(conn, usage_day, _COLUMNS, rows, replace=True)
+    put_rows(conn, usage_day, _COLUMNS, rows, replace=True, in_order=True)
     _keep_months(conn, ((d.day, d.channel_no) for d in days), begin=True)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert, inspect, select, update
 
 from gridtally_cloud.store import meta
 from gridtally_cloud.store.blocks import COLUMNS, Block, blocks, packed_row
@@ -22,7 +22,7 @@ from gridtally_cloud.store.db import Database, put_rows
 from gridtally_cloud.store.intervals import ChannelRef, Slot, read_intervals
 from gridtally_cloud.store.postgres import make_month
 from gridtally_cloud.store.sql import ask
-from gridtally_cloud.store.tables import channel, interval_block, usage_point
+from gridtally_cloud.store.tables import channel, interval_block, usage_point, vee_run
 from gridtally_native import decode_block, encode_block
 from gridtally_shared.errors import ConfigError
 from support.stores import ON_POSTGRES, fresh_store
@@ -168,3 +168,39 @@ def test_codes_stand_for_words_and_other_numbers_for_themselves() -> None:
             word.code(bad)
     with pytest.raises(ValueError, match="none of 900, 60"):
         number.code(1)
+
+
+def orders_of_before(conn: Connection, rows: list[tuple[int, str, int]]) -> None:
+    """`vee_run` as the release before left it: (channel, status, time)."""
+    tail = "" if ON_POSTGRES else " WITHOUT ROWID"
+    conn.exec_driver_sql("DROP TABLE vee_run")
+    conn.exec_driver_sql(f"CREATE TABLE vee_run (shard SMALLINT NOT NULL, day INTEGER NOT NULL, channel_no {NUMBER} NOT NULL, "
+                         "version INTEGER NOT NULL, rule_set TEXT NOT NULL, status TEXT NOT NULL, findings INTEGER NOT NULL, "
+                         "at_ms BIGINT NOT NULL, stands INTEGER, CONSTRAINT pk_vee_run PRIMARY KEY (shard, day, channel_no))" + tail)
+    conn.exec_driver_sql("CREATE INDEX ix_vee_run_status ON vee_run (shard, status)")
+    for number, status, at_ms in rows:
+        conn.exec_driver_sql(f"INSERT INTO vee_run VALUES (0, 20500, {number}, 0, 'r 1', '{status}', 0, {at_ms}, NULL)")
+    conn.exec_driver_sql("UPDATE alembic_version SET version_num = 'r0035'")
+
+
+def test_orders_to_vee_are_carried_over(db: Database) -> None:
+    words = ("pending", "validated", "failed", "estimated", "edited")
+    with db.write() as conn:
+        orders_of_before(conn, [(number, word, 77) for number, word in enumerate(words)])
+    meta.prepare(db)
+    v = vee_run.c
+    with db.read() as conn:
+        assert [tuple(row) for row in conn.execute(select(v.status, v.at_ms, v.rule_set).order_by(v.channel_no))] == [
+            (word, 0 if word == "pending" else 77, "r 1") for word in words]  # fmt: skip
+        assert conn.execute(select(v.channel_no).where(v.status == "failed")).scalars().all() == [2]
+        assert {index["name"] for index in inspect(conn).get_indexes("vee_run")} == {"ix_vee_run_status"}
+
+
+def test_an_unknown_status_stops_the_upgrade(db: Database) -> None:
+    with db.write() as conn:
+        orders_of_before(conn, [(1, "guessed", 0)])
+    with pytest.raises(ConfigError, match=r"guessed.*mend the row"):
+        meta.prepare(db)
+    with db.read() as conn:
+        assert meta.revision(conn) == "r0035"
+        assert conn.exec_driver_sql("SELECT status FROM vee_run").scalar_one() == "guessed"
