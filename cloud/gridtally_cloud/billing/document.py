@@ -7,6 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from gridtally_cloud.billing.model import (
+    Arranged,
+    ArrangedPart,
     Bill,
     BillKind,
     Correction,
@@ -38,6 +40,7 @@ def from_json(document: str) -> Bill:
         **{name: _reading(raw.get(name)) for name in ("first", "last")},
         "corrects": _correction(raw.get("corrects")),
         "deposit": DepositHeld(**raw["deposit"]) if raw.get("deposit") else None,
+        "arranged": _arranged(raw.get("arranged")),
     })  # fmt: skip
 
 
@@ -50,6 +53,10 @@ def _correction(raw: dict[str, Any] | None) -> Correction | None:
         return None
     lines = tuple(Moved(**{**line, "kind": LineKind(line["kind"])}) for line in raw["lines"])
     return Correction(**{**raw, "lines": lines, "days": tuple(DayMoved(**day) for day in raw["days"])})
+
+
+def _arranged(raw: dict[str, Any] | None) -> Arranged | None:
+    return Arranged(**{**raw, "parts": tuple(ArrangedPart(**part) for part in raw["parts"])}) if raw else None
 
 
 def _line(raw: dict[str, Any]) -> Line:

@@ -24,9 +24,9 @@ def issue_new(conn: Connection, account: Account, kind: BillKind, from_ms: int, 
         made = statement(store.statement_inputs(conn, account, from_ms, to_ms))
         return store.save_bill(conn, made, made.charged_nano, at_ms, None)
     inputs = store.bill_inputs(conn, account, from_ms, to_ms, held=held)
-    made = postpaid_bill(inputs)
+    made = postpaid_bill(store.with_books(conn, account, inputs, at_ms))
     if closes_by and apply_to(conn, account, made.closing_nano, at_ms, closes_by):
-        made = postpaid_bill(store.looked_again(conn, account, inputs))
+        made = postpaid_bill(store.with_books(conn, account, inputs, at_ms))
     return _posted(conn, account, made, at_ms)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, case, func, insert, select, update
 
 from gridtally_cloud.billing import receivables
+from gridtally_cloud.billing.arrangements import ended_of, pauses
 from gridtally_cloud.billing.late import Overdue, Piece, late_pieces
 from gridtally_cloud.billing.periods import last_month, month
 from gridtally_cloud.billing.rules import RuleKind, rules_for
@@ -80,9 +81,12 @@ def charge_month(conn: Connection, account_no: int, at_ms: int, actor: str, of_m
     days = range(day_of(from_ms, account.zone), day_of(to_ms, account.zone))
     if not insert_new(conn, late_run, ({"account_no": account_no, "month_day": days.start, "at_ms": at_ms},)):
         return ()
+    ended_of(conn, account, at_ms, actor)
     rules = rules_for(conn, RuleKind.LATE, account.tariff_id, account.currency)
     bills = _overdue(conn, account, to_ms) if rules else ()
-    pieces = late_pieces(receivables.books_of(conn, account_no), bills, days, rules, account.zone, _places(conn, account, days.stop - 1))
+    books = receivables.books_of(conn, account_no)
+    pieces = late_pieces(books, bills, days, rules, account.zone, _places(conn, account, days.stop - 1),
+                         pauses(conn, account, books, at_ms))  # fmt: skip
     return tuple(_posted(conn, account, piece, at_ms, actor) for piece in pieces)
 
 

@@ -148,6 +148,23 @@ class DepositHeld:
 
 
 @dataclass(frozen=True, slots=True)
+class ArrangedPart:
+    """What is still to be paid of an instalment, until the end of the local day that begins at `day_ms`."""
+
+    day_ms: int
+    amount_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arranged:
+    """What of the arrears is paid by instalments when a bill is issued. `broken_ms`: since then it is due at once."""
+
+    rest_nano: int
+    parts: tuple[ArrangedPart, ...]
+    broken_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Party:
     """Who and where, as printed at the top."""
 
@@ -184,6 +201,7 @@ class Bill:
     last: Reading | None = None
     corrects: Correction | None = None
     deposit: DepositHeld | None = None
+    arranged: Arranged | None = None
 
     @property
     def charged_nano(self) -> int:

@@ -157,12 +157,26 @@ class _Writer:
                 Box(self.t("box.charges"), self.money(charges)),
                 Box(self.t("box.closing"), self.money(b.closing_shown_nano), strong=True), used,
             )  # fmt: skip
-        due_by = self.t("box.due_by", day=self.day(self.view.due_at_ms)) if self.view.due_at_ms else ""
+        due_by = self.due_by(self.view.due_at_ms) if self.view.due_at_ms else ""
         return (
             Box(self.t("box.before"), self.money(b.opening_shown_nano)), Box(self.t("box.payments"), self.money(money_in)),
             Box(self.t("box.new"), self.money(charges), self.taken_back()),
             Box(self.t("box.due"), self.money(b.closing_shown_nano), due_by, strong=True), used,
         )  # fmt: skip
+
+    def due_by(self, due_at_ms: int) -> str:
+        """Until when; with an arrangement what until then, and the rest by instalments."""
+        later_nano = sum(part.amount_nano for part in self.bill.arranged.parts if part.day_ms > due_at_ms) if self.bill.arranged else 0
+        day, now_nano = self.day(due_at_ms), max(0, self.bill.closing_shown_nano - later_nano)
+        return self.t("box.due_arranged", day=day, now=self.money(now_nano)) if later_nano else self.t("box.due_by", day=day)
+
+    def arrangement(self) -> Iterator[str]:
+        a = self.bill.arranged
+        if a is not None and a.broken_ms is not None:
+            yield self.t("note.arrangement_broken", rest=self.money(a.rest_nano), day=self.day(a.broken_ms))
+        elif a is not None:
+            parts = "; ".join(self.t("note.instalment", amount=self.money(part.amount_nano), day=self.day(part.day_ms)) for part in a.parts)
+            yield self.t("note.arrangement", rest=self.money(a.rest_nano), parts=parts)
 
     def taken_back(self) -> str:
         why = self.bill.corrects
@@ -296,7 +310,7 @@ class _Writer:
         return (*notes, self.t("note.rounding"))
 
     def doubts(self) -> Iterator[str]:
-        """What a consumer should know of the data, and of a deposit, before paying."""
+        """What a consumer should know of the data, of a deposit and of an arrangement, before paying."""
         b, q = self.bill, self.bill.quality
         counted = (("note.edited", q.edited), ("note.untrusted", q.untrusted))
         yield from (self.t(name, count=str(count)) for name, count in counted if count)
@@ -308,6 +322,7 @@ class _Writer:
                 yield self.t("note.register", moved=f.energy(moved_wh, self.language), used=f.energy(b.used_wh, self.language))
             if b.last.estimated:
                 yield self.t("note.estimated")
+        yield from self.arrangement()
         if b.deposit:
             yield self.t("note.deposit", held=self.money(b.deposit.held_nano))
             if b.deposit.interest_nano:

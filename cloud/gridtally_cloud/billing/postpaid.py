@@ -14,7 +14,19 @@ from dataclasses import replace
 from itertools import pairwise
 
 from gridtally_cloud.billing.charge_lines import Charged, charge_lines
-from gridtally_cloud.billing.model import Bill, BillKind, Correction, DataQuality, DayUse, DepositHeld, Line, LineKind, Party, Reading
+from gridtally_cloud.billing.model import (
+    Arranged,
+    Bill,
+    BillKind,
+    Correction,
+    DataQuality,
+    DayUse,
+    DepositHeld,
+    Line,
+    LineKind,
+    Party,
+    Reading,
+)
 from gridtally_cloud.billing.rounding import rounded_bill
 from gridtally_shared.records import dataclass
 from gridtally_shared.tariff.engine import advance
@@ -60,6 +72,7 @@ class BillInputs:
     use: tuple[tuple[Series, ...], ...] = ()
     added: tuple[Line, ...] = ()
     deposit: DepositHeld | None = None
+    arranged: Arranged | None = None
 
     @property
     def used_wh(self) -> int:
@@ -82,6 +95,7 @@ def postpaid_bill(inputs: BillInputs, corrects: Correction | None = None) -> Bil
         BillKind.BILL, inputs.party, inputs.from_ms, inputs.to_ms, inputs.arrears_nano, lines,
         inputs.arrears_nano + sum(line.amount_nano for line in lines), inputs.used_wh, inputs.days, inputs.quality,
         first=inputs.stops[-2].reading, last=inputs.stops[-1].reading, corrects=corrects, deposit=inputs.deposit,
+        arranged=inputs.arranged,
     ))  # fmt: skip
 
 

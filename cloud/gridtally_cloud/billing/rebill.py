@@ -127,8 +127,9 @@ def _again(conn: Connection, account: Account, numbers: Iterable[str], asked: st
         if bill_no == asked and was_nano == now_nano:
             raise RefusedCommand(BillReason.NOTHING_CHANGED, f"{bill_no} would come to the same amount with the data of now: it stands")
         if bill_no == asked or abs(now_nano - was_nano) >= coin:
-            if now_nano < was_nano and take_back_of_period(conn, account, old.from_ms, old.to_ms, at_ms, actor, f"{bill_no} comes to less"):
-                inputs = store.looked_again(conn, account, inputs)
+            if now_nano < was_nano:
+                take_back_of_period(conn, account, old.from_ms, old.to_ms, at_ms, actor, f"{bill_no} comes to less")
+            inputs = store.with_books(conn, account, inputs, at_ms)
             yield Rebilled(bill_no, _replace(conn, account, bill_no, inputs, at_ms, note), was_nano, now_nano)
 
 

@@ -8,9 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from gridtally_cloud.billing import receivables
+from gridtally_cloud.billing import arrangements, deposits, receivables
 from gridtally_cloud.billing.checks import BillReason
-from gridtally_cloud.billing.deposits import on_bill
 from gridtally_cloud.billing.document import from_json, to_json
 from gridtally_cloud.billing.due_lines import lines_since
 from gridtally_cloud.billing.held import Held
@@ -109,7 +108,7 @@ def bill_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int, us
                              "read again, or estimated by gridtally-mdm vee")  # fmt: skip
     return BillInputs(party_of(account, plan), from_ms, to_ms, plan, _terms(conn, account), stops,
                       arrears_nano, _paid_since(conn, account.account_no, since), use, quality, _days_from(stretch, account.zone),
-                      counted, lines_since(conn, account, since), on_bill(conn, account.account_no, since))  # fmt: skip
+                      counted)  # fmt: skip
 
 
 def _terms(conn: Connection, account: Account) -> Terms:
@@ -280,7 +279,8 @@ def _state(row: Row[Any], due: dict[str, receivables.Due]) -> tuple[BillState, i
     return (BillState.ISSUED if mine.rest_nano == mine.amount_nano else BillState.PART_PAID), mine.rest_nano
 
 
-def looked_again(conn: Connection, account: Account, inputs: BillInputs) -> BillInputs:
-    """The inputs with what was posted meanwhile beside bills and money."""
+def with_books(conn: Connection, account: Account, inputs: BillInputs, at_ms: int) -> BillInputs:
+    """The inputs with what the books say now beside bills and money: charges for late payment, a deposit, an arrangement."""
     since = _last_closing(conn, account.account_no)[1]
-    return replace(inputs, added=lines_since(conn, account, since), deposit=on_bill(conn, account.account_no, since))
+    return replace(inputs, added=lines_since(conn, account, since), deposit=deposits.on_bill(conn, account.account_no, since),
+                   arranged=arrangements.on_bill(conn, account, at_ms))  # fmt: skip

@@ -9,6 +9,7 @@
 * `billing_rule`: dated rules (`rules.py`), never changed. `late_charge`: each charge for late payment with what it is made of, its row of
   the books, and the one that took it back; `late_run`: the months that were charged, so that none is charged twice.
 * `deposit_receipt`: what a receipt took or gave back. `deposit_interest`: the days a deposit bore interest on, with what it came to.
+* `arrangement`: arrears paid by instalments (`instalment`), what of which periods' bills they are (`arrangement_bill`), and how it ended.
 """
 
 from __future__ import annotations
@@ -121,4 +122,35 @@ deposit_interest = Table(
     Column("rule_no", Key, nullable=False),
     Column("amount_nano", Nano, nullable=False),
     Column("receivable_no", Key),  # none where it came to less than half a coin
+)  # fmt: skip
+
+arrangement = Table(
+    "arrangement", metadata,
+    Column("arrangement_no", Key, primary_key=True),
+    Column("account_no", Key, nullable=False),
+    Column("made_ms", Ms, nullable=False),
+    Column("grace_days", Integer, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("ended", Text, nullable=False, default=""),  # instalments.ArrangementState, '' until somebody looked
+    Column("ended_day", Integer),  # the local day from which it holds no more
+    Column("ended_ms", Ms),
+    Index("ix_arrangement_account", "account_no"),
+)  # fmt: skip
+
+arrangement_bill = Table(
+    "arrangement_bill", metadata,
+    Column("arrangement_no", Key, primary_key=True, autoincrement=False),
+    Column("from_ms", Ms, primary_key=True, autoincrement=False),
+    Column("to_ms", Ms, primary_key=True, autoincrement=False),
+    Column("claimed_nano", Nano, nullable=False),  # what the bill charged then
+    Column("amount_nano", Nano, nullable=False),  # what of it was open
+)  # fmt: skip
+
+instalment = Table(
+    "instalment", metadata,
+    Column("arrangement_no", Key, primary_key=True, autoincrement=False),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("due_day", Integer, nullable=False),
+    Column("amount_nano", Nano, nullable=False),
 )  # fmt: skip

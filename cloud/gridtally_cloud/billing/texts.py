@@ -54,6 +54,10 @@ TEXTS: dict[str, dict[str, str]] = {
         "line.deposit": "Paid out of your deposit",
         "note.deposit": "We hold a deposit of {held} for you. It is not part of what you owe.",
         "note.deposit_interest": "Interest of {interest} was added to your deposit since the last bill.",
+        "box.due_arranged": "please pay {now} by {day}, the rest by instalments", "note.instalment": "{amount} by {day}",
+        "note.arrangement": "Of what was left from before {rest} is paid by instalments: {parts}. While they are paid in time, "
+        "no late payment is charged on it.",
+        "note.arrangement_broken": "The instalment arrangement was not kept on {day}: its rest, {rest}, is due at once.",
         "note.rounding": "Lines are rounded half to even.",
     },
     "es": {
@@ -110,6 +114,10 @@ TEXTS: dict[str, dict[str, str]] = {
         "line.deposit": "Pagado con su fianza",
         "note.deposit": "Tenemos una fianza suya de {held}. No forma parte de lo que debe.",
         "note.deposit_interest": "Desde la última factura se sumaron {interest} de intereses a su fianza.",
+        "box.due_arranged": "pague {now} antes del {day}, el resto a plazos", "note.instalment": "{amount} antes del {day}",
+        "note.arrangement": "De lo pendiente anterior, {rest} se paga a plazos: {parts}. Mientras se paguen a tiempo "
+        "no se cobra recargo por ello.",
+        "note.arrangement_broken": "El pago a plazos no se cumplió el {day}: su resto, {rest}, debe pagarse ya.",
         "note.rounding": "Las líneas se redondean al par más próximo.",
     },
     "hi": {
@@ -163,6 +171,10 @@ TEXTS: dict[str, dict[str, str]] = {
         "line.deposit": "आपकी जमानत राशि से चुकाया गया",
         "note.deposit": "आपकी {held} की जमानत राशि हमारे पास है। यह आपके बकाया का भाग नहीं है।",
         "note.deposit_interest": "पिछले बिल के बाद आपकी जमानत राशि में {interest} ब्याज जोड़ा गया।",
+        "box.due_arranged": "कृपया {day} तक {now} दें, बाकी किस्तों में", "note.instalment": "{amount}, {day} तक",
+        "note.arrangement": "पिछले बकाया में से {rest} किस्तों में चुकाया जाता है: {parts}। समय पर चुकाने तक उस पर "
+        "विलंब अधिभार नहीं लगता।",
+        "note.arrangement_broken": "किस्तों का समझौता {day} को टूट गया: उसका शेष {rest} तुरंत देय है।",
         "note.rounding": "पंक्तियाँ निकटतम सम अंक तक पूर्णांकित हैं।",
     },
 }  # fmt: skip

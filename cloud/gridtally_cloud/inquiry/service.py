@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, select
 
 from gridtally_cloud.billing.model import Bill
-from gridtally_cloud.billing.store import bill_inputs, billed_until
+from gridtally_cloud.billing.store import bill_inputs, billed_until, with_books
 from gridtally_cloud.billing.stretches import stretch_at
 from gridtally_cloud.billing.usage import channel_of
 from gridtally_cloud.customers.accounts import account as account_of
@@ -242,7 +242,8 @@ def _still_raw(request: DataRequest, told: tuple[Posting, ...], from_ms: int) ->
 
 def _bill(conn: Connection, account: Account, from_ms: int, series: IntervalSeries, used: Consumption) -> Bill:
     """The account's bill of the time that is known."""
-    return provisional_bill(bill_inputs(conn, account, from_ms, used.to_ms, used.wh), series)
+    inputs = bill_inputs(conn, account, from_ms, used.to_ms, used.wh)
+    return provisional_bill(with_books(conn, account, inputs, used.to_ms), series)
 
 
 def _account(conn: Connection, usage_point_no: int) -> Account | None:

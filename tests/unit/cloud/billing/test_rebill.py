@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from gridtally_cloud.billing import late_run, rebill, service
+from gridtally_cloud.billing import arrangements, late_run, rebill, service
+from gridtally_cloud.billing.instalments import ArrangementState
 from gridtally_cloud.billing.model import BillState, BillView, LineKind
 from gridtally_cloud.billing.page import bill_page
+from gridtally_cloud.billing.receivables import post_payment
 from gridtally_cloud.billing.rules import add_rule
 from gridtally_cloud.billing.tables import receivable
 from gridtally_cloud.billing.texts import TEXTS
@@ -22,6 +24,7 @@ from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.tables import app_user, tariff_version
 from gridtally_cloud.ingest.measurements import take_intervals
 from gridtally_cloud.store.close import GRACE_MS, close_days
+from gridtally_cloud.store.days import day_of
 from gridtally_cloud.vee.edit import Asked, Reason, decide, make
 from gridtally_cloud.vee.edits import EditState, Step
 from gridtally_cloud.vee.run import run_pending
@@ -146,6 +149,25 @@ def test_a_smaller_bill_takes_its_late_payment_charge_with_it_and_a_greater_one_
     assert less.bill.closing_nano == owed(town) == less.due_nano
     with town.db.read() as conn:
         assert [c.is_back for c in late_run.charges_of(conn, town.postpaid_account)] == [True]
+
+
+def test_a_greater_bill_does_not_break_the_arrangement_of_the_one_before(town: Payday) -> None:
+    old = issue(town, 0, 2)
+    town.now_ms += 20 * DAY_MS
+    with town.db.write() as conn:
+        today = day_of(town.now_ms, "Asia/Kolkata")
+        made = arrangements.make(conn, town.postpaid_account, (today, today + 30), (1, 1), 0, town.now_ms, "desk", "agreed")
+    edit(town, 1, Tool.ADD, "100")
+    again(town, old.bill_no)
+    first, second = (part.amount_nano for part in made.plan.instalments)
+    assert first + second == old.bill.closing_nano
+    with town.db.write() as conn:
+        post_payment(conn, account_of(conn, town.postpaid_account), first, 1, town.now_ms)
+    town.now_ms += 2 * DAY_MS
+    with town.db.read() as conn:
+        (found,) = arrangements.arrangements_of(conn, account_of(conn, town.postpaid_account), town.now_ms)
+    assert found.standing.state is ArrangementState.RUNNING
+    assert owed(town) > second, "what is more is due on the new bill's own day"
 
 
 def test_the_next_bill_goes_on_from_the_new_one(town: Payday) -> None:
