@@ -20,6 +20,7 @@ from gridtally_cloud.customers.audit import record
 from gridtally_cloud.exchange.contents import carried, files_of
 from gridtally_cloud.exchange.deliveries import ErrorType, queue, report_error
 from gridtally_cloud.exchange.formats import FORMATS
+from gridtally_cloud.exchange.given import note_days
 from gridtally_cloud.exchange.points import Point, point_of
 from gridtally_cloud.exchange.recipients import known
 from gridtally_cloud.exchange.wanted import KINDS, Wanted
@@ -51,6 +52,14 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class _Made:
+    files: dict[str, bytes]
+    values: int
+    points: Sequence[Point]
+    days: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Queued:
     files: tuple[str, ...]
     values: int
@@ -71,13 +80,13 @@ def ask(conn: Connection, to: str, question: Question, now_ms: int, actor: str) 
         report_error(conn, to, ErrorType.NOT_VALID, f"request:{now_ms}:{found.reason.value}", detail, now_ms)
         record(conn, now_ms, actor, "request.refused", f"recipient:{to}", detail)
         return found
-    files, values = found
-    queue(conn, to, files, now_ms)
-    record(conn, now_ms, actor, "request.queued", f"recipient:{to}", f"{len(files)} files, {values} values")
-    return Queued(tuple(files), values)
+    note_days(conn, f"recipient:{to}", found.points, found.days, now_ms)
+    queue(conn, to, found.files, now_ms)
+    record(conn, now_ms, actor, "request.queued", f"recipient:{to}", f"{len(found.files)} files, {found.values} values")
+    return Queued(tuple(found.files), found.values)
 
 
-def _judged(conn: Connection, question: Question, now_ms: int) -> tuple[dict[str, bytes], int] | Refusal:
+def _judged(conn: Connection, question: Question, now_ms: int) -> _Made | Refusal:
     if question.kind not in KINDS:
         return Refusal(Invalid.UNKNOWN_KIND, f"kind is one of {', '.join(KINDS)}")
     if question.format not in FORMATS or not carried(Wanted(question.kind, question.format)):
@@ -104,8 +113,7 @@ def _days(question: Question) -> tuple[int, int] | None:
     return (first, last) if first <= last else None
 
 
-def _made(conn: Connection, question: Question, points: Sequence[Point], days: tuple[int, int],
-          now_ms: int) -> tuple[dict[str, bytes], int] | Refusal:  # fmt: skip
+def _made(conn: Connection, question: Question, points: Sequence[Point], days: tuple[int, int], now_ms: int) -> _Made | Refusal:
     wanted, files, values = Wanted(question.kind, question.format), dict[str, bytes](), 0
     stem = f"request_{now_ms}_{question.first}_{question.last}"
     try:
@@ -114,7 +122,7 @@ def _made(conn: Connection, question: Question, points: Sequence[Point], days: t
             files, values = files | made, values + held
     except (ConfigError, ContractError) as error:
         return Refusal(Invalid.UNKNOWN_FORMAT, str(error))
-    return (files, values) if files else Refusal(Invalid.NOTHING_HELD, "nothing of that kind is held of these days")
+    return _Made(files, values, points, days) if files else Refusal(Invalid.NOTHING_HELD, "nothing of that kind is held of these days")
 
 
 def _groups(points: Sequence[Point], most: int) -> Iterator[list[Point]]:

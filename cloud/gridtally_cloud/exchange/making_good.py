@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -15,6 +16,8 @@ from gridtally_cloud.exchange import validated
 from gridtally_cloud.exchange.contents import files_of
 from gridtally_cloud.exchange.deliveries import queue
 from gridtally_cloud.exchange.formats import FORMATS
+from gridtally_cloud.exchange.given import note_days
+from gridtally_cloud.exchange.points import Point
 from gridtally_cloud.exchange.schedules import Schedule, all_schedules
 from gridtally_cloud.exchange.sending import put, stem_of
 from gridtally_cloud.store.db import Database
@@ -38,7 +41,7 @@ def make_good(db: Database, now_ms: int) -> int:
 def _send(db: Database, schedule: Schedule, day: int, number: int, now_ms: int) -> int:
     with db.write() as conn:
         try:
-            files, numbers = _files(conn, schedule, day, number, now_ms)
+            files, points = _files(conn, schedule, day, number, now_ms)
             for name, data in files.items() if schedule.folder else ():
                 put(Path(schedule.folder), name, data)
         except (ConfigError, ContractError, OSError) as error:
@@ -46,13 +49,14 @@ def _send(db: Database, schedule: Schedule, day: int, number: int, now_ms: int) 
             return 0
         if schedule.recipient:
             queue(conn, schedule.recipient, files, now_ms)
-        validated.note_sent(conn, schedule.name, day, numbers, now_ms)
-        return len(numbers)
+        note_days(conn, schedule.taker, points, (day, day), now_ms)
+        validated.note_sent(conn, schedule.name, day, [point.number for point in points], now_ms)
+        return len(points)
 
 
-def _files(conn: Connection, schedule: Schedule, day: int, number: int, now_ms: int) -> tuple[dict[str, bytes], list[int]]:
+def _files(conn: Connection, schedule: Schedule, day: int, number: int, now_ms: int) -> tuple[dict[str, bytes], Sequence[Point]]:
     points = validated.came(conn, schedule, day, FORMATS[schedule.format].points)
     if not points:
         return {}, []
     stem = stem_of(schedule, day + schedule.ago, number, now_ms)
-    return files_of(conn, schedule.wanted, points, (day, day), stem)[0], [point.number for point in points]
+    return files_of(conn, schedule.wanted, points, (day, day), stem)[0], points

@@ -56,6 +56,11 @@ class Schedule:
         """Where it goes, for people."""
         return f"to {self.recipient}" if self.recipient else f"into {self.folder}"
 
+    @property
+    def taker(self) -> str:
+        """Who has what it sends (given.py)."""
+        return f"recipient:{self.recipient}" if self.recipient else f"folder:{self.name}"
+
     def at_ms(self, day: int) -> int:
         """When the run of that local day is due; an hour that never comes moves with the clock."""
         wall = datetime.combine(date_of(day), datetime.min.time()) + timedelta(minutes=self.minute)

@@ -21,6 +21,7 @@ from gridtally_cloud.exchange import validated
 from gridtally_cloud.exchange.contents import files_of
 from gridtally_cloud.exchange.deliveries import ErrorType, queue, report_error
 from gridtally_cloud.exchange.formats import FORMATS
+from gridtally_cloud.exchange.given import note_days
 from gridtally_cloud.exchange.points import Point, point_of
 from gridtally_cloud.exchange.schedules import DONE, Run, Schedule, due, run_from
 from gridtally_cloud.exchange.tables import exchange_run
@@ -43,12 +44,13 @@ Now = Callable[[], int]
 @dataclass(frozen=True, slots=True)
 class Part:
     """One step of a run: its files by name, how many intervals they hold, and the usage point it came to. `after` None: the run is at its
-    end. `lacking`: usage points whose day is not validated."""
+    end. `lacking`: usage points whose day is not validated; `given`: those whose data are in the files."""
 
     files: dict[str, bytes]
     intervals: int
     after: tuple[str, int] | None
     lacking: tuple[int, ...] = ()
+    given: tuple[Point, ...] = ()
 
 
 def send_due(db: Database, owner: str, now: Now, lease_ms: int = LEASE_MS) -> tuple[Run, ...]:
@@ -118,6 +120,8 @@ def _noted(db: Database, run: Run, owner: str, values: dict[str, object], step: 
 
 
 def _hand_over(conn: Connection, schedule: Schedule, run: Run, part: Part, values: dict[str, object], now_ms: int) -> None:
+    if part.files:
+        note_days(conn, schedule.taker, part.given, schedule.data_days(run.day), now_ms)
     if schedule.recipient:
         queue(conn, schedule.recipient, part.files, now_ms)
         if values["state"] == FAILED:
@@ -142,7 +146,7 @@ def _part(conn: Connection, schedule: Schedule, run: Run) -> Part:
     days, after = schedule.data_days(run.day), (points[-1].zone, points[-1].number)
     ready, lacking = validated.split(conn, schedule, points, days[0]) if schedule.validated else (points, [])
     files, values = files_of(conn, schedule.wanted, ready, days, stem_of(schedule, run.day, run.files + 1)) if ready else ({}, 0)
-    return Part(files, values, after, tuple(point.number for point in lacking))
+    return Part(files, values, after, tuple(point.number for point in lacking), tuple(ready))
 
 
 def stem_of(schedule: Schedule, day: int, number: int, late_ms: int = 0) -> str:

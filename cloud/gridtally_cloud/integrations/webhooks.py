@@ -38,6 +38,7 @@ class Topic(StrEnum):
 
     USAGE_CLOSED = "usage.closed"
     MEASUREMENT_RESTATED = "measurement.restated"
+    MEASUREMENT_DOUBTED = "measurement.doubted"
     COMMAND_ENDED = "command.ended"
     SUPPLY_TESTED = "supply.tested"
     SCHEDULE_CHANGED = "schedule.changed"

@@ -37,6 +37,8 @@ MODULES = (
     "gridtally_cloud.grid.tables",
     "gridtally_cloud.exchange.tables",
     "gridtally_cloud.exchange.recipient_tables",
+    "gridtally_cloud.exchange.given_tables",
+    "gridtally_cloud.vee.sibling_tables",
     "gridtally_cloud.web.tables",
 )
 

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from gridtally_cloud.customers.desk import OpenDesk, with_desk
-from gridtally_cloud.vee import edit_cli, rules_cli
+from gridtally_cloud.vee import edit_cli, rules_cli, sibling_cli
 
 Parsers = argparse._SubParsersAction  # what argparse gives has no public name
 
@@ -24,13 +24,14 @@ def add_parser(commands: Parsers[argparse.ArgumentParser], open_desk: OpenDesk) 
     vee.add_argument("--zone", default="", help="with --score: IANA zone of the house (default: the offset of its times)")
     vee.add_argument("--json", action="store_true", help="one JSON object a line")
     vee.set_defaults(run=lambda options: _vee(options, open_desk))
-    below = vee.add_subparsers(metavar="checks|rules|edit")
+    below = vee.add_subparsers(metavar="checks|rules|edit|siblings")
     about = "the table of checks: what each needs and what follows"
     checks = below.add_parser("checks", help=about, description=about, epilog="example: gridtally-mdm vee checks")
     checks.add_argument("--json", action="store_true", help="one JSON object a line")
     checks.set_defaults(run=print_checks)
     rules_cli.add_parser(below, open_desk)
     edit_cli.add_parser(below, open_desk)
+    sibling_cli.add_parser(below, open_desk)
 
 
 def _vee(options: argparse.Namespace, open_desk: OpenDesk) -> int:

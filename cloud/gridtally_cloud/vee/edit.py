@@ -21,6 +21,7 @@ from gridtally_cloud.store.days import date_of, day_of, slots_of
 from gridtally_cloud.store.intervals import ChannelRef, Slot, Slots, channel_ref, days_slots, pack
 from gridtally_cloud.vee.beside import check_values
 from gridtally_cloud.vee.documents import day_named
+from gridtally_cloud.vee.doubts import tell
 from gridtally_cloud.vee.edits import Edit, EditReason, EditState, Step, advance, edit_of
 from gridtally_cloud.vee.held import around, with_history
 from gridtally_cloud.vee.repair import repair
@@ -84,6 +85,7 @@ def make(conn: Connection, asked: Asked, now_ms: int) -> Edit:
     _record(conn, made, asked.made_by, "vee.edit_proposed" if bills else "vee.edited", now_ms)
     if not bills:
         run_again(conn, asked.channel_no, days, now_ms)
+        tell(conn, made, None, now_ms)
     return made
 
 
@@ -102,7 +104,9 @@ def decide(conn: Connection, edit_no: int, step: Step, person: str, now_ms: int)
     _record(conn, found, person, f"vee.edit_{state.value}", now_ms)
     ref, _ = channel_ref(conn, found.channel_no)
     run_again(conn, found.channel_no, _days(found.from_ms, found.to_ms, ref.zone), now_ms)
-    return find(conn, edit_no)
+    decided = find(conn, edit_no)
+    tell(conn, decided, found.state, now_ms)
+    return decided
 
 
 def find(conn: Connection, edit_no: int) -> Edit:

@@ -109,7 +109,7 @@ def run_again(conn: Connection, channel_no: int, days: range, now_ms: int) -> tu
 def run_day(conn: Connection, day: int, channel_no: int, now_ms: int) -> Outcome:
     """Judge one channel-day, replace its findings, let its estimates and edits stand, and tell of what stood otherwise for a bill."""
     near = around(conn, day, channel_no)
-    findings, estimates, waiting = _judged(conn, near, day)
+    findings, estimates, waiting = judged(conn, near, day)
     _keep_findings(conn, day, channel_no, findings, now_ms)
     stands = _keep_what_stands(conn, near, day, estimates, now_ms)
     holes = sum(not near.stretch.present[i] and near.stretch.start_of(i) not in estimates for i in range(near.first, near.after))
@@ -125,7 +125,7 @@ def run_day(conn: Connection, day: int, channel_no: int, now_ms: int) -> Outcome
     return Outcome(day, channel_no, status, findings, len(estimates), is_other)
 
 
-def _judged(conn: Connection, near: Around, day: int) -> tuple[tuple[Finding, ...], dict[int, int], bool]:
+def judged(conn: Connection, near: Around, day: int) -> tuple[tuple[Finding, ...], dict[int, int], bool]:
     """(findings that touch the day, estimate by the start of its interval, whether a person has to look). History is only asked for
     where one is needed."""
     judgement = judge(near.stretch, near.known)

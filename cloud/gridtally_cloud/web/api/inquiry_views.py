@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from gridtally_cloud.billing.model import Bill
 from gridtally_cloud.commands import states
+from gridtally_cloud.exchange import given
 from gridtally_cloud.inquiry import retailers, service
 from gridtally_cloud.inquiry.consumption import Consumption, Part
 from gridtally_cloud.inquiry.received import Line, report
@@ -39,7 +40,7 @@ def create_inquiry(usage_point_no: int) -> Said:
         found = opened or service.ask(conn, site().payments.signer, _asker(conn), question, site().now_ms)
         if opened is None and isinstance(found, DataRequest):
             idempotency.remember(conn, key, digest, str(found.request_no), site().now_ms)
-        said = _inquiry(conn, service.answer(conn, found)) if isinstance(found, DataRequest) else {}
+        said = _answered(conn, found) if isinstance(found, DataRequest) else {}
     if isinstance(found, Refusal):
         raise _problem(found)
     answer = jsonify(said)
@@ -57,7 +58,15 @@ def inquiry(request_no: int) -> Said:
         refused = service.not_of_record(conn, found.usage_point_no, asker, site().now_ms)
         if refused is not None:
             raise _problem(refused)
-        return jsonify(_inquiry(conn, service.answer(conn, found))), 200
+        return jsonify(_answered(conn, found)), 200
+
+
+def _answered(conn: Connection, asked: DataRequest) -> dict[str, Any]:
+    """The answer as it is now. What a retailer learns by it is kept, so that it can be told of doubts."""
+    answer = service.answer(conn, asked)
+    if answer.used and asked.retailer and answer.used.to_ms > answer.used.from_ms:
+        given.note(conn, f"retailer:{asked.retailer}", [asked.usage_point_no], answer.used.from_ms, answer.used.to_ms, site().now_ms)
+    return _inquiry(conn, answer)
 
 
 def _question(usage_point_no: int, raw: dict[str, Any]) -> Question:

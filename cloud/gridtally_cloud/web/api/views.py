@@ -18,6 +18,7 @@ from gridtally_cloud.commands.model import CommandRequest
 from gridtally_cloud.commands.service import limit_detail, token_detail
 from gridtally_cloud.customers import accounts as account_service
 from gridtally_cloud.customers.model import Account
+from gridtally_cloud.exchange import given
 from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.web.api import (
     billing_views,
@@ -50,6 +51,7 @@ from gridtally_cloud.web.reads import meters as meter_reads
 from gridtally_cloud.web.reads import usage as usage_reads
 from gridtally_cloud.web.security import csrf
 from gridtally_cloud.web.site import site
+from gridtally_shared.clock import MS_PER_DAY
 from gridtally_shared.contract.messages import CommandType
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.instruments.details import MOST_LIMIT_W
@@ -151,7 +153,19 @@ def intervals(meter_no: int) -> tuple[Response, int]:
         end_ms = min(to_ms, start_ms + asked.limit * step_ms)
         rows = usage_reads.in_direction(conn, found.usage_point_no or 0, start_ms, end_ms, way)
         happened = event_reads.names_by_interval(conn, meter_no, rows)
+    if rows and found.usage_point_no:
+        _note_given(found.usage_point_no, start_ms, end_ms)
     return _list([writing.interval(r, happened.get(r.start_ms, ())) for r in rows], cursor_text(end_ms) if end_ms < to_ms else None)
+
+
+def _note_given(usage_point_no: int, from_ms: int, to_ms: int) -> None:
+    """Who fetches a range is named when it is doubted. In whole days (UTC), so that one who asks each minute writes once a day."""
+    taker, from_ms, to_ms = f"token:{token().name}", from_ms // MS_PER_DAY * MS_PER_DAY, -(-to_ms // MS_PER_DAY) * MS_PER_DAY
+    with site().db.read() as conn:
+        if given.is_noted(conn, taker, usage_point_no, from_ms, to_ms):
+            return
+    with site().db.write() as conn:
+        given.note(conn, taker, [usage_point_no], from_ms, to_ms, site().now_ms)
 
 
 def meter_events(meter_no: int) -> tuple[Response, int]:

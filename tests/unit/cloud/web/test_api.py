@@ -8,17 +8,20 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import select
 from werkzeug.test import TestResponse
 
+from gridtally_cloud.exchange import given
 from gridtally_cloud.prepay.resend import MINUTE_MS, progress
 from gridtally_cloud.publisher import Publisher
 from gridtally_cloud.store.days import utc_text
+from gridtally_cloud.store.tables import meter
 from gridtally_cloud.web.api.openapi import document, open_path
 from gridtally_cloud.web.api.operations import OPERATIONS
 from gridtally_cloud.web.api.schemas import SCHEMAS
 from gridtally_cloud.web.tokens import SCOPES, create_token, list_tokens, revoke_token
 from gridtally_edge.prepay.events import InstrumentArrived
-from gridtally_shared.clock import SystemClock
+from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR, SystemClock
 from gridtally_shared.money import NANO, nano
 from support.payday import START_MS
 from support.web_person import Person
@@ -157,6 +160,19 @@ def test_intervals_equal_what_the_meter_had_field_by_field(reader: Program) -> N
         }
         for i, at in enumerate(range(from_ms, to_ms, QUARTER_MS))
     ]  # fmt: skip
+
+
+def test_who_fetches_intervals_is_kept_in_whole_days_and_once(old_street: WebStreet, reader: Program) -> None:
+    from_ms = START_MS + 3 * QUARTER_MS
+    for _ in range(2):
+        reader.all("/meters/1/intervals", **{"from": utc_text(from_ms), "to": utc_text(from_ms + MS_PER_HOUR), "limit": 2})
+    with old_street.pay.db.read() as conn:
+        point = conn.execute(select(meter.c.usage_point_no).where(meter.c.meter_no == 1)).scalar_one()
+        (taker,) = given.takers(conn, point, from_ms, from_ms + MS_PER_HOUR)
+    assert (taker.kind, taker.name) == ("token", "test")
+    assert taker.from_ms <= from_ms < from_ms + MS_PER_HOUR <= taker.to_ms
+    assert taker.from_ms % MS_PER_DAY == taker.to_ms % MS_PER_DAY == 0
+
 
 
 def test_registers_equal_what_was_read(old_street: WebStreet, reader: Program) -> None:
