@@ -31,9 +31,11 @@ from gridtally_shared.quantities import INTERVAL_IMPORT
 PERIOD_S = 900
 
 
-def block(meter_no: int, start_ms: int, values: list[int], period_s: int = PERIOD_S, quality: bytes = b"") -> ChannelBlock:
+def block(
+    meter_no: int, start_ms: int, values: list[int], period_s: int = PERIOD_S, quality: bytes = b"", present: bytes | None = None
+) -> ChannelBlock:
     """Intervals of imported energy."""
-    packed = encode_block(array("q", values))
+    packed = encode_block(array("q", values), present)
     return ChannelBlock(meter_no, INTERVAL_IMPORT.code, start_ms, period_s, len(values), packed, quality)
 
 

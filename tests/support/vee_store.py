@@ -20,7 +20,7 @@ from gridtally_cloud.vee.model import RegisterSample
 from gridtally_cloud.vee.run import Outcome, run_day, run_pending
 from support.cloud_store import START_MS, Street, new_street
 from support.edge_peer import block
-from support.vee_days import clean, damaged, midnights
+from support.vee_days import Columns, clean, damaged, midnights
 
 ZONE = "Asia/Kolkata"
 FIRST_DAY = START_MS // 86_400_000 + 1
@@ -53,15 +53,22 @@ def add_channel(conn: Connection, number: int, unit: str = "Wh", quantity: int =
                                         unit=unit, exponent=0, period_s=900))  # fmt: skip
 
 
-def add_days(conn: Connection, number: int, rng: random.Random, faults: int = 0, first_day: int = FIRST_DAY) -> None:
+def add_days(
+    conn: Connection, number: int, rng: random.Random, faults: int = 0, first_day: int = FIRST_DAY, days: int = DAYS
+) -> None:
     """Days of a meter and the reads of its register at their midnights."""
-    columns = clean(rng, ZONE, first_day, DAYS)
+    columns = clean(rng, ZONE, first_day, days)
     add_reads(conn, number, midnights(columns).samples)
-    damaged(columns, rng, faults)
+    add_blocks(conn, number, damaged(columns, rng, faults))
+
+
+def add_blocks(conn: Connection, number: int, columns: Columns, unit: str = "Wh") -> None:
     for first, after in zip((0, *columns.ends), columns.ends, strict=False):
+        if not any(columns.present[first:after]):
+            continue
         quality = b"".join(flags.to_bytes(2, "little") for flags in columns.quality[first:after])
-        message = block(number, columns.at(first), columns.values[first:after], 900, quality)
-        store_block(conn, ChannelRef(number, "Wh", ZONE), message, columns.at(first))
+        message = block(number, columns.at(first), columns.values[first:after], 900, quality, bytes(columns.present[first:after]))
+        store_block(conn, ChannelRef(number, unit, ZONE), message, columns.at(first))
 
 
 def add_reads(conn: Connection, number: int, samples: Iterable[RegisterSample]) -> None:

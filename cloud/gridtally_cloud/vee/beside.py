@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import date
+from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, bindparam, func, select
 
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import EPOCH, date_of, month_no
 from gridtally_cloud.store.intervals import days_slots, series
 from gridtally_cloud.store.tables import channel, event, meter, reading, usage_day
-from gridtally_cloud.store.totals import month_sum
+from gridtally_cloud.store.totals import MonthSum, month_sum
 from gridtally_cloud.vee.across import Beside, Month
 from gridtally_cloud.vee.classes import point_of
 from gridtally_cloud.vee.model import Stretch
@@ -55,7 +54,7 @@ def beside(conn: Connection, day: Stretch, day_no: int, channel_no: int, usage_p
     return Beside(
         varh=[sum(v) for v in zip(*columns, strict=True)] if columns and all(columns) else None,
         vah=_whole(conn, vah[0], day_no, day) if vah else None,
-        had_varh=bool(varh) and _had_any(conn, varh, day_no), total_moved=total_moved, rates_moved=rates_moved,
+        had_varh=bool(varh) and had_any(conn, varh, day_no), total_moved=total_moved, rates_moved=rates_moved,
         step=_step(conn, usage_point_no), month=month, reference=reference, demand_w=demand_of(reads, day),
         check_wh=None if check is None else sum(check),
     )  # fmt: skip
@@ -63,7 +62,8 @@ def beside(conn: Connection, day: Stretch, day_no: int, channel_no: int, usage_p
 
 def _channels(conn: Connection, usage_point_no: int, period_s: int) -> dict[int, int]:
     c = channel.c
-    rows = conn.execute(select(c.channel_no, c.quantity).where(c.usage_point_no == usage_point_no, c.period_s == period_s))
+    rows = conn.execute(select(c.channel_no, c.quantity).where(c.usage_point_no == usage_point_no, c.period_s == period_s)
+                        .order_by(c.channel_no))  # fmt: skip
     return {row.channel_no: row.quantity for row in rows}
 
 
@@ -72,10 +72,10 @@ def _whole(conn: Connection, channel_no: int, day_no: int, day: Stretch) -> list
     return list(held.values) if all(held.present) else None
 
 
-def _had_any(conn: Connection, channels: list[int], day_no: int) -> bool:
-    u = usage_day.c
-    where = and_(u.shard == SHARD, u.day.between(day_no - VARH_BEFORE_DAYS, day_no - 1), u.channel_no.in_(channels), u.total > 0)
-    return conn.execute(select(u.day).where(where).limit(1)).first() is not None
+def had_any(conn: Connection, channels: Sequence[int], day_no: int) -> bool:
+    """Whether one of the channels had any use in the weeks before a day."""
+    days = list(range(day_no - VARH_BEFORE_DAYS, day_no))
+    return conn.execute(_HAD_ANY, {"days": days, "channels": list(channels)}).first() is not None
 
 
 def check_values(conn: Connection, usage_point_no: int, channel_no: int, day_no: int) -> dict[int, int]:
@@ -133,15 +133,24 @@ def rates_of(reads: dict[int, dict[int, int]]) -> tuple[int | None, tuple[int, .
 
 def _months(conn: Connection, channel_no: int, day_no: int) -> tuple[Month | None, Month | None]:
     """(the month that ends with this day, what it is compared with); nothing on other days."""
-    today = date_of(day_no)
-    if date_of(day_no + 1).month == today.month:
+    if date_of(day_no + 1).month == date_of(day_no).month:
         return None, None
-    first = today.replace(day=1)
-    before = date_of((first - EPOCH).days - 1)
-    year_ago = _month(conn, channel_no, first.replace(year=first.year - 1))
-    return _month(conn, channel_no, first), year_ago if year_ago.days else _month(conn, channel_no, before.replace(day=1))
+    now, year_ago, before = (month_of(month_sum(conn, channel_no, month)) for month in months_to_compare(day_no))
+    return now, year_ago if year_ago.days else before
 
 
-def _month(conn: Connection, channel_no: int, first: date) -> Month:
-    found = month_sum(conn, channel_no, month_no((first - EPOCH).days))
+def months_to_compare(day_no: int) -> tuple[int, int, int]:
+    """Numbers of the month of a day, of the same month a year ago, and of the month before."""
+    first = date_of(day_no).replace(day=1)
+    then, before = first.replace(year=first.year - 1), date_of((first - EPOCH).days - 1)
+    now, year_ago, last = (month_no((each - EPOCH).days) for each in (first, then, before))
+    return now, year_ago, last
+
+
+def month_of(found: MonthSum) -> Month:
     return Month(found.total, found.days, found.expected - found.present, found.expected)
+
+
+_u = usage_day.c
+_HAD_ANY = (select(_u.day).where(_u.shard == SHARD, _u.day.in_(bindparam("days", expanding=True)),
+                                 _u.channel_no.in_(bindparam("channels", expanding=True)), _u.total > 0).limit(1))  # fmt: skip

@@ -17,7 +17,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from enum import Enum
-from itertools import groupby
+from itertools import compress, groupby
 
 from gridtally_cloud.vee.local import LocalTime
 from gridtally_cloud.vee.model import RuleSet, Stretch
@@ -38,7 +38,8 @@ class Method(Enum):
 NEIGHBOURS = {0: (), 1: (2, 3), 2: (1, 3), 3: (2, 1), 4: (), 5: (), 6: ()}
 """By weekday, Monday 0: which days may stand for it when its own are too few (mdm.md B.3-5)."""
 
-UNUSABLE = Quality.POWER_FAIL | Quality.PARTIAL | Quality.ESTIMATED | Quality.METER_INVALID
+UNUSABLE = int(Quality.POWER_FAIL | Quality.PARTIAL | Quality.ESTIMATED | Quality.METER_INVALID)
+POWER_FAIL, PARTIAL = int(Quality.POWER_FAIL), int(Quality.PARTIAL)
 YEAR_DAYS = 364
 
 
@@ -47,6 +48,16 @@ class Estimate:
     index: int
     value: int
     method: Method
+
+
+@dataclass(frozen=True, slots=True)
+class _Day:
+    """Intervals [first, after) of the stretch, the clock of each, and which of them has a clock."""
+
+    first: int
+    after: int
+    clocks: tuple[int, ...]
+    places: dict[int, int]
 
 
 @dataclass(slots=True)
@@ -58,32 +69,32 @@ class Estimator:
     local: LocalTime
     rules: RuleSet
     check: Mapping[int, int] = field(default_factory=dict)
-    _places: dict[int, dict[int, int]] = field(init=False)
-    _clocks: list[int] = field(init=False)
-    _day_of: list[int] = field(init=False)
+    _days: dict[int, _Day] = field(init=False, default_factory=dict)
 
-    def __post_init__(self) -> None:
-        stretch = self.stretch
-        self._clocks = [self.local.clock(stretch.start_of(i)) for i in range(len(stretch))]
-        self._places, self._day_of = {}, [0] * len(stretch)
-        for day, first, after in self.local.days(stretch):
-            self._places[day] = {self._clocks[i]: i for i in range(first, after)}
-            self._day_of[first:after] = [day] * (after - first)
+    def _by_day(self) -> dict[int, _Day]:
+        """The days of the stretch; most estimates do without."""
+        if not self._days:
+            period_s = self.stretch.period_s
+            for day, first, after in self.local.days(self.stretch):
+                self._days[day] = _Day(first, after, *self.local.clocks(self.stretch.start_of(first), period_s, after - first))
+        return self._days
 
     def is_good(self, index: int) -> bool:
         """Measured, believed, and with power all the time."""
         return not self.failed[index] and not self.stretch.quality[index] & UNUSABLE
 
-    def all(self) -> Iterator[Estimate]:
+    def all(self, only: range | None = None) -> Iterator[Estimate]:
+        """With `only`, no gaps that do not touch these intervals."""
         left = []
-        for i in (i for i, failed in enumerate(self.failed) if failed):
+        for i in compress(range(len(self.failed)), self.failed):
             known = self._checked(i) or self._outage(i)
             if known:
                 yield known
             else:
                 left.append(i)
         for run in _runs(left):
-            yield from self._line(run) or self._like_days(run)
+            if only is None or (run.start < only.stop and run.stop > only.start):
+                yield from self._line(run) or self._like_days(run)
 
     def _checked(self, i: int) -> Estimate | None:
         value = self.check.get(self.stretch.start_of(i))
@@ -95,7 +106,7 @@ class Estimator:
 
     def _is_dark(self, i: int) -> bool:
         flags = self.stretch.quality[i]
-        return bool(flags & Quality.POWER_FAIL) and not flags & Quality.PARTIAL
+        return bool(flags & POWER_FAIL) and not flags & PARTIAL
 
     def _is_between_dark(self, i: int) -> bool:
         """In a hole of at most two hours with a dark interval on either side."""
@@ -119,13 +130,16 @@ class Estimator:
 
     def _like_days(self, run: range) -> Iterator[Estimate]:
         """Each local day of a gap finds like days of its own."""
-        for day, part in groupby(run, key=lambda i: self._day_of[i]):
-            indices = list(part)
-            clocks = [self._clocks[i] for i in indices]
-            like = self._like(day, clocks)
-            for i, clock in zip(indices, clocks, strict=True):
-                seen = [self.stretch.values[self._places[d][clock]] for d in like]
-                yield from [Estimate(i, rounded(sum(seen), len(seen)), Method.LIKE_DAY)] if seen else self._average(i, clock)
+        for day, held in self._by_day().items():
+            indices = range(max(run.start, held.first), min(run.stop, held.after))
+            if indices:
+                yield from self._of_day(day, indices, [held.clocks[i - held.first] for i in indices])
+
+    def _of_day(self, day: int, indices: range, clocks: list[int]) -> Iterator[Estimate]:
+        like = [self._by_day()[d] for d in self._like(day, clocks)]
+        for i, clock in zip(indices, clocks, strict=True):
+            seen = [self.stretch.values[d.first + d.places[clock]] for d in like]
+            yield from [Estimate(i, rounded(sum(seen), len(seen)), Method.LIKE_DAY)] if seen else self._average(i, clock)
 
     def _like(self, day: int, clocks: list[int]) -> list[int]:
         """Days that can stand for `day`: enough of the nearest kind, else all there are of the widest."""
@@ -137,24 +151,24 @@ class Estimator:
         return found[: self.rules.like_days]
 
     def _circles(self, day: int) -> Iterator[list[int]]:
-        own = self.local.weekday(day)
+        own, held = self.local.weekday(day), self._by_day()
         for reach in (self.rules.like_window_days, self.rules.like_reach_days):
-            before = [d for d in range(day - 1, day - 1 - reach, -1) if d in self._places]
+            before = [d for d in range(day - 1, day - 1 - reach, -1) if d in held]
             for kind in (own, *NEIGHBOURS[own]):
                 yield [d for d in before if self.local.weekday(d) == kind]
-        yield [d for d in (day - YEAR_DAYS, day - YEAR_DAYS - 7, day - YEAR_DAYS + 7) if d in self._places]
+        yield [d for d in (day - YEAR_DAYS, day - YEAR_DAYS - 7, day - YEAR_DAYS + 7) if d in held]
         later = range(day + 1, day + 1 + self.rules.like_window_days)
-        yield [d for d in later if d in self._places and self.local.weekday(d) == own]
+        yield [d for d in later if d in held and self.local.weekday(d) == own]
 
     def _has_all(self, day: int, clocks: list[int]) -> bool:
         """Every interval that is needed was measured, and the day holds no outage."""
-        places = self._places[day]
-        dark = any(self.stretch.quality[i] & Quality.POWER_FAIL for i in places.values())
-        return not dark and all(clock in places and self.is_good(places[clock]) for clock in clocks)
+        held = self._by_day()[day]
+        dark = any(flags & POWER_FAIL for flags in self.stretch.quality[held.first : held.after])
+        return not dark and all(clock in held.places and self.is_good(held.first + held.places[clock]) for clock in clocks)
 
     def _average(self, i: int, clock: int) -> list[Estimate]:
-        same = [p[clock] for p in self._places.values() if clock in p and self.is_good(p[clock])]
-        good = same or [j for j in range(len(self.stretch)) if self.is_good(j)]
+        same = [d.first + d.places[clock] for d in self._by_day().values() if clock in d.places]
+        good = [j for j in same if self.is_good(j)] or [j for j in range(len(self.stretch)) if self.is_good(j)]
         total = sum(self.stretch.values[j] for j in good)
         return [Estimate(i, rounded(total, len(good)), Method.AVERAGE)] if good else []
 

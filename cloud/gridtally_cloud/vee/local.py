@@ -12,6 +12,7 @@ from gridtally_shared.records import dataclass
 SUNDAY = 6
 MINUTES = 24 * 60
 Span = tuple[int, int, int]
+Clocks = tuple[tuple[int, ...], dict[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,17 @@ class LocalTime:
         """Minute of the local day; the second of two equal hours (autumn) is a day further on, to be told apart."""
         local = datetime.fromtimestamp(at_ms / 1000, tz=zone_of(self.zone))
         return local.hour * 60 + local.minute + local.fold * MINUTES
+
+
+    def clocks(self, start_ms: int, period_s: int, n: int) -> Clocks:
+        """Of `n` intervals of a day: the clock of each, and the place of each clock. Shared: not to be changed."""
+        return _clocks(self, start_ms, period_s, n)
+
+
+@lru_cache(maxsize=1024)
+def _clocks(local: LocalTime, start_ms: int, period_s: int, n: int) -> Clocks:
+    each = tuple(local.clock(at_ms) for at_ms in range(start_ms, start_ms + n * period_s * 1000, period_s * 1000))
+    return each, {clock: place for place, clock in enumerate(each)}
 
 
 @lru_cache(maxsize=1024)

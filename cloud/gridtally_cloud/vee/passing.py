@@ -1,48 +1,66 @@
-"""Passes clean days many at a time: a day in which no rule finds anything is written down as validated, with few queries for all of them.
+"""Judges days many at a time: most are clean and are written down as validated with few queries for all of them; the others are judged
+one by one out of what was read together (vee/mend.py).
 
-* Only days that were never judged. What is known of them is read together (vee/lot.py) and judged by the same rules; where one finds
-  anything, or a day needs more than was read, nothing is written and vee/run.py judges it by itself.
-* What is written is what vee/run.py would write for a day without findings. A test holds both ways together.
+* Only days that were never judged. What is known of them is read together (vee/lot.py) and judged by the same rules; where a day needs
+  more than was read, nothing is written and vee/run.py judges it by itself.
+* Days look back: estimates at what was estimated before, months at all their days. So days go in order of time, and a day that looks back
+  over one that is left goes with it.
+* What is written is what vee/run.py would write. A test holds both ways together.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import field
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, update
+from sqlalchemy import BindParameter, Connection, bindparam, delete, select, update
 
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import midnight_ms
 from gridtally_cloud.store.inbox import SUMMED_UNITS
-from gridtally_cloud.store.tables import vee_finding, vee_run
+from gridtally_cloud.store.tables import usage_day, vee_finding, vee_run
 from gridtally_cloud.store.totals import DaySum, save_days
-from gridtally_cloud.vee.across import Beside, across, whatever_the_day
-from gridtally_cloud.vee.beside import DEMAND, EVENTS_BEFORE_MS, RATES, TOTAL, demand_of, rates_of
-from gridtally_cloud.vee.checks import BY_RULE
-from gridtally_cloud.vee.classes import Point, rules_for
-from gridtally_cloud.vee.held import REGISTER_OF, register_of
-from gridtally_cloud.vee.judge import Known, judge
-from gridtally_cloud.vee.local import LocalTime
-from gridtally_cloud.vee.lot import DayOf, Lot, Ref, lot_of, stretch_around
-from gridtally_cloud.vee.model import RegisterSample, RuleSet, Stretch
-from gridtally_cloud.vee.registers import Register
+from gridtally_cloud.vee.among import Among
+from gridtally_cloud.vee.held import REGISTER_OF
+from gridtally_cloud.vee.lot import DayOf, Lot, Near, Ref, lot_of
+from gridtally_cloud.vee.lot_beside import Compared, compared_months, ends_month, is_asked, is_plain, looks_back
+from gridtally_cloud.vee.lot_judge import Judged, against, is_clean, judged
+from gridtally_cloud.vee.lot_reads import around_midnights, at_midnights, rates_and_demand
+from gridtally_cloud.vee.mend import mend
+from gridtally_cloud.vee.model import RuleSet
+from gridtally_cloud.vee.outcome import VALIDATED, Outcome
+from gridtally_cloud.vee.sieve import Rules, agrees, unsuspected
 from gridtally_shared.records import dataclass
 
-VALIDATED = "validated"
+MENDED_AT_ONCE = 100
+"""Days with findings that are judged in one transaction; what is more waits for the next turn."""
 
 _run, _found = vee_run.c, vee_finding.c
-_OF_DAY = (_run.shard == SHARD, _run.day == bindparam("of_day"), _run.channel_no == bindparam("of_channel"))
-_PASSED = update(vee_run).where(*_OF_DAY).values(
-    status=VALIDATED, findings=0, rule_set=bindparam("rule_set"), stands=bindparam("stands"), at_ms=bindparam("at_ms"))  # fmt: skip
+_CHANNELS: BindParameter[Any] = bindparam("channels", expanding=True)
+_PASSED = update(vee_run).where(_run.shard == SHARD, _run.day == bindparam("of_day"), _run.channel_no.in_(_CHANNELS)).values(
+    status=VALIDATED, findings=0, rule_set=bindparam("by"), stands=bindparam("best"), at_ms=bindparam("now_ms"))  # fmt: skip
+_DAYS: BindParameter[Any] = bindparam("days", expanding=True)
+_WITH_FINDINGS = Among(select(_found.channel_no, _found.day).where(_found.shard == SHARD, _found.day.in_(_DAYS)).distinct(),
+                       _found.channel_no)  # fmt: skip
 _NO_FINDINGS = delete(vee_finding).where(
     _found.shard == SHARD, _found.day == bindparam("of_day"), _found.channel_no == bindparam("of_channel"))  # fmt: skip
+_u = usage_day.c
+_TOTALS = Among(select(_u.channel_no, _u.day, _u.total, _u.present, _u.expected)
+                .where(_u.shard == SHARD, _u.day.in_(_DAYS)), _u.channel_no)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Clean:
-    """A day without findings; `version` of its blocks stands, `total` is None where days of the unit are not summed."""
+class Passed:
+    """What became of a lot. `left` are for whoever judges them by themselves, the rest of what waits is for the next turn."""
+
+    outcomes: tuple[Outcome, ...] = ()
+    left: tuple[DayOf, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Clean:
+    """A day without findings; `version` of its blocks stands."""
 
     day: int
     channel_no: int
@@ -53,87 +71,138 @@ class Clean:
 
 
 @dataclass(slots=True)
-class _Rules:
-    """Rule sets in force, asked for once."""
+class _Sorting:
+    """The days of a lot on their way. `behind`: the first day of each usage point that is left or has findings."""
 
     conn: Connection
-    known: dict[tuple[Point, int], RuleSet] = field(default_factory=dict)
+    lot: Lot
+    rules: Rules
+    near: dict[DayOf, Near]
+    clean: list[_Clean] = field(default_factory=list)
+    queue: list[tuple[DayOf, Judged | None]] = field(default_factory=list)
+    behind: dict[int, int] = field(default_factory=dict)
 
-    def of(self, point: Point, day: int) -> RuleSet:
-        if (point, day) not in self.known:
-            self.known[point, day] = rules_for(self.conn, point, day)
-        return self.known[point, day]
+    def sort(self) -> None:
+        lot, unsuspicious = self.lot, set(unsuspected(self.near, self.lot, self.rules))
+        totals = {name: sum(self.near[name].day.values) for name in unsuspicious}
+        agreeing = {name: agrees(lot, lot.refs[name[1]], self.near[name], total, self._rules(name)) for name, total in totals.items()}
+        self._read_registers([name for name in self.near if not agreeing.get(name)])
+        compared = self._compared()
+        for name, near in self.near.items():
+            said = agreeing.get(name, False)
+            is_believed = self._never_read(name) if said is None else said
+            self._look(name, near, is_believed, compared.get(name[0], {}).get(name[1], (None, None)))
 
+    def _rules(self, name: DayOf) -> RuleSet:
+        return self.rules.of(self.lot.point_of(self.lot.refs[name[1]]), name[0])
 
-def pass_clean(conn: Connection, waiting: Iterable[DayOf], now_ms: int) -> tuple[DayOf, ...]:
-    """Write down the clean ones of these days, whose usage points are held; which they are."""
-    lot, rules = lot_of(conn, waiting), _Rules(conn)
-    clean = [c for day, no in sorted(lot.waiting) if (c := _clean(lot, lot.refs[no], day, rules)) is not None]
-    if clean:
-        _write(conn, clean, now_ms)
-    return tuple((c.day, c.channel_no) for c in clean)
+    def _look(self, name: DayOf, near: Near, is_believed: bool, compared: Compared) -> None:
+        """A clean day goes through, any other into the queue."""
+        lot, ref = self.lot, self.lot.refs[name[1]]
+        j = None if is_believed else judged(lot, name, near, self._rules(name))
+        if (j is None or is_clean(j)) and self._nothing_against(name, near, compared):
+            self.clean.append(_clean(lot, ref, near, self._rules(name)))
+            return
+        self.queue.append((name, j))
+        self.behind.setdefault(ref.usage_point_no, name[0])
 
+    def _nothing_against(self, name: DayOf, near: Near, compared: Compared) -> bool:
+        ref = self.lot.refs[name[1]]
+        if is_plain(self.lot, ref, name[0]):
+            return True
+        if looks_back(self.lot, ref, name[0]) and self.behind.get(ref.usage_point_no, name[0]) < name[0]:
+            return False
+        return against(self.conn, self.lot, ref, near, self._rules(name), compared, believed=True) == ()
 
-def _clean(lot: Lot, ref: Ref, day: int, rules: _Rules) -> Clean | None:
-    near = None if lot.is_apart(day, ref) else stretch_around(lot, ref, day)
-    if near is None:
-        return None
-    stretch, days, grid = near
-    first = (grid.start_ms - stretch.start_ms) // (ref.period_s * 1000)
-    part = stretch.part(first, first + grid.n)
-    if 0 in part.present:
-        return None
-    known = _known(lot, ref, stretch, days, rules.of(lot.points.get(ref.usage_point_no, Point()), day))
-    judgement = judge(stretch, known)
-    touching = any(f.start_ms < grid.end_ms and f.end_ms > grid.start_ms for f in judgement.findings)
-    if touching or 1 in judgement.failed[first : first + grid.n] or _contradicted(lot, ref, part, known):
-        return None
-    version = max(v.version for v in lot.blocks[day, ref.channel_no])
-    return Clean(day, ref.channel_no, version, known.rules.name, grid.n, sum(part.values) if ref.unit in SUMMED_UNITS else None)
+    def _never_read(self, name: DayOf) -> bool:
+        ref = self.lot.refs[name[1]]
+        return (self.lot.meters[ref.usage_point_no][0].meter_no, REGISTER_OF[ref.quantity]) not in self.lot.registers
 
+    def _read_registers(self, names: Sequence[DayOf]) -> None:
+        """All that is told of registers near these days."""
+        meters, quantities = _registers_of(self.lot, names)
+        zones = {(name[0], self.lot.refs[name[1]].zone) for name in names}
+        midnights = sorted({midnight_ms(day + step, zone) for day, zone in zones for step in (-1, 0, 1, 2)})
+        self.lot.registers = around_midnights(self.conn, meters, quantities, midnights) if meters else {}
 
-def _known(lot: Lot, ref: Ref, stretch: Stretch, days: tuple[int, ...], rules: RuleSet) -> Known:
-    meters = lot.meters.get(ref.usage_point_no, [])
-    register = Register()
-    if len(meters) == 1 and ref.quantity in REGISTER_OF:
-        reads = _within(lot.registers.get((meters[0].meter_no, REGISTER_OF[ref.quantity]), []), stretch)
-        midnights = [midnight_ms(day, ref.zone) for day in (*days, days[-1] + 1)]
-        register = register_of(reads, meters[0].register_step_wh, stretch, midnights)
-    since_ms, until_ms = stretch.start_ms - EVENTS_BEFORE_MS, stretch.start_of(len(stretch))
-    events = tuple(event for m in meters for event in lot.events.get(m.meter_no, ()) if since_ms <= event.at_ms <= until_ms)
-    return Known(rules, ref.limit_w, LocalTime(ref.zone), register, (), ref.direction, events)
-
-
-def _within(reads: list[RegisterSample], stretch: Stretch) -> list[RegisterSample]:
-    first = bisect_left(reads, stretch.start_ms, key=_at)
-    return reads[first : bisect_right(reads, stretch.start_of(len(stretch)), key=_at)]
-
-
-def _at(sample: RegisterSample) -> int:
-    return sample.at_ms
-
-
-def _contradicted(lot: Lot, ref: Ref, day: Stretch, known: Known) -> bool:
-    """Whether the registers of the meter say otherwise. Other channels, months and check meters are none of a lot."""
-    meters = lot.meters.get(ref.usage_point_no, [])
-    if not BY_RULE["high_low"].applies(ref.unit, known.direction) or len(meters) != 1:
-        return False
-    reads: dict[int, dict[int, int]] = {}
-    for quantity in (TOTAL, DEMAND, *RATES):
-        for sample in _within(lot.rates.get((meters[0].meter_no, quantity), []), day):
-            reads.setdefault(sample.at_ms, {})[quantity] = sample.value
-    total_moved, rates_moved = rates_of(reads)
-    step = meters[0].register_step_wh or 1
-    others = Beside(total_moved=total_moved, rates_moved=rates_moved, step=step, demand_w=demand_of(reads, day))
-    found = (*across(day, known.limit_w, others, known.rules), *whatever_the_day(day, others, known.rules))
-    return any(f.rule not in known.rules.off for f in found)
+    def _compared(self) -> dict[int, dict[int, Compared]]:
+        """By day and channel."""
+        ends: dict[int, list[int]] = {}
+        for day, number in self.near:
+            if ends_month(day) and is_asked(self.lot.refs[number]):
+                ends.setdefault(day, []).append(number)
+        return {day: compared_months(self.conn, numbers, day) for day, numbers in ends.items()}
 
 
-def _write(conn: Connection, clean: list[Clean], now_ms: int) -> None:
+def judge_lot(conn: Connection, waiting: Iterable[DayOf], now_ms: int) -> Passed:
+    """Judge days whose usage points are held, as far as what is read for all of them is enough."""
+    lot = lot_of(conn, waiting)
+    if not lot.waiting:
+        return Passed(left=tuple(sorted(lot.pending)))
+    near = {name: found for name in sorted(lot.waiting) if (found := lot.near(name[0], lot.refs[name[1]])) is not None}
+    left = sorted(lot.pending - near.keys())
+    sorting = _Sorting(conn, lot, Rules(conn), near, behind=_first_days(lot, left))
+    if near:
+        _read_midnights(conn, lot, near)
+        sorting.sort()
+        _write(conn, sorting.clean, now_ms)
+    behind = _first_days(lot, left)
+    after = {name for name, _ in sorting.queue if behind.get(lot.refs[name[1]].usage_point_no, name[0]) < name[0]}
+    can = [(name, j) for name, j in sorting.queue if name not in after]
+    mended, not_mended = mend(conn, lot, sorting.rules, near, can[:MENDED_AT_ONCE], now_ms)
+    later = _first_days(lot, [name for name, _ in can[MENDED_AT_ONCE:]])
+    alone = [name for name in sorted({*left, *after, *not_mended}) if name[0] <= later.get(lot.refs[name[1]].usage_point_no, name[0])]
+    passed = [Outcome(c.day, c.channel_no, VALIDATED, ()) for c in sorting.clean]
+    return Passed((*passed, *mended), tuple(alone))
+
+
+def _first_days(lot: Lot, names: Iterable[DayOf]) -> dict[int, int]:
+    """The first of some days, which come in order, by usage point: what looks back goes after it."""
+    first: dict[int, int] = {}
+    for day, number in names:
+        first.setdefault(lot.refs[number].usage_point_no, day)
+    return first
+
+
+def _clean(lot: Lot, ref: Ref, near: Near, rules: RuleSet) -> _Clean:
+    version = lot.versions[near.grid.day, ref.channel_no]
+    total = sum(near.day.values) if ref.unit in SUMMED_UNITS else None
+    return _Clean(near.grid.day, ref.channel_no, version, rules.name, near.grid.n, total)
+
+
+def _registers_of(lot: Lot, names: Iterable[DayOf]) -> tuple[list[int], list[int]]:
+    """(meters, registers) that are looked at for some days."""
+    of: set[tuple[int, int]] = set()
+    for number in {number for _, number in names}:
+        ref = lot.refs[number]
+        meters = lot.meters.get(ref.usage_point_no, ())
+        if len(meters) == 1 and ref.quantity in REGISTER_OF:
+            of.add((meters[0].meter_no, REGISTER_OF[ref.quantity]))
+    return sorted({meter_no for meter_no, _ in of}), sorted({quantity for _, quantity in of})
+
+
+def _read_midnights(conn: Connection, lot: Lot, near: dict[DayOf, Near]) -> None:
+    meters, quantities = _registers_of(lot, near)
+    own = sorted({at for found in near.values() for at in (found.grid.start_ms, found.grid.end_ms)})
+    lot.at_midnight = at_midnights(conn, meters, quantities, own)
+    of_points = sorted({row.meter_no for rows in lot.meters.values() for row in rows})
+    lot.rates = rates_and_demand(conn, of_points, own[0], own[-1])
+    lot.with_rates = frozenset(meter_no for meter_no, _ in lot.rates)
+
+
+def _write(conn: Connection, clean: list[_Clean], now_ms: int) -> None:
     """As the run leaves a day without findings."""
-    keys = [{"of_day": c.day, "of_channel": c.channel_no} for c in clean]
-    conn.execute(_NO_FINDINGS, keys)
-    summed = [(c, c.total) for c in clean if c.total is not None]
-    save_days(conn, [DaySum(c.day, c.channel_no, total, c.n, c.n) for c, total in summed])
-    written = [{"rule_set": c.rule_set, "stands": c.version, "at_ms": now_ms} for c in clean]
-    conn.execute(_PASSED, [key | values for key, values in zip(keys, written, strict=True)])
+    if not clean:
+        return
+    days, numbers = sorted({c.day for c in clean}), sorted({c.channel_no for c in clean})
+    found = {(day, number) for number, day in _WITH_FINDINGS.rows(conn, numbers, days=days)} & {(c.day, c.channel_no) for c in clean}
+    if found:
+        conn.execute(_NO_FINDINGS, [{"of_day": day, "of_channel": number} for day, number in sorted(found)])
+    known = {(day, number, total, present, expected) for number, day, total, present, expected in _TOTALS.rows(conn, numbers, days=days)}
+    sums = [(c.day, c.channel_no, c.total, c.n, c.n) for c in clean if c.total is not None]
+    save_days(conn, [DaySum(*each) for each in sums if each not in known])
+    alike: dict[tuple[int, int, str], list[int]] = {}
+    for c in clean:
+        alike.setdefault((c.day, c.version, c.rule_set), []).append(c.channel_no)
+    for (day, version, rule_set), channels in alike.items():
+        conn.execute(_PASSED, {"of_day": day, "channels": channels, "by": rule_set, "best": version, "now_ms": now_ms})

@@ -44,7 +44,7 @@ def windows(block: Stretch, register: Register, limit_w: int, rules: RuleSet) ->
         moved = movement(before.value, now.value, register.rollover, most)
         if moved is not None and after > first:
             slack = before.slack + now.slack
-            found.append(Window(first, after, moved, _tolerance(moved, register.step, rules) + slack, slack))
+            found.append(Window(first, after, moved, tolerance(moved, register.step, rules) + slack, slack))
     return tuple(found)
 
 
@@ -78,6 +78,6 @@ def on_grid(block: Stretch, sample: RegisterSample) -> RegisterSample | None:
     return RegisterSample(block.start_of(place), sample.value - cut * beside_ms // (block.period_s * 1000), sample.slack + abs(cut))
 
 
-def _tolerance(moved: int, step: int, rules: RuleSet) -> int:
+def tolerance(moved: int, step: int, rules: RuleSet) -> int:
     allowed = rules.sum_tolerance
     return max(allowed.steps * step, moved * allowed.permille // 1000)

@@ -6,18 +6,24 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
+from typing import Protocol
 
+from gridtally_cloud.store.intervals import Slot, Slots
 from gridtally_cloud.vee.checks import is_asked
-from gridtally_cloud.vee.estimate import Estimate, Estimator, Method, filled
+from gridtally_cloud.vee.estimate import POWER_FAIL, UNUSABLE, Estimate, Estimator, Method, filled
 from gridtally_cloud.vee.judge import Judgement, Known, judge
-from gridtally_cloud.vee.model import Finding, Stretch
+from gridtally_cloud.vee.model import Finding, RuleSet, Stretch
 from gridtally_cloud.vee.said import with_outages
 from gridtally_cloud.vee.scale import scaled
+from gridtally_shared.quality import Quality
 from gridtally_shared.records import dataclass
+
+WAS_WRONG = int(Quality.MISSING | Quality.METER_INVALID)
 
 
 class Standing(Enum):
@@ -53,6 +59,27 @@ class Repair:
     findings: tuple[Finding, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What there is to say, and estimates in the places of a stretch that begins with its past."""
+
+    findings: tuple[Finding, ...]
+    estimates: tuple[Estimate, ...] = ()
+
+
+class Before(Protocol):
+    """Intervals right before a stretch (vee/past.py); `unfit[i]` is 1 where one is no reference."""
+
+    @property
+    def values(self) -> array[int]: ...
+    @property
+    def quality(self) -> array[int]: ...
+    @property
+    def present(self) -> bytes: ...
+    @property
+    def unfit(self) -> bytes: ...
+
+
 def repair(stretch: Stretch, known: Known, check: Mapping[int, int] | None = None, unfit: bytes = b"") -> Repair:
     """What VEE makes of a stretch. `check` are values of a second channel by the start of their interval.
 
@@ -66,6 +93,51 @@ def repair(stretch: Stretch, known: Known, check: Mapping[int, int] | None = Non
     findings = (*judgement.findings, *_too_high(stretch, fitted, known))
     marks = bytes(i in touched for i in range(len(stretch)))
     return Repair(judgement, tuple(sorted(fitted, key=_place)), values, _standings(judgement, fitted), marks, findings)
+
+
+def repaired(near: Stretch, known: Known, judgement: Judgement, past: Before, day: range) -> Repaired:
+    """`repair` of a judged stretch with its past, as far as it is about the intervals `day` of it."""
+    n = len(past.unfit)
+    start_ms = near.start_ms - n * near.period_s * 1000
+    stretch = with_outages(Stretch(start_ms, near.period_s, near.unit, past.values + near.values, past.quality + near.quality,
+                                   past.present + near.present), known.events)  # fmt: skip
+    whole = _after(n, past.unfit, judgement)
+    only = None if _straddle(judgement, day) else range(day.start + n, day.stop + n)
+    fitted = _fitted(stretch, whole, tuple(Estimator(stretch, whole.failed, known.local, known.rules).all(only)))
+    return Repaired((*judgement.findings, *_too_high(stretch, fitted, known)), tuple(fitted))
+
+
+def needs_past(stretch: Stretch, judgement: Judgement, day: range, rules: RuleSet) -> bool:
+    """Whether estimates of the day could be others with the days before the stretch: not where all its gaps lie within, are short enough
+    for a straight line, and have power on one side at least."""
+    failed = judgement.failed
+    gaps = _gaps(failed) if _straddle(judgement, day) else [g for g in _gaps(failed) if g.start < day.stop and g.stop > day.start]
+    return any(not _is_line(stretch, failed, gap, rules) for gap in gaps)
+
+
+def _straddle(judgement: Judgement, day: range) -> bool:
+    """A register was read beside the midnights: what it says of the day it also says of others."""
+    return any(w.first < day.stop and w.after > day.start and not (day.start <= w.first and w.after <= day.stop) for w in judgement.windows)
+
+
+def _gaps(failed: bytes) -> list[range]:
+    return [range(found.start(), found.end()) for found in _FAILED.finditer(failed)]
+
+
+_FAILED = re.compile(b"\1+")
+
+
+def _is_line(stretch: Stretch, failed: bytes, gap: range, rules: RuleSet) -> bool:
+    short = gap.start > 0 and len(gap) * stretch.period_s <= rules.linear_s
+    dark = any(flags & POWER_FAIL for flags in stretch.quality[gap.start : gap.stop])
+    ends = [i for i in (gap.start - 1, gap.stop) if i < len(stretch) and not failed[i] and not stretch.quality[i] & UNUSABLE]
+    return short and not dark and bool(ends)
+
+
+def estimated_slot(measured: Slots, at_ms: int, value: int) -> Slot:
+    """What stands where a value of ours takes the place of what was measured."""
+    quality = measured[at_ms].quality if at_ms in measured else 0
+    return Slot(value, (quality & ~WAS_WRONG) | int(Quality.ESTIMATED))
 
 
 def _after(past: int, unfit: bytes, judged: Judgement) -> Judgement:

@@ -31,43 +31,39 @@ from gridtally_cloud.vee.edits import laid_over, overtaken
 from gridtally_cloud.vee.held import Around, around, with_history
 from gridtally_cloud.vee.judge import Judgement, judge, waits
 from gridtally_cloud.vee.model import Finding
-from gridtally_cloud.vee.passing import VALIDATED as VALIDATED
-from gridtally_cloud.vee.passing import pass_clean
-from gridtally_cloud.vee.repair import repair
+from gridtally_cloud.vee.outcome import EDITED as EDITED
+from gridtally_cloud.vee.outcome import ESTIMATED as ESTIMATED
+from gridtally_cloud.vee.outcome import FAILED as FAILED
+from gridtally_cloud.vee.outcome import VALIDATED as VALIDATED
+from gridtally_cloud.vee.outcome import Outcome as Outcome
+from gridtally_cloud.vee.passing import Passed, judge_lot
+from gridtally_cloud.vee.repair import estimated_slot, repair
 from gridtally_cloud.vee.restated import restate, version_slots
 from gridtally_shared.quality import Quality
 from gridtally_shared.records import dataclass
 
 log = logging.getLogger(__name__)
 
-ESTIMATED, EDITED, FAILED = "estimated", "edited", "failed"
-WAS_WRONG = int(Quality.MISSING | Quality.METER_INVALID)
+DAYS_A_TURN = 500
+"""Channel-days that are looked at together; well within a second, for the worker takes in what arrived between two turns."""
+ALONE_A_TURN = 200
+"""Those of them that are judged by themselves: some milliseconds each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """`estimates` is the number of intervals that have a value of ours; `changed` says that what stood before is another now."""
-
-    day: int
-    channel_no: int
-    status: str
-    findings: tuple[Finding, ...]
-    estimates: int = 0
-    changed: bool = False
-
-
-def run_pending(db: Database, now_ms: int, limit: int = 200, hand: Hand | None = None) -> tuple[Outcome, ...]:
+def run_pending(db: Database, now_ms: int, limit: int = DAYS_A_TURN, hand: Hand | None = None) -> tuple[Outcome, ...]:
     """Judge what was closed since the last run, and the neighbours of a day that is another than before: they looked at it. Usage
-    points are shared by the workers, one transaction each."""
+    points are shared by the workers: a lot at once, those that need a look of their own in one transaction each."""
     r, c, hand = vee_run.c, channel.c, hand or this_process()
     with db.read() as conn:
         held = in_other_hands(conn, "validate", now_ms, hand)
         query = select(r.day, r.channel_no, c.usage_point_no).join(channel, c.channel_no == r.channel_no)
         waiting = and_(r.shard == SHARD, r.status == PENDING, c.usage_point_no.not_in(held))
         rows = conn.execute(query.where(waiting).order_by(r.day, r.channel_no).limit(limit)).all()
+    points = {(row.day, row.channel_no): row.usage_point_no for row in rows}
+    passed = _together(db, list(points), now_ms) if rows else Passed()
     pending: dict[int, list[tuple[int, int]]] = {}
-    for row in rows:
-        pending.setdefault(row.usage_point_no, []).append((row.day, row.channel_no))
+    for name in passed.left[:ALONE_A_TURN]:
+        pending.setdefault(points[name], []).append(name)
 
     def judge_point(conn: Connection, point: int) -> list[Outcome]:
         hold_points(conn, [number for _, number in pending.get(point, ())])
@@ -75,23 +71,22 @@ def run_pending(db: Database, now_ms: int, limit: int = 200, hand: Hand | None =
         outcomes = [run_day(conn, day, number, now_ms) for day, number in days]
         return outcomes + _neighbours(conn, outcomes, now_ms)
 
-    passed = _pass(db, [(row.day, row.channel_no) for row in rows], now_ms) if rows else {}
-    left = list(dict.fromkeys(row.usage_point_no for row in rows if (row.day, row.channel_no) not in passed))
-    done = share(db, "validate", left, judge_point, now_ms, hand)
-    return (*passed.values(), *(outcome for outcomes in done for outcome in outcomes))
+    done = share(db, "validate", list(pending), judge_point, now_ms, hand)
+    return (*passed.outcomes, *(outcome for outcomes in done for outcome in outcomes))
 
 
-def _pass(db: Database, waiting: list[tuple[int, int]], now_ms: int) -> dict[tuple[int, int], Outcome]:
-    """The clean ones of these days, written down together; whoever holds their usage points sees that they wait no more."""
+def _together(db: Database, waiting: list[tuple[int, int]], now_ms: int) -> Passed:
+    """Those of these days that can be judged together, written down together; whoever holds their usage points sees that they wait no
+    more."""
     try:
         with db.write() as conn:
             hold_points(conn, [number for _, number in waiting])
-            return {(day, number): Outcome(day, number, VALIDATED, ()) for day, number in pass_clean(conn, waiting, now_ms)}
+            return judge_lot(conn, waiting, now_ms)
     except OperationalError:
         raise
     except Exception:
-        log.exception("days could not be passed together; each is judged by itself", extra={"days": len(waiting)})
-        return {}
+        log.exception("days could not be judged together; each is judged by itself", extra={"days": len(waiting)})
+        return Passed(left=tuple(waiting))
 
 
 def _neighbours(conn: Connection, outcomes: list[Outcome], now_ms: int) -> list[Outcome]:
@@ -180,7 +175,7 @@ def _keep_what_stands(conn: Connection, near: Around, day: int, estimates: dict[
     grid = slots_of(day, near.ref.zone, period_s)
     measured = days_slots(conn, no, [day])
     whole = {at: measured.get(at, Slot(None, int(Quality.MISSING))) for at in range(grid.start_ms, grid.end_ms, period_s * 1000)}
-    guessed = whole | {at: _estimated(measured, at, value) for at, value in estimates.items()}
+    guessed = whole | {at: estimated_slot(measured, at, value) for at, value in estimates.items()}
     should = laid_over(near.edits, guessed)
     is_edited, version = should != guessed, next_version(conn, day, no)
     if should != whole | days_slots(conn, no, [day], estimates=True):
@@ -190,11 +185,6 @@ def _keep_what_stands(conn: Connection, near: Around, day: int, estimates: dict[
         ours = sum(at in estimates or bool(slot.quality & Quality.EDITED) for at, slot in should.items())
         save_usage(conn, near.ref, day, period_s, should, now_ms, ours)
     return Stands(standing_version(conn, day, no), should, is_edited)
-
-
-def _estimated(measured: Slots, at: int, value: int) -> Slot:
-    quality = measured[at].quality if at in measured else 0
-    return Slot(value, (quality & ~WAS_WRONG) | int(Quality.ESTIMATED))
 
 
 def status_of(conn: Connection, day: int, channel_no: int) -> str:

@@ -30,10 +30,15 @@ def asked_of(unit: str, direction: str, off: frozenset[str]) -> frozenset[str]:
 
 def screened(stretch: Stretch, days: Sequence[Span], rules: RuleSet, limit_w: int, direction: str) -> bytes:
     """For each local day the SCREEN_ bits of the rules to be asked."""
+    return screened_to(stretch, [after for _, _, after in days], rules, limit_w, direction)
+
+
+def screened_to(stretch: Stretch, ends: Sequence[int], rules: RuleSet, limit_w: int, direction: str) -> bytes:
+    """The same for any parts of a stretch that end there."""
     asked = asked_of(stretch.unit, direction, rules.off)
     top = min(limit_w * stretch.period_s * rules.limit_factor_permille // 3_600_000, NEVER) if "limit" in asked else NEVER
     return screen_days(
-        stretch.values, stretch.quality, stretch.present, [after for _, _, after in days],
+        stretch.values, stretch.quality, stretch.present, ends,
         -top if direction == "net" or "limit" not in asked else 0, top,
         rules.spike_floor_wh if "spike" in asked else NEVER, min(rules.spike_permille, MAX_PERMILLE),
         rules.stuck_run if "stuck" in asked else NEVER, rules.zero_run if "zero" in asked else NEVER, ALL_MARKS,

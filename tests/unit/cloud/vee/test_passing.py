@@ -15,17 +15,18 @@ from gridtally_cloud.customers.tables import app_user
 from gridtally_cloud.store.close import close_days
 from gridtally_cloud.store.inbox import store_block
 from gridtally_cloud.store.intervals import ChannelRef
-from gridtally_cloud.store.tables import event, interval_block, reading, usage_day, usage_point, vee_finding, vee_run
+from gridtally_cloud.store.tables import event, reading, usage_point
 from gridtally_cloud.vee.edit import Asked, Reason, make
-from gridtally_cloud.vee.passing import pass_clean
+from gridtally_cloud.vee.passing import Passed, judge_lot
 from gridtally_cloud.vee.run import run_day, run_pending
-from gridtally_cloud.vee.tables import vee_point, vee_restated
+from gridtally_cloud.vee.tables import vee_point
 from gridtally_cloud.vee.tools import Tool
 from gridtally_shared.events import BY_NAME as EVENTS
 from gridtally_shared.quantities import BY_NAME
 from support.cloud_store import DCU, Street, new_street
 from support.edge_peer import block
 from support.vee_days import clean
+from support.vee_left import stored, waiting_days
 from support.vee_store import FIRST_DAY, ZONE, add_channel, closed_street
 
 FRIDAY = FIRST_DAY + 24
@@ -108,28 +109,16 @@ def _street(folder: Path) -> tuple[Street, int]:
     return street, now_ms
 
 
-def _stored(conn: Connection) -> dict[str, Any]:
-    """What VEE leaves, but for running numbers."""
-    tables = (vee_run, usage_day, interval_block, vee_restated, vee_finding)
-    queries = {t.name: select(*(c for c in t.c if c.name not in ("finding_no", "restated_no"))) for t in tables}
-    return {name: sorted((tuple(row) for row in conn.execute(query)), key=str) for name, query in queries.items()}
-
-
-def _waiting(conn: Connection) -> list[tuple[int, int]]:
-    query = select(vee_run.c.day, vee_run.c.channel_no).where(vee_run.c.status == "pending").order_by(vee_run.c.day, vee_run.c.channel_no)
-    return [(row.day, row.channel_no) for row in conn.execute(query)]
-
-
 def test_the_store_is_left_as_if_each_day_had_been_judged_by_itself(tmp_path: Path) -> None:
     street, now_ms = _street(tmp_path)
     with street.db.engine.connect() as conn:
-        by_itself = {(day, no): run_day(conn, day, no, now_ms) for day, no in _waiting(conn)}
-        alone = _stored(conn)
+        by_itself = {(day, no): run_day(conn, day, no, now_ms) for day, no in waiting_days(conn)}
+        alone = stored(conn)
         conn.rollback()
     outcomes = run_pending(street.db, now_ms)
     assert {(o.day, o.channel_no): o for o in outcomes} == by_itself
     with street.db.read() as conn:
-        left = _stored(conn)
+        left = stored(conn)
     assert left == alone
     said = {str(cell) for rows in (left["vee_finding"], left["vee_run"]) for row in rows for cell in row}
     assert {"conflict", "demand", "tou_sum", "device_warning", "limit", "main_check", "validated", "estimated", "failed"} <= said
@@ -138,14 +127,15 @@ def test_the_store_is_left_as_if_each_day_had_been_judged_by_itself(tmp_path: Pa
 
 
 def test_most_clean_days_are_passed_and_none_twice(tmp_path: Path) -> None:
-    """All but those that end a month, whose use is compared with others."""
+    """Also those that end a month, whose use is compared with others."""
     street, now_ms = closed_street(tmp_path, 4, random.Random(3), first_day=FRIDAY)
     with street.db.write() as conn:
-        waiting = _waiting(conn)
-        passed = pass_clean(conn, waiting, now_ms)
-        assert set(passed) == {(day, no) for day, no in waiting if day != FRIDAY + 1}
-        assert pass_clean(conn, waiting, now_ms) == ()
-        assert _waiting(conn) == [(FRIDAY + 1, no) for no in street.meters]
+        waiting = waiting_days(conn)
+        passed = judge_lot(conn, waiting, now_ms)
+        assert {(o.day, o.channel_no) for o in passed.outcomes} == set(waiting)
+        assert not passed.left
+        assert judge_lot(conn, waiting, now_ms) == Passed()
+        assert waiting_days(conn) == []
     street.db.close()
 
 
@@ -160,9 +150,10 @@ def test_an_outage_too_long_ago_explains_no_zeros(tmp_path: Path) -> None:
         _happens(conn, 1, "power_restored", START_MS + 4 * DAY_MS + 22 * HOUR_MS)
     close_days(street.db, now_ms)
     with street.db.write() as conn:
-        assert (FRIDAY + 4, 1) in _waiting(conn)
-        assert (FRIDAY + 4, 1) not in pass_clean(conn, _waiting(conn), now_ms)
-        assert "zero" in {f.rule for f in run_day(conn, FRIDAY + 4, 1, now_ms).findings}
+        assert (FRIDAY + 4, 1) in waiting_days(conn)
+        last = judge_lot(conn, waiting_days(conn), now_ms).outcomes[-1]
+        assert (last.day, last.channel_no) == (FRIDAY + 4, 1)
+        assert "zero" in {f.rule for f in last.findings}
     street.db.close()
 
 
