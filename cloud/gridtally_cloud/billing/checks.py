@@ -22,6 +22,8 @@ class BillReason(StrEnum):
     INTERVALS_NEEDED = "intervals_needed"
     CANCELLED = "bill_cancelled"
     NOT_A_BILL = "not_a_bill"
+    ESTIMATED_TOO_OFTEN = "estimated_too_often"
+    TOO_YOUNG = "too_young"
     NOT_FINAL = "not_final"
     NOTHING_CHANGED = "nothing_changed"
     NOTHING_RESTATED = "nothing_restated"

@@ -35,6 +35,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], op
     parser.add_argument("--pdf", type=Path, help="write the bill to this file")
     parser.add_argument("--language", choices=sorted(TEXTS), default="", help="language of the bill (the account's)")
     parser.add_argument("--final", action="store_true", help="the last bill of the account: a deposit that is held pays it")
+    parser.add_argument("--estimate", action="store_true", help="where no reading reaches the end of the period, estimate it")
     parser.add_argument("--check", action="store_true", help="only say what stands against it; issue nothing")
     parser.add_argument("--determinants", action="store_true", help="what a bill would rest on, as JSON; issue nothing")
     parser.add_argument("--json", action="store_true", help="the whole bill as JSON")
@@ -53,7 +54,7 @@ def _bill(desk: Desk, options: argparse.Namespace) -> int:
     at_ms = desk.clock.now_ms()
     with desk.db.read() as conn:
         from_ms, to_ms = _period(options, account_of(conn, options.account).zone, at_ms)
-        findings = service.check_bill(conn, options.account, from_ms, to_ms, at_ms) if options.check else ()
+        findings = service.check_bill(conn, options.account, from_ms, to_ms, at_ms, options.estimate) if options.check else ()
     if options.check:
         for finding in findings:
             print(f"{'stops it' if finding.blocking else 'note'}: {finding.text}")
@@ -64,7 +65,7 @@ def _bill(desk: Desk, options: argparse.Namespace) -> int:
             print(json.dumps(asdict(determinants(conn, options.account, from_ms, to_ms)), indent=1))
         return 0
     with desk.db.write() as conn:
-        view = service.issue_bill(conn, options.account, from_ms, to_ms, at_ms, ACTOR, options.final)
+        view = service.issue_bill(conn, options.account, from_ms, to_ms, at_ms, ACTOR, options.final, options.estimate)
     if options.pdf:
         options.pdf.write_bytes(service.render_pdf(view, options.language))
     print(json.dumps(asdict(view)) if options.json else as_text(view, options.language))

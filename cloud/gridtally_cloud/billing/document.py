@@ -21,6 +21,7 @@ from gridtally_cloud.billing.model import (
     Moved,
     Party,
     Reading,
+    Tail,
 )
 
 
@@ -41,6 +42,7 @@ def from_json(document: str) -> Bill:
         "corrects": _correction(raw.get("corrects")),
         "deposit": DepositHeld(**raw["deposit"]) if raw.get("deposit") else None,
         "arranged": _arranged(raw.get("arranged")),
+        "tail": Tail(**raw["tail"]) if raw.get("tail") else None,
     })  # fmt: skip
 
 

@@ -17,13 +17,13 @@ DUE_AFTER_MS = 14 * MS_PER_DAY
 
 
 def issue_new(conn: Connection, account: Account, kind: BillKind, from_ms: int, to_ms: int, at_ms: int, held: Held | None = None,
-              closes_by: str = "") -> str:  # fmt: skip
-    """The number it is kept under. `closes_by`: who makes it the last bill, which the deposit pays. Raises RefusedCommand where a reading
-    it rests on is missing."""
+              closes_by: str = "", estimate: bool = False) -> str:  # fmt: skip
+    """The number it is kept under. `closes_by`: who makes it the last bill, which the deposit pays. `estimate`: an end that no reading
+    reaches is estimated (`tail.py`). Raises RefusedCommand where a reading it rests on is missing."""
     if kind is BillKind.STATEMENT:
         made = statement(store.statement_inputs(conn, account, from_ms, to_ms))
         return store.save_bill(conn, made, made.charged_nano, at_ms, None)
-    inputs = store.bill_inputs(conn, account, from_ms, to_ms, held=held)
+    inputs = store.bill_inputs(conn, account, from_ms, to_ms, held=held, estimate=estimate)
     made = postpaid_bill(store.with_books(conn, account, inputs, at_ms))
     if closes_by and apply_to(conn, account, made.closing_nano, at_ms, closes_by):
         made = postpaid_bill(store.with_books(conn, account, inputs, at_ms))

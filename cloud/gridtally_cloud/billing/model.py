@@ -148,6 +148,21 @@ class DepositHeld:
 
 
 @dataclass(frozen=True, slots=True)
+class Tail:
+    """What of a bill is estimated because nothing was read after `from_ms`. `method`: intervals or registers (`tail.py`). `in_row`: how
+    many estimated bills follow each other, with this one."""
+
+    from_ms: int
+    used_wh: int
+    method: str
+    in_row: int = 1
+
+    def permille(self, used_wh: int) -> int:
+        """Of all the bill counts."""
+        return self.used_wh * 1000 // used_wh if used_wh > 0 else 0
+
+
+@dataclass(frozen=True, slots=True)
 class ArrangedPart:
     """What is still to be paid of an instalment, until the end of the local day that begins at `day_ms`."""
 
@@ -202,6 +217,7 @@ class Bill:
     corrects: Correction | None = None
     deposit: DepositHeld | None = None
     arranged: Arranged | None = None
+    tail: Tail | None = None
 
     @property
     def charged_nano(self) -> int:

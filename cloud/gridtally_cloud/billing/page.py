@@ -109,7 +109,7 @@ class _Writer:
 
     def page(self) -> BillPage:
         first, total = ("opening", "closing") if self.is_statement else ("before", "due")
-        title = "corrected" if self.bill.corrects else self.bill.kind.value
+        title = "corrected" if self.bill.corrects else "estimated" if self.bill.tail else self.bill.kind.value
         opens_ms = self.view.issued_at_ms if self.bill.corrects else self.bill.from_ms
         return BillPage(
             self.language, self.t(f"title.{title}"), self.view.bill_no, self.heading(), self.boxes(),
@@ -322,6 +322,9 @@ class _Writer:
                 yield self.t("note.register", moved=f.energy(moved_wh, self.language), used=f.energy(b.used_wh, self.language))
             if b.last.estimated:
                 yield self.t("note.estimated")
+        if b.tail:
+            used, share = f.energy(b.tail.used_wh, self.language), f.percent(b.tail.permille(b.used_wh) * 1000, self.language)
+            yield self.t(f"note.tail_{b.tail.method}", at=self.moment(b.tail.from_ms), used=used, share=share)
         yield from self.arrangement()
         if b.deposit:
             yield self.t("note.deposit", held=self.money(b.deposit.held_nano))

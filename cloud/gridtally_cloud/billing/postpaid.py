@@ -26,6 +26,7 @@ from gridtally_cloud.billing.model import (
     LineKind,
     Party,
     Reading,
+    Tail,
 )
 from gridtally_cloud.billing.rounding import rounded_bill
 from gridtally_shared.records import dataclass
@@ -73,6 +74,7 @@ class BillInputs:
     added: tuple[Line, ...] = ()
     deposit: DepositHeld | None = None
     arranged: Arranged | None = None
+    tail: Tail | None = None
 
     @property
     def used_wh(self) -> int:
@@ -95,7 +97,7 @@ def postpaid_bill(inputs: BillInputs, corrects: Correction | None = None) -> Bil
         BillKind.BILL, inputs.party, inputs.from_ms, inputs.to_ms, inputs.arrears_nano, lines,
         inputs.arrears_nano + sum(line.amount_nano for line in lines), inputs.used_wh, inputs.days, inputs.quality,
         first=inputs.stops[-2].reading, last=inputs.stops[-1].reading, corrects=corrects, deposit=inputs.deposit,
-        arranged=inputs.arranged,
+        arranged=inputs.arranged, tail=inputs.tail,
     ))  # fmt: skip
 
 

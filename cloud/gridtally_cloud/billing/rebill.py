@@ -122,7 +122,7 @@ def _again(conn: Connection, account: Account, numbers: Iterable[str], asked: st
     coin = 10 ** (9 - minor_digits(account.currency))
     for bill_no in numbers:
         old = store.load_bill(conn, bill_no).bill
-        inputs = store.bill_inputs(conn, account, old.from_ms, old.to_ms)
+        inputs = store.bill_inputs(conn, account, old.from_ms, old.to_ms, estimate=old.tail is not None)
         was_nano, now_nano = total_nano(old.lines), total_nano(charges(inputs))
         if bill_no == asked and was_nano == now_nano:
             raise RefusedCommand(BillReason.NOTHING_CHANGED, f"{bill_no} would come to the same amount with the data of now: it stands")

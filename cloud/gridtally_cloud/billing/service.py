@@ -18,6 +18,7 @@ from gridtally_cloud.billing.model import BillKind, BillRow, BillView
 from gridtally_cloud.billing.page import BillPage, bill_page
 from gridtally_cloud.billing.receivables import outstanding_nano
 from gridtally_cloud.billing.stretches import stretch_at
+from gridtally_cloud.billing.tail import fill, flag
 from gridtally_cloud.billing.usage import missing_of, newest_register_ms
 from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.audit import record
@@ -43,24 +44,28 @@ def kind_for(conn: Connection, account: Account, to_ms: int) -> BillKind:
     return BillKind.STATEMENT if stretch_at(conn, account, to_ms - 1) is None else BillKind.BILL
 
 
-def check_bill(conn: Connection, account_no: int, from_ms: int, to_ms: int, at_ms: int) -> tuple[Finding, ...]:
-    """What stands against (blocking) or should be known about issuing a bill now."""
+def check_bill(conn: Connection, account_no: int, from_ms: int, to_ms: int, at_ms: int, estimate: bool = False) -> tuple[Finding, ...]:
+    """What stands against (blocking) or should be known about issuing a bill now; `estimate`: as an estimated one."""
     account = account_of(conn, account_no)
-    return _checked(Held(conn), account, kind_for(conn, account, to_ms), from_ms, to_ms, at_ms)
+    return _checked(Held(conn), account, kind_for(conn, account, to_ms), from_ms, to_ms, at_ms, estimate)
 
 
-def _checked(held: Held, account: Account, kind: BillKind, from_ms: int, to_ms: int, at_ms: int) -> tuple[Finding, ...]:
+def _checked(held: Held, account: Account, kind: BillKind, from_ms: int, to_ms: int, at_ms: int, estimate: bool = False
+             ) -> tuple[Finding, ...]:  # fmt: skip
     conn = held.conn
     reach_ms, stopped = store.journal_reach(conn, account) if kind is BillKind.STATEMENT else (0, False)
     covered_ms = max(reach_ms, newest_register_ms(conn, account.meter_no)) if reach_ms or kind is BillKind.BILL else 0
+    covered_ms = to_ms if estimate and kind is BillKind.BILL and covered_ms else covered_ms
     sensible = from_ms < to_ms
     missing = missing_of(held, account.usage_point_no, from_ms, to_ms) if sensible else 0
     return findings(Facts(from_ms, to_ms, at_ms, account.opened_at_ms, covered_ms, stopped,
                           store.overlapping(conn, account.account_no, kind, from_ms, to_ms), missing))  # fmt: skip
 
 
-def issue_bill(conn: Connection, account_no: int, from_ms: int, to_ms: int, at_ms: int, actor: str, final: bool = False) -> BillView:
-    """Issue the statement or bill of [from_ms, to_ms). `final`: a deposit that is held pays it. Raises RefusedCommand with the first thing
+def issue_bill(conn: Connection, account_no: int, from_ms: int, to_ms: int, at_ms: int, actor: str, final: bool = False,
+               estimate: bool = False) -> BillView:  # fmt: skip
+    """Issue the statement or bill of [from_ms, to_ms). `final`: a deposit that is held pays it. `estimate`: where no reading reaches its
+    end, that is estimated. Raises RefusedCommand with the first thing
     against it."""
     account = account_of(conn, account_no)
     kind = kind_for(conn, account, to_ms)
@@ -69,13 +74,17 @@ def issue_bill(conn: Connection, account_no: int, from_ms: int, to_ms: int, at_m
     issued = store.same_period(conn, account_no, kind, from_ms, to_ms)
     if issued:
         return _issued(conn, store.load_bill(conn, issued), final)
-    held = Held(conn)
-    for finding in _checked(held, account, kind, from_ms, to_ms, at_ms):
+    behind = estimate and kind is BillKind.BILL and newest_register_ms(conn, account.meter_no) < to_ms
+    for finding in _checked(Held(conn), account, kind, from_ms, to_ms, at_ms, behind):
         if finding.blocking:
             raise RefusedCommand(finding.reason, finding.text)
-    bill_no = issue_new(conn, account, kind, from_ms, to_ms, at_ms, held, actor if final else "")
+    if behind:
+        fill(conn, account, from_ms, to_ms, at_ms)
+    bill_no = issue_new(conn, account, kind, from_ms, to_ms, at_ms, Held(conn), actor if final else "", behind)
     record(conn, at_ms, actor, "bill.issued", f"account:{account_no}", f"{bill_no}, final" if final else bill_no)
-    return store.load_bill(conn, bill_no)
+    view = store.load_bill(conn, bill_no)
+    flag(conn, view, at_ms, actor)
+    return view
 
 
 def _issued(conn: Connection, view: BillView, final: bool) -> BillView:

@@ -14,13 +14,14 @@ from gridtally_cloud.billing.document import from_json, to_json
 from gridtally_cloud.billing.due_lines import lines_since
 from gridtally_cloud.billing.held import Held
 from gridtally_cloud.billing.interval_use import use_between
-from gridtally_cloud.billing.model import Bill, BillKind, BillRow, BillState, BillView, Party, Reading
+from gridtally_cloud.billing.model import Bill, BillKind, BillRow, BillState, BillView, Party, Reading, Tail
 from gridtally_cloud.billing.postpaid import BillInputs, Paid, Stop
 from gridtally_cloud.billing.rate_registers import RateRegisters, plan_names_registers
 from gridtally_cloud.billing.statement import StatementInputs
 from gridtally_cloud.billing.stretches import Stretch, stretch_at
 from gridtally_cloud.billing.tables import bill as bill_table
 from gridtally_cloud.billing.tables import receivable
+from gridtally_cloud.billing.tail import ending
 from gridtally_cloud.billing.usage import first_register, measured, register_at
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.customers.tariffs import versions_of
@@ -79,21 +80,18 @@ def _references(conn: Connection, account_no: int) -> dict[tuple[int, int], str]
 
 
 def bill_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int, used_wh: int | None = None,
-                held: Held | None = None) -> BillInputs:  # fmt: skip
+                held: Held | None = None, estimate: bool = False) -> BillInputs:  # fmt: skip
     """Raises RefusedCommand when a register reading the bill rests on is missing, when the register went back, or when the account paid
     ahead at the end of the period. `used_wh`: a provisional bill, which ends with its use instead of a reading. `held`: what was read
-    in this transaction already."""
+    in this transaction already. `estimate`: where no reading reaches the end, it is estimated (`tail.py`)."""
     held = held or Held(conn)
     versions, stretch = versions_of(conn, account.tariff_id), stretch_at(conn, account, to_ms - 1)
     if stretch is None:
         raise RefusedCommand(BillReason.NOT_OPEN_YET, "the account paid ahead then: its statement shows that time")
     begin_ms = max(from_ms, stretch.from_ms)
     opening = _opening_reading(conn, account, stretch, begin_ms)
-    if used_wh is not None:
-        ending = Reading(to_ms, opening.register_wh + used_wh, estimated=True)
-    else:
-        ending = stretch.last if stretch.last and stretch.until_ms == to_ms else _reading(conn, account, to_ms)
-    stops = (*_stops_before(conn, account, stretch, begin_ms), Stop(begin_ms, opening), Stop(to_ms, ending))
+    end, tail = _ending(held, account, stretch, begin_ms, opening, to_ms, used_wh, estimate)
+    stops = (*_stops_before(conn, account, stretch, begin_ms), Stop(begin_ms, opening), Stop(to_ms, end))
     if any(two.reading.register_wh < one.reading.register_wh for one, two in pairwise(stops)):
         raise RefusedCommand(BillReason.REGISTER_WENT_BACK, f"the register of meter {account.meter_serial} went back in this "
                              "period: check the readings and the meter first")  # fmt: skip
@@ -108,7 +106,19 @@ def bill_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int, us
                              "read again, or estimated by gridtally-mdm vee")  # fmt: skip
     return BillInputs(party_of(account, plan), from_ms, to_ms, plan, _terms(conn, account), stops,
                       arrears_nano, _paid_since(conn, account.account_no, since), use, quality, _days_from(stretch, account.zone),
-                      counted)  # fmt: skip
+                      counted, tail=tail)  # fmt: skip
+
+
+def _ending(held: Held, account: Account, stretch: Stretch, begin_ms: int, opening: Reading, to_ms: int, used_wh: int | None,
+            estimate: bool) -> tuple[Reading, Tail | None]:  # fmt: skip
+    """The register at the end of the period, and what of it is estimated because no reading reaches that far."""
+    if used_wh is not None:
+        return Reading(to_ms, opening.register_wh + used_wh, estimated=True), None
+    if stretch.last and stretch.until_ms == to_ms:
+        return stretch.last, None
+    if estimate and register_at(held.conn, account.meter_no, to_ms, _slack_ms(held.conn, account)) is None:
+        return ending(held, account, begin_ms, opening, to_ms)
+    return _reading(held.conn, account, to_ms), None
 
 
 def _terms(conn: Connection, account: Account) -> Terms:

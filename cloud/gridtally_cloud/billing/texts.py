@@ -58,6 +58,11 @@ TEXTS: dict[str, dict[str, str]] = {
         "note.arrangement": "Of what was left from before {rest} is paid by instalments: {parts}. While they are paid in time, "
         "no late payment is charged on it.",
         "note.arrangement_broken": "The instalment arrangement was not kept on {day}: its rest, {rest}, is due at once.",
+        "title.estimated": "Estimated electricity bill",
+        "note.tail_intervals": "Nothing was read after {at}. {used} of this bill ({share}) is estimated from days like these. When "
+        "readings come, it is made again or the next bill settles it.",
+        "note.tail_registers": "Nothing was read after {at}. {used} of this bill ({share}) is estimated from the use a day before that. "
+        "When readings come, it is made again or the next bill settles it.",
         "note.rounding": "Lines are rounded half to even.",
     },
     "es": {
@@ -118,6 +123,11 @@ TEXTS: dict[str, dict[str, str]] = {
         "note.arrangement": "De lo pendiente anterior, {rest} se paga a plazos: {parts}. Mientras se paguen a tiempo "
         "no se cobra recargo por ello.",
         "note.arrangement_broken": "El pago a plazos no se cumplió el {day}: su resto, {rest}, debe pagarse ya.",
+        "title.estimated": "Factura de electricidad estimada",
+        "note.tail_intervals": "No hubo lecturas después del {at}. {used} de esta factura ({share}) se estima con días parecidos. Cuando "
+        "haya lecturas, se hará de nuevo o se regularizará en la siguiente.",
+        "note.tail_registers": "No hubo lecturas después del {at}. {used} de esta factura ({share}) se estima con el consumo diario "
+        "anterior. Cuando haya lecturas, se hará de nuevo o se regularizará en la siguiente.",
         "note.rounding": "Las líneas se redondean al par más próximo.",
     },
     "hi": {
@@ -175,6 +185,11 @@ TEXTS: dict[str, dict[str, str]] = {
         "note.arrangement": "पिछले बकाया में से {rest} किस्तों में चुकाया जाता है: {parts}। समय पर चुकाने तक उस पर "
         "विलंब अधिभार नहीं लगता।",
         "note.arrangement_broken": "किस्तों का समझौता {day} को टूट गया: उसका शेष {rest} तुरंत देय है।",
+        "title.estimated": "बिजली का अनुमानित बिल",
+        "note.tail_intervals": "{at} के बाद कोई रीडिंग नहीं मिली। इस बिल का {used} ({share}) ऐसे ही दिनों से अनुमानित है। रीडिंग आने पर बिल फिर "
+        "बनेगा या अगले बिल में अंतर ठीक होगा।",
+        "note.tail_registers": "{at} के बाद कोई रीडिंग नहीं मिली। इस बिल का {used} ({share}) पहले की दैनिक खपत से अनुमानित है। रीडिंग आने पर बिल "
+        "फिर बनेगा या अगले बिल में अंतर ठीक होगा।",
         "note.rounding": "पंक्तियाँ निकटतम सम अंक तक पूर्णांकित हैं।",
     },
 }  # fmt: skip

@@ -104,6 +104,12 @@ def registers_since(conn: Connection, meter_no: int, since_ms: int, most: int = 
     return [(row.at_ms, row.value) for row in conn.execute(query)]
 
 
+def last_register(conn: Connection, meter_no: int, at_ms: int) -> Reading | None:
+    """The newest register reading up to an instant."""
+    row = _register(conn, meter_no, at_ms, earlier=True)
+    return Reading(row.at_ms, row.value) if row else None
+
+
 def first_register(conn: Connection, meter_no: int) -> Reading | None:
     """The oldest register reading there is."""
     row = _register(conn, meter_no, -(2**62), earlier=False)
