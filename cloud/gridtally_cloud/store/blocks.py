@@ -13,14 +13,13 @@ length, source and approval 10.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, bindparam, select
 
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.tables import PERIOD, SOURCE, interval_block
 from gridtally_shared.clock import MS_PER_DAY
-from gridtally_shared.records import dataclass
 
 RAW, LATE, CONFLICT, SILENT = "raw", "late", "conflict", "silent"
 """Sources of what was measured; SILENT is the first version of a day of which nothing came."""
@@ -36,9 +35,9 @@ MEASURED = _b.source.in_((RAW, LATE, SILENT))
 """Approved, and not of VEE."""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One version of a channel-day as it is stored. `blob` and `quality` are packed (store/intervals.py opens them)."""
+class Block(NamedTuple):
+    """One version of a channel-day as it is stored. `blob` and `quality` are packed (store/intervals.py opens them). A tuple: a month of
+    a meter is thirty of them, and has half a millisecond."""
 
     day: int
     channel_no: int
@@ -78,10 +77,14 @@ COLUMNS = ("shard", "day", "channel_no", "version", "first_no", "period_s", "cre
 
 def packed_row(block: Block) -> tuple[Any, ...]:
     """What `COLUMNS` hold for a block, each as its type has it."""
-    first = block.start_ms // (block.period_s * 1000) - block.day * DAY_S // block.period_s
-    created_s = (block.created_ms - block.day * MS_PER_DAY) // 1000
-    return (SHARD, block.day, block.channel_no, block.version, first, PERIOD.code(block.period_s), created_s, SOURCE.code(block.source),
-            block.blob, block.quality)  # fmt: skip
+    packed = packed_head(block.day, block.start_ms, block.period_s, block.created_ms, block.source)
+    return SHARD, block.day, block.channel_no, block.version, *packed, block.blob, block.quality
+
+
+def packed_head(day: int, start_ms: int, period_s: int, created_ms: int, source: str) -> tuple[Any, ...]:
+    """The columns from `first_no` to `source`: the same for all channels of a grid, so that thousands of rows need it once."""
+    first = start_ms // (period_s * 1000) - day * DAY_S // period_s
+    return first, PERIOD.code(period_s), (created_ms - day * MS_PER_DAY) // 1000, SOURCE.code(source)
 
 
 # ---- reading --------------------------------------------------------------------------------------------------

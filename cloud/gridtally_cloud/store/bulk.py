@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select, union
 
 from gridtally_cloud.store.base import SHARD
-from gridtally_cloud.store.blocks import COLUMNS, RAW, Block, packed_row
+from gridtally_cloud.store.blocks import COLUMNS, RAW, packed_head
 from gridtally_cloud.store.days import DaySlots
 from gridtally_cloud.store.db import put_rows
 from gridtally_cloud.store.inbox import SUMMED_UNITS
@@ -71,8 +71,8 @@ def write_first(conn: Connection, days: ClosedDays, now_ms: int) -> None:
     each = list(zip(days.refs, days.grids, blobs, days.quality, totals, counts, strict=True))
     for day in {month_of(day): day for day in {grid.day for grid in days.grids}}.values():
         make_month(conn, day)
-    blocks = [packed_row(Block(grid.day, ref.channel_no, 0, grid.start_ms, grid.period_s, blob, quality, RAW, now_ms))
-              for ref, grid, blob, quality, _, _ in each]  # fmt: skip
+    heads = {id(g): packed_head(g.day, g.start_ms, g.period_s, now_ms, RAW) for g in {id(g): g for g in days.grids}.values()}
+    blocks = [(SHARD, grid.day, ref.channel_no, 0, *heads[id(grid)], blob, quality) for ref, grid, blob, quality, _, _ in each]
     put_rows(conn, interval_block, COLUMNS, sorted(blocks), in_order=True)
     save_days(conn, [DaySum(grid.day, ref.channel_no, total, count, grid.n)
                      for ref, grid, _, _, total, count in each if ref.unit in SUMMED_UNITS])  # fmt: skip

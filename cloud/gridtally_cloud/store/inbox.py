@@ -35,7 +35,7 @@ from gridtally_shared.clock import MS_PER_HOUR
 from gridtally_shared.contract.messages import ChannelBlock
 from gridtally_shared.errors import ContractError
 from gridtally_shared.quality import Quality
-from gridtally_shared.records import changed, dataclass
+from gridtally_shared.records import dataclass
 
 MAX_INTERVALS = 10_000
 FIRST_CONTACT_MS = 26 * MS_PER_HOUR
@@ -224,7 +224,7 @@ class _Added:
             return
         name = (u.ref.channel_no, day)
         held = self._usage.get(name) or DaySum(day, u.ref.channel_no, 0, 0, slots_of(day, u.ref.zone, u.block.period_s).n)
-        self._usage[name] = changed(held, total=held.total + total, present=held.present + present)
+        self._usage[name] = held._replace(total=held.total + total, present=held.present + present)
 
     @property
     def usage(self) -> list[DaySum]:

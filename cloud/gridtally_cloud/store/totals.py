@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -32,8 +32,7 @@ CHANNELS_AT_ONCE = 2_000
 """In one statement; SQLite takes 32,766 values."""
 
 
-@dataclass(frozen=True, slots=True)
-class DaySum:
+class DaySum(NamedTuple):
     """`present` of `expected` intervals were measured; `total` has what stands for the others too."""
 
     day: int
@@ -58,9 +57,8 @@ _COLUMNS = ("shard", "day", "channel_no", "total", "present", "expected")
 
 def save_days(conn: Connection, days: Sequence[DaySum]) -> None:
     """Put the totals of closed days in the place of those there are; their months are kept up with them, and begin with their last day."""
-    rows = sorted((SHARD, d.day, d.channel_no, d.total, d.present, d.expected) for d in days)
-    put_rows(conn, usage_day, _COLUMNS, rows, replace=True, in_order=True)
-    _keep_months(conn, ((d.day, d.channel_no) for d in days), begin=True)
+    put_rows(conn, usage_day, _COLUMNS, [(SHARD, *day) for day in sorted(days)], replace=True, in_order=True)
+    _keep_months(conn, days, begin=True)
 
 
 def add_days(conn: Connection, days: Sequence[DaySum]) -> None:
@@ -68,7 +66,7 @@ def add_days(conn: Connection, days: Sequence[DaySum]) -> None:
     rows = [{"shard": SHARD, "day": d.day, "channel_no": d.channel_no, "total": d.total, "present": d.present, "expected": d.expected}
             for d in days]  # fmt: skip
     add_all(conn, usage_day, rows, ("total", "present"))
-    _keep_months(conn, ((d.day, d.channel_no) for d in days), begin=False)
+    _keep_months(conn, days, begin=False)
 
 
 # ---- months ---------------------------------------------------------------------------------------------------
@@ -93,25 +91,28 @@ def _statement(make: Any) -> Any:
 _SUM_UP = {"sqlite": _statement(sqlite.insert), "postgresql": _statement(postgresql.insert)}
 
 
-def _keep_months(conn: Connection, names: Iterable[tuple[int, int]], begin: bool) -> None:
-    """Sum up the months of these (day, channel) that have a row, and with `begin` those whose last day is among them."""
+def _keep_months(conn: Connection, days: Iterable[DaySum], begin: bool) -> None:
+    """Sum up the months of these days that have a row, and with `begin` those whose last day is among them."""
+    by_day: dict[int, set[int]] = {}
+    for day in days:
+        by_day.setdefault(day.day, set()).add(day.channel_no)
     touched: dict[int, set[int]] = {}
     ended: dict[int, set[int]] = {}
-    for day, channel_no in names:
-        month = month_no(day)
-        touched.setdefault(month, set()).add(channel_no)
-        if begin and day == days_of_month(month)[-1]:
-            ended.setdefault(month, set()).add(channel_no)
+    for day_no, channels in by_day.items():
+        month = month_no(day_no)
+        touched.setdefault(month, set()).update(channels)
+        if begin and day_no == days_of_month(month)[-1]:
+            ended[month] = channels
     for month, channels in sorted(touched.items()):
-        there = _there(conn, month, sorted(channels - ended.get(month, set())))
-        sum_up(conn, month, there | ended.get(month, set()))
+        over = ended.get(month, set())
+        sum_up(conn, month, over | _there(conn, month, channels - over))
 
 
-def _there(conn: Connection, month: int, channels: list[int]) -> set[int]:
+def _there(conn: Connection, month: int, channels: set[int]) -> set[int]:
     """Those of which there is a row; mostly nobody's month has one yet, which one look tells."""
-    if not channels or conn.execute(_ANY, {"month": month, "first": channels[0], "last": channels[-1]}).first() is None:
+    if not channels or conn.execute(_ANY, {"month": month, "first": min(channels), "last": max(channels)}).first() is None:
         return set()
-    return {no for some in _lots(channels) for no in conn.execute(_THERE, {"month": month, "channels": some}).scalars()}
+    return {no for some in _lots(sorted(channels)) for no in conn.execute(_THERE, {"month": month, "channels": some}).scalars()}
 
 
 def sum_up(conn: Connection, month: int, channels: Iterable[int]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from array import array
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,7 +87,7 @@ def test_a_row_says_what_the_block_said(db: Database, seed: int) -> None:
     made = some_blocks(seed)
     assert all(block.n == len(decode_block(block.blob)[0]) for block in made)
     with db.write() as conn:
-        put(conn, [replace(block, created_ms=block.created_ms + 999) for block in made])  # of its time whole seconds are kept
+        put(conn, [block._replace(created_ms=block.created_ms + 999) for block in made])  # of its time whole seconds are kept
         assert held(conn, made) == made
     assert view(db) == expected_view(made)
 
