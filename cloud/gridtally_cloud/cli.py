@@ -39,6 +39,7 @@ AREAS = (
     "gridtally_cloud.billing.late_cli",
     "gridtally_cloud.billing.deposit_cli",
     "gridtally_cloud.billing.arrangement_cli",
+    "gridtally_cloud.billing.assessment_cli",
     "gridtally_cloud.billing.urdb_cli",
     "gridtally_cloud.commands.cli",
     "gridtally_cloud.programs.cli",

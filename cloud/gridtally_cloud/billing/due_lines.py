@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, or_, select
 
 from gridtally_cloud.billing.model import Line, LineKind
-from gridtally_cloud.billing.tables import late_charge, receivable
+from gridtally_cloud.billing.tables import assessment, late_charge, receivable
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.store.days import midnight_ms
 
@@ -22,7 +24,22 @@ def lines_since(conn: Connection, account: Account, receivable_no: int) -> tuple
                                                                 r.receivable_no > receivable_no).order_by(r.receivable_no))  # fmt: skip
     deposits = tuple(Line(LineKind.DEPOSIT, -row.amount_nano, 0, row.at_ms, row.at_ms) for row in applied)
     charged = tuple(_late(row, account.zone) for row in rows if row.receivable_no > receivable_no)
-    return (*deposits, *charged, *(_back(row, account.zone) for row in rows if (row.back_no or 0) > receivable_no))
+    backs = tuple(_back(row, account.zone) for row in rows if (row.back_no or 0) > receivable_no)
+    return (*deposits, *charged, *backs, *_assessments(conn, account, receivable_no))
+
+
+def _assessments(conn: Connection, account: Account, receivable_no: int) -> Iterator[Line]:
+    a = assessment.c
+    since = or_(a.receivable_no > receivable_no, a.back_no > receivable_no)
+    for row in conn.execute(select(assessment).where(a.account_no == account.account_no, since).order_by(a.assessment_no)):
+        from_ms, to_ms = (midnight_ms(day, account.zone) for day in (row.first_day, row.until_day))
+        line = Line(LineKind.ASSESSMENT, row.amount_nano, 0, from_ms, to_ms, row.assessed_wh - row.measured_wh, "Wh",
+                    reference=f"A-{row.assessment_no}", form=row.rule, rate=row.price_nano,
+                    rate_ppm=row.times_permille * 1000)  # fmt: skip
+        if row.receivable_no > receivable_no:
+            yield line
+        if (row.back_no or 0) > receivable_no:
+            yield replace(line, kind=LineKind.ASSESSMENT_BACK, amount_nano=-row.amount_nano)
 
 
 def _late(row: Row[Any], zone: str) -> Line:

@@ -34,13 +34,15 @@ class LineKind(StrEnum):
     DEPOSIT = "deposit"
     LATE = "late"
     LATE_BACK = "late_back"
+    ASSESSMENT = "assessment"
+    ASSESSMENT_BACK = "assessment_back"
     ROUNDING = "rounding"
     OTHER = "other"
 
 
 MONEY_KINDS = frozenset({LineKind.TOP_UP, LineKind.REFUND, LineKind.PAYMENT, LineKind.CONVERSION, LineKind.DEPOSIT})
 CHARGE_KINDS = frozenset({LineKind.ENERGY, LineKind.FIXED, LineKind.TAX_ENERGY, LineKind.TAX_FIXED, LineKind.OTHER})
-ADDED_KINDS = frozenset({LineKind.LATE, LineKind.LATE_BACK})
+ADDED_KINDS = frozenset({LineKind.LATE, LineKind.LATE_BACK, LineKind.ASSESSMENT, LineKind.ASSESSMENT_BACK})
 """Charges of a bill that its tariff and use do not make: they were posted before it, and it shows them."""
 
 
@@ -79,7 +81,8 @@ class Line:
     """`quantity` x `price_nano` = `amount_nano`, exactly, where a price is given: Wh x nano per Wh, days x nano per day,
     or a base in nano x `rate_ppm`. `form`, `rate` and `per` are those of a tariff's line that is none of these; `quantity` is then
     what is counted in `unit`, 0 where the price is only a part of the amount. Of a charge for late payment `quantity` are the days,
-    `base_nano` what was open, `rate` 10^-9 percent, `form` the bound that made the amount, if one did. The sign is that of the account:
+    `base_nano` what was open, `rate` 10^-9 percent, `form` the bound that made the amount, if one did; of an
+    assessment `quantity` are the Wh, `rate` the nano of a kWh, `rate_ppm` the multiple, `form` the rule. The sign is that of the account:
     money in is positive, charges are negative on a statement and positive on a bill."""
 
     kind: LineKind

@@ -28,8 +28,8 @@ from gridtally_shared.money import NANO
 from gridtally_shared.records import dataclass
 
 MOST_DAYS = 6
-NUMBERED = frozenset({LineKind.CANCELLED, LineKind.LATE, LineKind.LATE_BACK})
-"""Lines that name another bill."""
+NUMBERED = frozenset({LineKind.CANCELLED, LineKind.LATE, LineKind.LATE_BACK, LineKind.ASSESSMENT, LineKind.ASSESSMENT_BACK})
+"""Lines that name another bill, or an assessment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +289,13 @@ class _Writer:
     def how_late_back(self, line: Line) -> tuple[str, ...]:
         return (self.t("how.late_back", first=self.day(line.from_ms), last=self.day(line.to_ms - 1)),)
 
+    def how_assessment(self, line: Line) -> tuple[str, ...]:
+        """Wh, price and multiple; by which rule they were found."""
+        times = f.number(line.rate_ppm, 6, max(1, len(f"{line.rate_ppm % 10**6:06d}".rstrip("0"))), self.language)
+        priced = self.t("how.assessment", units=f.energy(line.quantity, self.language), first=self.day(line.from_ms), times=times,
+                        last=self.day(line.to_ms - 1), price=f.price(line.rate, self.bill.party.currency, self.language))  # fmt: skip
+        return (priced, self.t(f"how.assessment_{line.form}"))
+
     def how_rounding(self, line: Line) -> tuple[str, ...]:
         return (self.t("how.rounding"),)
 
@@ -349,6 +356,8 @@ _HOW: dict[LineKind, Callable[[_Writer, Line], tuple[str, ...]]] = {
     LineKind.FIXED: _Writer.how_fixed,
     LineKind.TAX_ENERGY: _Writer.how_tax,
     LineKind.TAX_FIXED: _Writer.how_tax,
+    LineKind.ASSESSMENT: _Writer.how_assessment,
+    LineKind.ASSESSMENT_BACK: _Writer.how_assessment,
     LineKind.LATE: _Writer.how_late,
     LineKind.LATE_BACK: _Writer.how_late_back,
     LineKind.ROUNDING: _Writer.how_rounding,

@@ -11,12 +11,12 @@ from bisect import bisect_right
 from sqlalchemy import Connection, case, func, insert, or_, select
 
 from gridtally_cloud.billing.claims import Books, Claim, rests
-from gridtally_cloud.billing.tables import bill, late_charge, receivable
+from gridtally_cloud.billing.tables import assessment, bill, late_charge, receivable
 from gridtally_cloud.customers.model import Account
 from gridtally_shared.records import dataclass
 
 RECEIVABLE, REVENUE, CASH, PREPAID, SURCHARGE = "receivable", "revenue", "cash", "prepaid", "surcharge"
-DEPOSIT, INTEREST = "deposit", "interest"
+DEPOSIT, INTEREST, ASSESSMENT = "deposit", "interest", "assessment"
 
 MOVES: dict[str, tuple[str, str]] = {
     # kind: (debit, credit)
@@ -27,6 +27,8 @@ MOVES: dict[str, tuple[str, str]] = {
     "conversion": (RECEIVABLE, PREPAID),
     "late": (RECEIVABLE, SURCHARGE),
     "late_back": (SURCHARGE, RECEIVABLE),
+    "assessment": (RECEIVABLE, ASSESSMENT),
+    "assessment_back": (ASSESSMENT, RECEIVABLE),
     "deposit": (CASH, DEPOSIT),
     "deposit_interest": (INTEREST, DEPOSIT),
     "deposit_applied": (DEPOSIT, RECEIVABLE),
@@ -67,6 +69,11 @@ def post_refund(conn: Connection, account: Account, amount_nano: int, payment_no
 def post_late(conn: Connection, account: Account, amount_nano: int, bill_no: str, at_ms: int, back: bool = False) -> int:
     """The charge for paying a bill late, or such a charge taken back; the number of its row."""
     return _post(conn, account, "late_back" if back else "late", amount_nano, at_ms, bill_no=bill_no)
+
+
+def post_assessment(conn: Connection, account: Account, amount_nano: int, at_ms: int, back: bool = False) -> int:
+    """Energy that was not measured, or such an assessment taken back; the number of its row."""
+    return _post(conn, account, "assessment_back" if back else "assessment", amount_nano, at_ms)
 
 
 def post_deposit(conn: Connection, account: Account, kind: str, amount_nano: int, at_ms: int) -> int:
@@ -112,8 +119,9 @@ def books_of(conn: Connection, account_no: int) -> Books:
     """The books of an account as claims of its bills that stand, and what was paid. Whatever is no claim of such a bill moves the debt."""
     r = receivable.c
     query = (select(r.receivable_no, r.at_ms, r.kind, r.debit_account, r.amount_nano, r.bill_no, bill.c.from_ms, bill.c.cancelled_ms,
-                    late_charge.c.back_no)
+                    func.coalesce(late_charge.c.back_no, assessment.c.back_no).label("back_no"))
              .outerjoin(bill, bill.c.bill_no == r.bill_no).outerjoin(late_charge, late_charge.c.receivable_no == r.receivable_no)
+             .outerjoin(assessment, assessment.c.receivable_no == r.receivable_no)
              .where(r.account_no == account_no, or_(r.debit_account == RECEIVABLE, r.credit_account == RECEIVABLE))
              .order_by(r.receivable_no))  # fmt: skip
     rows = conn.execute(query).all()
@@ -123,11 +131,11 @@ def books_of(conn: Connection, account_no: int) -> Books:
     moves, debts = [], []
     for row in rows:
         signed_nano = row.amount_nano if row.debit_account == RECEIVABLE else -row.amount_nano
-        if row.kind == "late" and row.back_no is None:
+        if row.kind in ("late", "assessment") and row.back_no is None:
             place = bisect_right(numbers, row.receivable_no)
             shown = bills[place] if place < len(bills) else None
             key = (shown.from_ms if shown else _LAST, 1, row.receivable_no)
-            claims.append((key, Claim(shown.bill_no if shown else "", row.at_ms, row.amount_nano, is_late=True)))
+            claims.append((key, Claim(shown.bill_no if shown else "", row.at_ms, row.amount_nano, is_late=row.kind == "late")))
         elif row.kind == "conversion" and row.bill_no == TO_DEBT:
             debts.append((row.at_ms, -signed_nano))
         elif row.kind not in _CLAIMED or (row.kind in ("bill", "cancel") and row.from_ms is None):
@@ -135,6 +143,6 @@ def books_of(conn: Connection, account_no: int) -> Books:
     return Books(tuple(claim for _, claim in sorted(claims, key=lambda pair: pair[0])), tuple(moves), tuple(debts))
 
 
-_CLAIMED = frozenset({"bill", "cancel", "late", "late_back"})
+_CLAIMED = frozenset({"bill", "cancel", "late", "late_back", "assessment", "assessment_back"})
 _LAST = 2**62
 """Behind all bills."""

@@ -10,13 +10,14 @@
   the books, and the one that took it back; `late_run`: the months that were charged, so that none is charged twice.
 * `deposit_receipt`: what a receipt took or gave back. `deposit_interest`: the days a deposit bore interest on, with what it came to.
 * `arrangement`: arrears paid by instalments (`instalment`), what of which periods' bills they are (`arrangement_bill`), and how it ended.
+* `assessment`: energy that was not measured after tampering, who proposed and who approved it, and its rows of the books.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import Column, Index, Integer, Table, Text, UniqueConstraint
 
-from gridtally_cloud.store.base import Key, Ms, Nano, metadata
+from gridtally_cloud.store.base import Key, Ms, Nano, Wh, metadata
 
 bill = Table(
     "bill", metadata,
@@ -153,4 +154,28 @@ instalment = Table(
     Column("place", Integer, primary_key=True, autoincrement=False),
     Column("due_day", Integer, nullable=False),
     Column("amount_nano", Nano, nullable=False),
+)  # fmt: skip
+
+assessment = Table(
+    "assessment", metadata,
+    Column("assessment_no", Key, primary_key=True),
+    Column("account_no", Key, nullable=False),
+    Column("first_day", Integer, nullable=False),
+    Column("until_day", Integer, nullable=False),
+    Column("rule", Text, nullable=False),  # assessments.Rule
+    Column("arguments", Text, nullable=False),  # whole numbers
+    Column("assessed_wh", Wh, nullable=False),
+    Column("measured_wh", Wh, nullable=False),
+    Column("price_nano", Nano, nullable=False),  # a kWh
+    Column("times_permille", Integer, nullable=False),
+    Column("amount_nano", Nano, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("state", Text, nullable=False),  # assessments.AssessmentState
+    Column("proposed_by", Text, nullable=False),
+    Column("proposed_ms", Ms, nullable=False),
+    Column("decided_by", Text),
+    Column("decided_ms", Ms),
+    Column("receivable_no", Key),  # once approved
+    Column("back_no", Key),  # once taken back
+    Index("ix_assessment_account", "account_no"),
 )  # fmt: skip

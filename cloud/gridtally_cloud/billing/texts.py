@@ -63,6 +63,11 @@ TEXTS: dict[str, dict[str, str]] = {
         "readings come, it is made again or the next bill settles it.",
         "note.tail_registers": "Nothing was read after {at}. {used} of this bill ({share}) is estimated from the use a day before that. "
         "When readings come, it is made again or the next bill settles it.",
+        "line.assessment": "Energy that was not measured, assessment {number}", "line.assessment_back": "Assessment {number} taken back",
+        "how.assessment": "{units}, {first} to {last} × {price} per kWh × {times}",
+        "how.assessment_average": "the use a day of other weeks, less what was measured",
+        "how.assessment_load": "connected load × hours of use, less what was measured",
+        "how.assessment_units": "as found by an examination, less what was measured",
         "note.rounding": "Lines are rounded half to even.",
     },
     "es": {
@@ -128,6 +133,11 @@ TEXTS: dict[str, dict[str, str]] = {
         "haya lecturas, se hará de nuevo o se regularizará en la siguiente.",
         "note.tail_registers": "No hubo lecturas después del {at}. {used} de esta factura ({share}) se estima con el consumo diario "
         "anterior. Cuando haya lecturas, se hará de nuevo o se regularizará en la siguiente.",
+        "line.assessment": "Energía no medida, estimación {number}", "line.assessment_back": "Estimación {number} devuelta",
+        "how.assessment": "{units}, del {first} al {last} × {price} por kWh × {times}",
+        "how.assessment_average": "el consumo diario de otras semanas, menos lo medido",
+        "how.assessment_load": "carga conectada × horas de uso, menos lo medido",
+        "how.assessment_units": "según un examen, menos lo medido",
         "note.rounding": "Las líneas se redondean al par más próximo.",
     },
     "hi": {
@@ -190,6 +200,11 @@ TEXTS: dict[str, dict[str, str]] = {
         "बनेगा या अगले बिल में अंतर ठीक होगा।",
         "note.tail_registers": "{at} के बाद कोई रीडिंग नहीं मिली। इस बिल का {used} ({share}) पहले की दैनिक खपत से अनुमानित है। रीडिंग आने पर बिल "
         "फिर बनेगा या अगले बिल में अंतर ठीक होगा।",
+        "line.assessment": "न मापी गई ऊर्जा, आकलन {number}", "line.assessment_back": "आकलन {number} वापस",
+        "how.assessment": "{units}, {first} से {last} × {price} प्रति kWh × {times}",
+        "how.assessment_average": "दूसरे सप्ताहों की दैनिक खपत, मापी गई खपत घटाकर",
+        "how.assessment_load": "संयोजित भार × उपयोग के घंटे, मापी गई खपत घटाकर",
+        "how.assessment_units": "जाँच में मिली खपत, मापी गई खपत घटाकर",
         "note.rounding": "पंक्तियाँ निकटतम सम अंक तक पूर्णांकित हैं।",
     },
 }  # fmt: skip
