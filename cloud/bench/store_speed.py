@@ -273,6 +273,7 @@ def holding(folder: Path, held: Set, days: int, limits: Sequence[float | None]) 
     for order, write in (("", write_first), (" and orders to VEE", take_days)):
         path = folder / f"held{len(order)}.db"
         db = sqlite_store(folder, path.name, held)
+        gc.collect()  # what was measured before is closed, and its log written out, before this counts
         before, amount = (disk_bytes("wchar"), disk_bytes()), held.per_batch * DCUS * days
         for day in range(days):
             writer(db, held, write)(day)()
