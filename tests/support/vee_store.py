@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 import time
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 from sqlalchemy import Connection, insert, select
 
-from gridtally_cloud.store.close import GRACE_MS, close_days
-from gridtally_cloud.store.days import midnight_ms
+from gridtally_cloud.store.bulk import ClosedDays
+from gridtally_cloud.store.close import GRACE_MS, close_days, take_days
+from gridtally_cloud.store.days import midnight_ms, slots_of
 from gridtally_cloud.store.inbox import store_block
 from gridtally_cloud.store.intervals import ChannelRef
 from gridtally_cloud.store.tables import channel, reading
@@ -40,8 +42,8 @@ class StoreRun:
     alone_s: float
 
     @property
-    def cpu_ms_a_day(self) -> float:
-        return 1000 * self.cpu_s / self.days
+    def cpu_us_a_day(self) -> float:
+        return 1_000_000 * self.cpu_s / self.days
 
     @property
     def intervals_per_cpu_s(self) -> float:
@@ -99,21 +101,56 @@ def closed_street(folder: Path, meters: int, rng: random.Random, faulty: float =
     return street, now_ms
 
 
-def run_over_a_store(folder: Path, meters: int) -> StoreRun:
-    street, now_ms = closed_street(folder, meters, random.Random(5), faulty=0.06)
+@dataclass(frozen=True, slots=True)
+class Habit:
+    """How a street is read, and how much of it is wrong: `faulty` is the share of days with a fault."""
+
+    name: str
+    every_quarter: bool
+    faulty: float
+
+
+def run_over_a_store(folder: Path, meters: int, nights: int, habit: Habit, seed: int = 5) -> StoreRun:
+    """Night after night the day of all meters is closed, past the inbox, and judged; the judging is timed."""
+    street, rng = new_street(folder, meters, ZONE), random.Random(seed)
     with street.db.write() as conn:
-        for number in street.meters:
-            add_quarters(conn, number)
+        use = {number: _use(conn, number, rng, nights, habit) for number in street.meters}
     outcomes: list[Outcome] = []
-    before = time.process_time()
-    while found := run_pending(street.db, now_ms):
-        outcomes += found
-    cpu_s = time.process_time() - before
+    cpu_s = 0.0
+    for night in range(nights):
+        now_ms = midnight_ms(FIRST_DAY + night + 1, ZONE) + GRACE_MS
+        with street.db.write() as conn:
+            take_days(conn, _day(use, night), now_ms)
+        before = time.process_time()
+        while found := run_pending(street.db, now_ms):
+            outcomes += found
+        cpu_s += time.process_time() - before
+    alone_s = _alone(street, [o for o in outcomes if not o.findings][-ALONE:], now_ms)
+    street.db.close()
+    return StoreRun(meters, len(outcomes), sum(not outcome.findings for outcome in outcomes), 96 * len(outcomes), cpu_s, alone_s)
+
+
+def _use(conn: Connection, number: int, rng: random.Random, nights: int, habit: Habit) -> Columns:
+    add_channel(conn, number)
+    columns = clean(rng, ZONE, FIRST_DAY, nights)
+    add_reads(conn, number, midnights(columns).samples)
+    if habit.every_quarter:
+        add_quarters(conn, number)
+    return damaged(columns, rng, sum(rng.random() < habit.faulty for _ in range(nights)))
+
+
+def _day(use: dict[int, Columns], night: int) -> ClosedDays:
+    grid, span = slots_of(FIRST_DAY + night, ZONE, 900), slice(96 * night, 96 * (night + 1))
+    values = array("q", chain.from_iterable(columns.values[span] for columns in use.values()))
+    quality = [array("H", columns.quality[span]).tobytes() if any(columns.quality[span]) else b"" for columns in use.values()]
+    present = b"".join(bytes(columns.present[span]) for columns in use.values())
+    return ClosedDays([ChannelRef(number, "Wh", ZONE) for number in use], [grid] * len(use), values, quality, present)
+
+
+def _alone(street: Street, outcomes: list[Outcome], now_ms: int) -> float:
+    """What clean days take that are judged by themselves."""
     with street.db.engine.connect() as conn:
         before = time.process_time()
-        for outcome in outcomes[:ALONE]:
+        for outcome in outcomes:
             run_day(conn, outcome.day, outcome.channel_no, now_ms)
-        alone_s = (time.process_time() - before) / len(outcomes[:ALONE])
-    street.db.close()
-    clean_days = sum(not outcome.findings for outcome in outcomes)
-    return StoreRun(meters, len(outcomes), clean_days, 96 * len(outcomes), cpu_s, alone_s)
+        return (time.process_time() - before) / len(outcomes)
