@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from gridtally_cloud.billing.claims import Books, Rest, rests
 from gridtally_cloud.billing.instalments import ArrangementState, Instalment, Plan, Standing, left_of, planned, standing
@@ -30,6 +30,8 @@ from gridtally_shared.money import decimal_text, minor_digits
 from gridtally_shared.records import dataclass
 
 _a, _b = arrangement.c, bill_table.c
+_OF_ACCOUNT = select(arrangement).where(_a.account_no == bindparam("account")).order_by(_a.arrangement_no)
+"""Built once: every bill asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def _arranged_rest(found: Mapping[str, Rest], covered: Mapping[str, tuple[int, i
 
 def arrangements_of(conn: Connection, account: Account, at_ms: int, books: Books | None = None) -> tuple[Arrangement, ...]:
     """Oldest first, as they stand."""
-    rows = conn.execute(select(arrangement).where(_a.account_no == account.account_no).order_by(_a.arrangement_no)).all()
+    rows = conn.execute(_OF_ACCOUNT, {"account": account.account_no}).all()
     held = books or (books_of(conn, account.account_no) if rows else Books(()))
     return tuple(_read(conn, account, row, held, at_ms) for row in rows)
 

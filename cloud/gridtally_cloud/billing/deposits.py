@@ -264,10 +264,7 @@ def _is_known(conn: Connection, account: Account, kind: str, amount_nano: int, r
 # ---- on the bill ----------------------------------------------------------------------------------------------
 
 
-def on_bill(conn: Connection, account_no: int, receivable_no: int) -> DepositHeld | None:
-    """What is held, and the interest since a row of the books; None where no deposit was ever held."""
-    there = conn.execute(select(func.count()).select_from(receivable).where(_r.account_no == account_no, _r.credit_account == DEPOSIT))
-    if not there.scalar_one():
-        return None
+def on_bill(conn: Connection, account_no: int, receivable_no: int) -> DepositHeld:
+    """What is held, and the interest since a row of the books."""
     since: Any = select(func.coalesce(func.sum(_r.amount_nano), 0)).where(_r.account_no == account_no, _r.kind == INTEREST)
     return DepositHeld(held_nano(conn, account_no), int(conn.execute(since.where(_r.receivable_no > receivable_no)).scalar_one()))

@@ -13,6 +13,9 @@ from gridtally_cloud.billing.tables import assessment, late_charge, receivable
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.store.days import midnight_ms
 
+ADDED = frozenset({"late", "assessment", "deposit_applied"})
+"""Kinds of rows of the books without which there are no such lines."""
+
 
 def lines_since(conn: Connection, account: Account, receivable_no: int) -> tuple[Line, ...]:
     """`receivable_no`: the newest row of the books the last bill knew."""

@@ -56,7 +56,8 @@ class Paid:
 @dataclass(frozen=True, slots=True)
 class BillInputs:
     """`stops`: the opening, the ends of the bills before, the beginning of this one and its end. `days_from`: the first day charged.
-    `use`: for each stretch between two stops its intervals, none where the register counts. `added`: what was posted since the last bill
+    `use`: for each stretch between two stops its intervals, none where the register counts. `known_no`: the newest
+    row of the books the last bill knew. `added`: what was posted since the last bill
     beside money, such as charges for late payment."""
 
     party: Party
@@ -71,6 +72,7 @@ class BillInputs:
     quality: DataQuality
     days_from: int = 0
     use: tuple[tuple[Series, ...], ...] = ()
+    known_no: int = 0
     added: tuple[Line, ...] = ()
     deposit: DepositHeld | None = None
     arranged: Arranged | None = None

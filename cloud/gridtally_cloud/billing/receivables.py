@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from sqlalchemy import Connection, case, func, insert, or_, select
+from sqlalchemy import Connection, bindparam, case, func, insert, or_, select
 
 from gridtally_cloud.billing.claims import Books, Claim, rests
 from gridtally_cloud.billing.tables import assessment, bill, late_charge, receivable
@@ -98,6 +98,14 @@ def outstanding_nano(conn: Connection, account_no: int, before_ms: int | None = 
         (r.credit_account == RECEIVABLE, r.amount_nano), else_=0)  # fmt: skip
     query = select(func.coalesce(func.sum(signed), 0)).where(r.account_no == account_no)
     return int(conn.execute(query if before_ms is None else query.where(r.at_ms < before_ms)).scalar_one())
+
+
+_KINDS = select(receivable.c.kind).where(receivable.c.account_no == bindparam("account")).distinct()
+
+
+def kinds_of(conn: Connection, account_no: int) -> frozenset[str]:
+    """Which kinds of rows the books of an account have: most have bills and payments, and nothing else to look for."""
+    return frozenset(conn.execute(_KINDS, {"account": account_no}).scalars())
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from gridtally_cloud.billing import arrangements, deposits, receivables
 from gridtally_cloud.billing.checks import BillReason
 from gridtally_cloud.billing.document import from_json, to_json
-from gridtally_cloud.billing.due_lines import lines_since
+from gridtally_cloud.billing.due_lines import ADDED, lines_since
 from gridtally_cloud.billing.held import Held
 from gridtally_cloud.billing.interval_use import use_between
 from gridtally_cloud.billing.model import Bill, BillKind, BillRow, BillState, BillView, Party, Reading, Tail
@@ -106,7 +106,7 @@ def bill_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int, us
                              "read again, or estimated by gridtally-mdm vee")  # fmt: skip
     return BillInputs(party_of(account, plan), from_ms, to_ms, plan, _terms(conn, account), stops,
                       arrears_nano, _paid_since(conn, account.account_no, since), use, quality, _days_from(stretch, account.zone),
-                      counted, tail=tail)  # fmt: skip
+                      counted, since, tail=tail)  # fmt: skip
 
 
 def _ending(held: Held, account: Account, stretch: Stretch, begin_ms: int, opening: Reading, to_ms: int, used_wh: int | None,
@@ -291,6 +291,7 @@ def _state(row: Row[Any], due: dict[str, receivables.Due]) -> tuple[BillState, i
 
 def with_books(conn: Connection, account: Account, inputs: BillInputs, at_ms: int) -> BillInputs:
     """The inputs with what the books say now beside bills and money: charges for late payment, a deposit, an arrangement."""
-    since = _last_closing(conn, account.account_no)[1]
-    return replace(inputs, added=lines_since(conn, account, since), deposit=deposits.on_bill(conn, account.account_no, since),
+    kinds, since = receivables.kinds_of(conn, account.account_no), inputs.known_no
+    return replace(inputs, added=lines_since(conn, account, since) if kinds & ADDED else (),
+                   deposit=deposits.on_bill(conn, account.account_no, since) if "deposit" in kinds else None,
                    arranged=arrangements.on_bill(conn, account, at_ms))  # fmt: skip
