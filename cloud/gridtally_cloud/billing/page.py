@@ -23,6 +23,7 @@ from gridtally_cloud.billing.model import (
 )
 from gridtally_cloud.billing.rounding import to_coin
 from gridtally_cloud.billing.texts import TEXTS, text
+from gridtally_shared.clock import MS_PER_DAY
 from gridtally_shared.messages.charge_words import PER_THOUSAND, counted, how, item_name
 from gridtally_shared.money import NANO
 from gridtally_shared.records import dataclass
@@ -148,7 +149,7 @@ class _Writer:
         b = self.bill
         money_in = sum(line.shown_nano for line in b.lines if line.kind in MONEY_KINDS)
         charges = sum(line.shown_nano for line in b.lines if line.kind in CHARGE_KINDS | ADDED_KINDS)
-        days = max(1, len(b.days))
+        days = max(1, (b.to_ms - b.from_ms + MS_PER_DAY // 2) // MS_PER_DAY)
         used = Box(self.t("box.used"), f.energy(b.used_wh, self.language),
                    self.t("box.per_day", energy=f.energy(b.used_wh // days, self.language)))  # fmt: skip
         if self.is_statement:

@@ -317,7 +317,7 @@ def test_edits_from_the_command_line(street: Street, tmp_path: Path, capsys: pyt
     _arrive(street, DAYLIGHT)
     with street.db.write() as conn:
         conn.execute(update(app_user).where(app_user.c.login == "dev").values(active=False))
-    (tmp_path / "mdm.toml").write_text(f'[store]\nurl = "sqlite:///{tmp_path}/mdm.db"\n', encoding="utf-8")
+    (tmp_path / "mdm.toml").write_text(f'[store]\nurl = "{street.db.url}"\n', encoding="utf-8")
     run = ["--config", str(tmp_path / "mdm.toml"), "vee", "edit"]
     first = f"{date_of(DAY).isoformat()}T05:00Z"
     assert main([*run, "make", "1", first, first[:-4] + "15Z", "set", "9", "--reason", "agreed", "--by", ASHA, "--note", "by letter"]) == 0
