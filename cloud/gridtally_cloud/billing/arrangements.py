@@ -17,7 +17,7 @@ from gridtally_cloud.billing.claims import Books, Rest, rests
 from gridtally_cloud.billing.instalments import ArrangementState, Instalment, Plan, Standing, left_of, planned, standing
 from gridtally_cloud.billing.late import Paused
 from gridtally_cloud.billing.model import Arranged, ArrangedPart
-from gridtally_cloud.billing.receivables import books_of
+from gridtally_cloud.billing.receivables import books_of, hold_books
 from gridtally_cloud.billing.tables import arrangement, arrangement_bill, instalment
 from gridtally_cloud.billing.tables import bill as bill_table
 from gridtally_cloud.customers.accounts import account as account_of
@@ -51,6 +51,7 @@ def make(
     """Arrange what is overdue now. Raises ConfigError for days and shares that can not be kept, RefusedCommand (unknown_account, arranged,
     no_arrears)."""
     account = account_of(conn, account_no)
+    hold_books(conn, account_no)
     if any(each.standing.state is ArrangementState.RUNNING for each in arrangements_of(conn, account, at_ms)):
         raise RefusedCommand("arranged", f"an arrangement of account {account_no} runs: cancel it first")
     open_now = rests(books_of(conn, account_no))
@@ -128,6 +129,7 @@ def _read(conn: Connection, account: Account, row: Row[Any], books: Books, at_ms
 def cancel(conn: Connection, account_no: int, at_ms: int, actor: str, note: str) -> Arrangement:
     """A person ends what runs; the rest is due. Raises RefusedCommand (unknown_account, not_arranged)."""
     account = account_of(conn, account_no)
+    hold_books(conn, account_no)
     running = [each for each in arrangements_of(conn, account, at_ms) if each.standing.state is ArrangementState.RUNNING]
     if not running:
         raise RefusedCommand("not_arranged", f"no arrangement of account {account_no} runs")
@@ -149,6 +151,7 @@ def check(db: Database, at_ms: int, actor: str) -> tuple[Arrangement, ...]:
 
 def ended_of(conn: Connection, account: Account, at_ms: int, actor: str) -> tuple[Arrangement, ...]:
     """The same for one account."""
+    hold_books(conn, account.account_no)
     known = frozenset(conn.execute(select(_a.arrangement_no).where(_a.account_no == account.account_no, _a.ended == "")).scalars())
     found = arrangements_of(conn, account, at_ms) if known else ()
     over = tuple(each for each in found if each.arrangement_no in known and each.standing.state is not ArrangementState.RUNNING)

@@ -138,6 +138,7 @@ def propose(conn: Connection, wish: Wish, at_ms: int, person: str) -> Assessment
     prepaid)."""
     _check_person(conn, person)
     account = account_of(conn, wish.account_no)
+    receivables.hold_books(conn, wish.account_no)
     _check(conn, account, wish, at_ms)
     held = Held(conn)
     assessed_wh = RULES[wish.rule](held, account, wish)
@@ -190,7 +191,7 @@ def refuse(conn: Connection, assessment_no: int, at_ms: int, person: str) -> Ass
 def take_back(conn: Connection, assessment_no: int, at_ms: int, person: str) -> Assessment:
     """An approved one is owed no more. Raises RefusedCommand (unknown_assessment, unknown_person, not_approved)."""
     _check_person(conn, person)
-    row = _row(conn, assessment_no)
+    row = _held(conn, assessment_no)
     if row.state != AssessmentState.APPROVED.value:
         raise RefusedCommand("not_approved", f"assessment {assessment_no} is {row.state}: there is nothing to take back")
     number = receivables.post_assessment(conn, account_of(conn, row.account_no), row.amount_nano, at_ms, back=True)
@@ -199,10 +200,16 @@ def take_back(conn: Connection, assessment_no: int, at_ms: int, person: str) -> 
 
 def _proposed(conn: Connection, assessment_no: int, person: str) -> Row[Any]:
     _check_person(conn, person)
-    row = _row(conn, assessment_no)
+    row = _held(conn, assessment_no)
     if row.state != AssessmentState.PROPOSED.value:
         raise RefusedCommand("decided", f"assessment {assessment_no} is {row.state} already")
     return row
+
+
+def _held(conn: Connection, assessment_no: int) -> Row[Any]:
+    """As it stands once nobody else decides."""
+    receivables.hold_books(conn, _row(conn, assessment_no).account_no)
+    return _row(conn, assessment_no)
 
 
 def _row(conn: Connection, assessment_no: int) -> Row[Any]:

@@ -142,6 +142,7 @@ def _interest(base_nano: int, rule: Dated, days: list[int], currency: str) -> in
 
 def post_interest(conn: Connection, account: Account, until_day: int, at_ms: int, actor: str) -> int:
     """The interest of the days before `until_day` that was not posted yet; what it comes to."""
+    receivables.hold_books(conn, account.account_no)
     pieces = due_interest(conn, account, until_day)
     for piece in pieces:
         number = receivables.post_deposit(conn, account, INTEREST, piece.amount_nano, at_ms) if piece.amount_nano else None
@@ -175,6 +176,7 @@ def run_interest(db: Database, at_ms: int, actor: str) -> dict[int, int]:
 def take(conn: Connection, account_no: int, amount_nano: int, reference: str, at_ms: int, actor: str) -> int:
     """Take a deposit; what is held then. Raises RefusedCommand (unknown_account, prepaid, bad_amount, receipt)."""
     account = account_of(conn, account_no)
+    receivables.hold_books(conn, account_no)
     if account.is_prepaid:
         raise RefusedCommand("prepaid", f"account {account_no} is prepaid: no deposit is asked for there")
     if not _is_known(conn, account, "deposit", amount_nano, reference):
@@ -186,6 +188,7 @@ def refund(conn: Connection, account_no: int, amount_nano: int | None, reference
     """Give back an amount, or all with its interest; what was given. Raises RefusedCommand (unknown_account, bad_amount, receipt, owes,
     too_much)."""
     account = account_of(conn, account_no)
+    receivables.hold_books(conn, account_no)
     known = _known(conn, account, "deposit_refund", reference)
     if known is not None and amount_nano in (None, known):
         return known
@@ -204,6 +207,7 @@ def refund(conn: Connection, account_no: int, amount_nano: int | None, reference
 def apply(conn: Connection, account_no: int, at_ms: int, actor: str) -> int:
     """Pay what is owed now out of the deposit; how much. Raises RefusedCommand (unknown_account, nothing_to_apply)."""
     account = account_of(conn, account_no)
+    receivables.hold_books(conn, account_no)
     paid_nano = apply_to(conn, account, receivables.outstanding_nano(conn, account_no), at_ms, actor)
     if not paid_nano:
         raise RefusedCommand("nothing_to_apply", f"account {account_no} owes nothing, or no deposit of it is held")
@@ -212,6 +216,7 @@ def apply(conn: Connection, account_no: int, at_ms: int, actor: str) -> int:
 
 def apply_to(conn: Connection, account: Account, owed_nano: int, at_ms: int, actor: str) -> int:
     """The deposit pays up to an amount that is owed, whole coins."""
+    receivables.hold_books(conn, account.account_no)
     if owed_nano <= 0 or not held_nano(conn, account.account_no):
         return 0
     post_interest(conn, account, day_of(at_ms, account.zone), at_ms, actor)
@@ -225,6 +230,7 @@ def apply_to(conn: Connection, account: Account, owed_nano: int, at_ms: int, act
 def to_prepayment(conn: Connection, account: Account, named_nano: int, at_ms: int, actor: str) -> int:
     """What an account that becomes prepaid gets as credit: all that the books hold, else what a person named. Raises RefusedCommand
     (deposit) where a person named another amount than is held."""
+    receivables.hold_books(conn, account.account_no)
     there_nano = releasable_nano(conn, account, at_ms)
     if not there_nano:
         return named_nano

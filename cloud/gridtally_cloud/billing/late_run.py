@@ -158,6 +158,7 @@ def _standing(conn: Connection, account_no: int, from_ms: int, to_ms: int) -> tu
 
 def take_back_of_period(conn: Connection, account: Account, from_ms: int, to_ms: int, at_ms: int, actor: str, why: str) -> int:
     """The charges for bills of a period are owed no more. How many."""
+    receivables.hold_books(conn, account.account_no)
     found = _standing(conn, account.account_no, from_ms, to_ms)
     for charge in found:
         _take_back(conn, account, charge, at_ms, actor, why)
@@ -166,9 +167,12 @@ def take_back_of_period(conn: Connection, account: Account, from_ms: int, to_ms:
 
 def waive(conn: Connection, charge_no: int, at_ms: int, actor: str, note: str) -> Charge:
     """Take one charge back. Raises RefusedCommand (unknown_charge, taken_back, note_needed)."""
-    row = conn.execute(select(late_charge).where(_c.charge_no == charge_no)).one_or_none()
+    query = select(late_charge).where(_c.charge_no == charge_no)
+    row = conn.execute(query).one_or_none()
     if row is None:
         raise RefusedCommand("unknown_charge", f"there is no late payment charge {charge_no}: gridtally-mdm late list ACCOUNT shows them")
+    receivables.hold_books(conn, row.account_no)
+    row = conn.execute(query).one()
     if row.back_no is not None:
         raise RefusedCommand("taken_back", f"charge {charge_no} was taken back already")
     if not note.strip():

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, bindparam, case, func, insert, or_, select
 from gridtally_cloud.billing.claims import Books, Claim, rests
 from gridtally_cloud.billing.tables import assessment, bill, late_charge, receivable
 from gridtally_cloud.customers.model import Account
+from gridtally_cloud.store.db import in_turn
 from gridtally_shared.records import dataclass
 
 RECEIVABLE, REVENUE, CASH, PREPAID, SURCHARGE = "receivable", "revenue", "cash", "prepaid", "surcharge"
@@ -89,6 +90,12 @@ def post_conversion(conn: Connection, account: Account, amount_nano: int, at_ms:
     """What moves between bills and prepayment when the way of paying changes; below zero it takes from what is owed. `to_debt`: it is
     owed on, as a debt that prepayment collects."""
     _post(conn, account, "conversion", amount_nano, at_ms, bill_no=TO_DEBT if to_debt else "")
+
+
+def hold_books(conn: Connection, account_no: int) -> None:
+    """Until the end of the transaction nobody else who asks for it moves what was looked at here: no deposit is released twice, no
+    assessment approved twice."""
+    in_turn(conn, f"books of {account_no}")
 
 
 def outstanding_nano(conn: Connection, account_no: int, before_ms: int | None = None) -> int:
