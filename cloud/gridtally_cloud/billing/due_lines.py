@@ -13,7 +13,7 @@ from gridtally_cloud.billing.tables import assessment, late_charge, receivable
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.store.days import midnight_ms
 
-ADDED = frozenset({"late", "assessment", "deposit_applied"})
+ADDED = frozenset({"late", "assessment", "deposit_applied", "event", "event_back"})
 """Kinds of rows of the books without which there are no such lines."""
 
 
@@ -28,7 +28,15 @@ def lines_since(conn: Connection, account: Account, receivable_no: int) -> tuple
     deposits = tuple(Line(LineKind.DEPOSIT, -row.amount_nano, 0, row.at_ms, row.at_ms) for row in applied)
     charged = tuple(_late(row, account.zone) for row in rows if row.receivable_no > receivable_no)
     backs = tuple(_back(row, account.zone) for row in rows if (row.back_no or 0) > receivable_no)
-    return (*deposits, *charged, *backs, *_assessments(conn, account, receivable_no))
+    return (*deposits, *charged, *backs, *_assessments(conn, account, receivable_no), *_events(conn, account, receivable_no))
+
+
+def _events(conn: Connection, account: Account, receivable_no: int) -> Iterator[Line]:
+    r = receivable.c
+    mine = (r.account_no == account.account_no, r.kind.in_(("event", "event_back")), r.receivable_no > receivable_no)
+    for row in conn.execute(select(r.at_ms, r.kind, r.amount_nano, r.bill_no).where(*mine).order_by(r.receivable_no)):
+        amount_nano = row.amount_nano if row.kind == "event" else -row.amount_nano
+        yield Line(LineKind.EVENT, amount_nano, 0, row.at_ms, row.at_ms, reference=row.bill_no)
 
 
 def _assessments(conn: Connection, account: Account, receivable_no: int) -> Iterator[Line]:

@@ -36,13 +36,14 @@ class LineKind(StrEnum):
     LATE_BACK = "late_back"
     ASSESSMENT = "assessment"
     ASSESSMENT_BACK = "assessment_back"
+    EVENT = "event"
     ROUNDING = "rounding"
     OTHER = "other"
 
 
 MONEY_KINDS = frozenset({LineKind.TOP_UP, LineKind.REFUND, LineKind.PAYMENT, LineKind.CONVERSION, LineKind.DEPOSIT})
 CHARGE_KINDS = frozenset({LineKind.ENERGY, LineKind.FIXED, LineKind.TAX_ENERGY, LineKind.TAX_FIXED, LineKind.OTHER})
-ADDED_KINDS = frozenset({LineKind.LATE, LineKind.LATE_BACK, LineKind.ASSESSMENT, LineKind.ASSESSMENT_BACK})
+ADDED_KINDS = frozenset({LineKind.LATE, LineKind.LATE_BACK, LineKind.ASSESSMENT, LineKind.ASSESSMENT_BACK, LineKind.EVENT})
 """Charges of a bill that its tariff and use do not make: they were posted before it, and it shows them."""
 
 

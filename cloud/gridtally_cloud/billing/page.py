@@ -29,8 +29,9 @@ from gridtally_shared.money import NANO
 from gridtally_shared.records import dataclass
 
 MOST_DAYS = 6
-NUMBERED = frozenset({LineKind.CANCELLED, LineKind.LATE, LineKind.LATE_BACK, LineKind.ASSESSMENT, LineKind.ASSESSMENT_BACK})
-"""Lines that name another bill, or an assessment."""
+NUMBERED = frozenset({LineKind.CANCELLED, LineKind.LATE, LineKind.LATE_BACK, LineKind.ASSESSMENT, LineKind.ASSESSMENT_BACK,
+                      LineKind.EVENT})  # fmt: skip
+"""Lines that name another bill, an assessment or an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,6 +360,7 @@ _HOW: dict[LineKind, Callable[[_Writer, Line], tuple[str, ...]]] = {
     LineKind.TAX_FIXED: _Writer.how_tax,
     LineKind.ASSESSMENT: _Writer.how_assessment,
     LineKind.ASSESSMENT_BACK: _Writer.how_assessment,
+    LineKind.EVENT: _Writer.how_money,
     LineKind.LATE: _Writer.how_late,
     LineKind.LATE_BACK: _Writer.how_late_back,
     LineKind.ROUNDING: _Writer.how_rounding,

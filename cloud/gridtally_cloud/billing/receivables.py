@@ -17,7 +17,7 @@ from gridtally_cloud.store.db import in_turn
 from gridtally_shared.records import dataclass
 
 RECEIVABLE, REVENUE, CASH, PREPAID, SURCHARGE = "receivable", "revenue", "cash", "prepaid", "surcharge"
-DEPOSIT, INTEREST, ASSESSMENT = "deposit", "interest", "assessment"
+DEPOSIT, INTEREST, ASSESSMENT, EVENT = "deposit", "interest", "assessment", "event"
 
 MOVES: dict[str, tuple[str, str]] = {
     # kind: (debit, credit)
@@ -30,6 +30,8 @@ MOVES: dict[str, tuple[str, str]] = {
     "late_back": (SURCHARGE, RECEIVABLE),
     "assessment": (RECEIVABLE, ASSESSMENT),
     "assessment_back": (ASSESSMENT, RECEIVABLE),
+    "event": (RECEIVABLE, EVENT),
+    "event_back": (EVENT, RECEIVABLE),
     "deposit": (CASH, DEPOSIT),
     "deposit_interest": (INTEREST, DEPOSIT),
     "deposit_applied": (DEPOSIT, RECEIVABLE),
@@ -75,6 +77,11 @@ def post_late(conn: Connection, account: Account, amount_nano: int, bill_no: str
 def post_assessment(conn: Connection, account: Account, amount_nano: int, at_ms: int, back: bool = False) -> int:
     """Energy that was not measured, or such an assessment taken back; the number of its row."""
     return _post(conn, account, "assessment_back" if back else "assessment", amount_nano, at_ms)
+
+
+def post_event(conn: Connection, account: Account, amount_nano: int, schedule_no: int, at_ms: int) -> None:
+    """What an event takes of the one who pays for it; below zero it goes back."""
+    _post(conn, account, "event" if amount_nano > 0 else "event_back", abs(amount_nano), at_ms, bill_no=f"EVENT-{schedule_no}")
 
 
 def post_deposit(conn: Connection, account: Account, kind: str, amount_nano: int, at_ms: int) -> int:

@@ -114,7 +114,7 @@ def _settle_event(conn: Connection, signer: Signer, ended: ScheduleView, used_na
         _move(conn, signer, requester, rest_nano, ended.schedule_no, "return", now_ms)
     elif rest_nano < 0:
         _post(conn, ended.schedule_no, "overrun", ((_requester(ended.requester_no), rest_nano), (event, -rest_nano)), now_ms)
-        receivables.post_bill(conn, requester, -rest_nano, f"EVENT-{ended.schedule_no}", now_ms)
+        receivables.post_event(conn, requester, -rest_nano, ended.schedule_no, now_ms)
 
 
 def _move(conn: Connection, signer: Signer, requester: Account, amount_nano: int, schedule_no: int, kind: str, now_ms: int) -> None:
@@ -122,7 +122,7 @@ def _move(conn: Connection, signer: Signer, requester: Account, amount_nano: int
     if requester.is_prepaid:
         issue(conn, signer, requester, InstrumentType.OPENING, amount_nano, Source(f"event|{schedule_no}|{kind}"), now_ms)
     else:
-        receivables.post_bill(conn, requester, -amount_nano, f"EVENT-{schedule_no}", now_ms)
+        receivables.post_event(conn, requester, -amount_nano, schedule_no, now_ms)
 
 
 def _post(conn: Connection, schedule_no: int, kind: str, rows: tuple[tuple[str, int], ...], now_ms: int) -> bool:
