@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from gridtally_cloud import runs
+from gridtally_cloud.billing.late_run import FIRST_ZONE
+from gridtally_cloud.billing.periods import month
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.desk import Desk, OpenDesk, with_desk
 from gridtally_cloud.exchange.exporting import span
 from gridtally_cloud.exchange.formats import FORMATS
 from gridtally_cloud.exchange.progress import drawn
 from gridtally_cloud.store import work
+from gridtally_shared.errors import ConfigError
 
 ACTOR = "system:command-line"
 SHOWN = 5
@@ -35,6 +38,10 @@ def add_parser(commands: Any, open_desk: OpenDesk) -> None:
                                epilog="example: gridtally-mdm runs start-bills --from 2026-10-01 --to 2026-10-31")  # fmt: skip
     files = actions.add_parser("start-export", help="a file of intervals a usage point",
                                epilog="example: gridtally-mdm runs start-export --from 2026-10-01 --to 2026-10-31 --folder f")  # fmt: skip
+    ends = actions.add_parser("start-month-end", help="late payment, interest of deposits and instalments of a month, for every account",
+                              epilog="example: gridtally-mdm runs start-month-end --month 2026-10")  # fmt: skip
+    ends.add_argument("--month", required=True, metavar="YYYY-MM", help="a month that is over")
+    ends.set_defaults(run=with_desk(open_desk, _start_month_end))
     for each in (bills, files):
         each.add_argument("--from", dest="from_text", required=True, metavar="DAY", help="first local day")
         each.add_argument("--to", dest="to_text", required=True, metavar="DAY", help="last local day")
@@ -46,6 +53,17 @@ def add_parser(commands: Any, open_desk: OpenDesk) -> None:
 
 def _start_bills(desk: Desk, options: argparse.Namespace) -> int:
     return _start(desk, "bill", _period(options) | {"at_ms": desk.clock.now_ms()})
+
+
+def _start_month_end(desk: Desk, options: argparse.Namespace) -> int:
+    now_ms = desk.clock.now_ms()
+    try:
+        ends_ms = month(options.month, FIRST_ZONE)[1]
+    except ValueError:
+        raise ConfigError("--month", options.month, "write a month such as 2026-10") from None
+    if ends_ms > now_ms:
+        raise ConfigError("--month", options.month, "this month is not over yet: start it after its last day")
+    return _start(desk, "month_end", {"month": options.month, "at_ms": now_ms})
 
 
 def _start_export(desk: Desk, options: argparse.Namespace) -> int:
@@ -85,7 +103,7 @@ def _told(run: work.Run, notes: list[tuple[int, str, str]], as_json: bool) -> It
     if as_json:
         yield json.dumps(asdict(run) | {"notes": [{"usage_point": p, "state": s, "note": n} for p, s, n in notes]})
         return
-    period = f"{run.arguments.get('from', '')} to {run.arguments.get('to', '')}"
+    period = run.arguments.get("month") or f"{run.arguments.get('from', '')} to {run.arguments.get('to', '')}"
     aside = "".join(f", {n} {name}" for n, name in ((run.refused, "refused"), (run.failed, "failed")) if n)
     yield f"{run.run_no:5} {run.kind:8} {period:24} {drawn(run.settled, run.total)}{aside}"
     for point, state, note in notes[:SHOWN]:
