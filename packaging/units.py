@@ -1,4 +1,4 @@
-"""What the systemd units set for their processes: the demo and the benchmarks start them the same way."""
+"""What the systemd units set for their processes: a test and a benchmark start them the same way."""
 
 from __future__ import annotations
 

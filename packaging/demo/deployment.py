@@ -16,8 +16,6 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import units
-
 from demo import street as acacia
 from demo.facts import accounts
 from demo.processes import DemoFailed, Processes, answers, free_port, tool, wait_for
@@ -180,7 +178,7 @@ class Deployment:
         return content
 
     def start_mdm(self) -> None:
-        self.processes.start(MDM, tool("gridtally-mdm"), "--config", str(self.mdm_config), "all", **units.environment("gridtally-mdm"))
+        self.processes.start(MDM, tool("gridtally-mdm"), "--config", str(self.mdm_config), "all")
         wait_for(lambda: answers(self.mdm_port), START_S, lambda: f"the MDM listens: {self.processes.tail(MDM)}")
 
     def start_dcu(self) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
@@ -13,6 +18,10 @@ from gridtally_cloud.config import SETTINGS, first_file, load_config, rows_in_fo
 from gridtally_cloud.signer import open_signer, secret_file
 from gridtally_shared.doctor import failed
 from gridtally_shared.errors import ConfigError
+from support.brokers import answers, free_port
+from support.required import ROOT
+from support.waiting import wait_until
+from units import environment
 
 
 def _file(folder: Path, text: str) -> Path:
@@ -122,3 +131,23 @@ def test_doctor_says_what_to_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (tmp_path / "data" / "command.key").chmod(0o644)
         assert [check.name for check in doctor.checks() if not check.ok] == ["mdm command key"]
     assert "mdm broker" in {check.name for check in doctor.checks() if not check.ok}
+
+
+@pytest.mark.timeout(120)
+def test_the_pages_work_in_the_environment_that_the_unit_sets(tmp_path: Path) -> None:
+    """Without documentation strings and assertions: nothing may rest on them."""
+    settings = environment("gridtally-mdm")
+    assert settings["PYTHONOPTIMIZE"] == "2"
+    port = free_port()
+    path = _file(tmp_path, f"[web]\nport = {port}\n")
+    assert cli.main(["--config", str(path), "init"]) == 0
+    env = os.environ | settings | {"PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("shared", "native", "cloud"))}
+    with subprocess.Popen([sys.executable, "-m", "gridtally_cloud.cli", "--config", str(path), "web"], env=env) as pages:
+        try:
+            wait_until(lambda: answers(port), 60, "the pages")
+            with urlopen(f"http://127.0.0.1:{port}/login", timeout=20) as page:
+                assert b"<form" in page.read()
+            with pytest.raises(HTTPError, match="401"):
+                urlopen(f"http://127.0.0.1:{port}/api/v1/meters", timeout=20)
+        finally:
+            pages.terminate()
