@@ -12,6 +12,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+from units import environment
 
 from gridtally_cloud import cli, doctor
 from gridtally_cloud.config import SETTINGS, first_file, load_config, rows_in_force
@@ -21,7 +22,6 @@ from gridtally_shared.errors import ConfigError
 from support.brokers import answers, free_port
 from support.required import ROOT
 from support.waiting import wait_until
-from units import environment
 
 
 def _file(folder: Path, text: str) -> Path:
