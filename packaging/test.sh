@@ -33,5 +33,6 @@ step "native, contract and the chain scenario on the pure module"
 GRIDTALLY_NO_NATIVE=1 GRIDTALLY_REQUIRE="$(printf '%s' "${GRIDTALLY_REQUIRE:-}" | sed 's/native//')" \
     $python -m pytest -q $both tests/unit/native tests/contract tests/scenarios/test_chain.py -k "not mosquitto"
 step "the MDM store on PostgreSQL"
-GRIDTALLY_STORE=postgresql $python -m pytest -q tests/unit/cloud/store tests/unit/cloud/ingest tests/unit/cloud/meters
+GRIDTALLY_STORE=postgresql $python -m pytest -q tests/unit/cloud/store tests/unit/cloud/ingest tests/unit/cloud/meters \
+    tests/unit/cloud/vee/test_doubts.py
 step "requirements";                  $python tests/trace.py --check

@@ -20,7 +20,7 @@ from gridtally_cloud.customers.audit import record
 from gridtally_cloud.exchange.contents import carried, files_of
 from gridtally_cloud.exchange.deliveries import ErrorType, queue, report_error
 from gridtally_cloud.exchange.formats import FORMATS
-from gridtally_cloud.exchange.given import note_days
+from gridtally_cloud.exchange.given import Kind, note_days, taker
 from gridtally_cloud.exchange.points import Point, point_of
 from gridtally_cloud.exchange.recipients import known
 from gridtally_cloud.exchange.wanted import KINDS, Wanted
@@ -80,7 +80,7 @@ def ask(conn: Connection, to: str, question: Question, now_ms: int, actor: str) 
         report_error(conn, to, ErrorType.NOT_VALID, f"request:{now_ms}:{found.reason.value}", detail, now_ms)
         record(conn, now_ms, actor, "request.refused", f"recipient:{to}", detail)
         return found
-    note_days(conn, f"recipient:{to}", found.points, found.days, now_ms)
+    note_days(conn, taker(Kind.RECIPIENT, to), found.points, found.days, now_ms)
     queue(conn, to, found.files, now_ms)
     record(conn, now_ms, actor, "request.queued", f"recipient:{to}", f"{len(found.files)} files, {found.values} values")
     return Queued(tuple(found.files), found.values)

@@ -3,6 +3,7 @@
 * One row a usage point, taker and stretch without a gap: what is fetched every day is one row that grows.
 * It is noted in the transaction that queues the file or takes the run further; an answer of the API before it is sent. So there may be a
   row for what never arrived, and never data without a row.
+* Of one taker one transaction notes at a time: two that fetch at once both find their row.
 
 Source: I2-S6.11.4.
 """
@@ -10,6 +11,7 @@ Source: I2-S6.11.4.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 
 from sqlalchemy import Connection, and_, delete, insert, select
 
@@ -17,15 +19,30 @@ from gridtally_cloud.exchange.given_tables import data_given
 from gridtally_cloud.exchange.points import Point
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import midnight_ms
+from gridtally_cloud.store.db import in_turn
 from gridtally_shared.records import dataclass
 
 AT_ONCE = 500
 _g = data_given.c
 
 
+class Kind(StrEnum):
+    """Who takes data. Values are stored: never renamed."""
+
+    RECIPIENT = "recipient"
+    FOLDER = "folder"
+    RETAILER = "retailer"
+    TOKEN = "token"
+
+
+def taker(kind: Kind, name: str) -> str:
+    """Such as recipient:market; a folder goes by the name of its schedule."""
+    return f"{kind.value}:{name}"
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
-    """`taker`: its kind and name, such as recipient:market."""
+    """A stretch that was given to a `taker`."""
 
     taker: str
     from_ms: int
@@ -33,8 +50,8 @@ class Given:
     last_ms: int
 
     @property
-    def kind(self) -> str:
-        return self.taker.partition(":")[0]
+    def kind(self) -> Kind:
+        return Kind(self.taker.partition(":")[0])
 
     @property
     def name(self) -> str:
@@ -52,6 +69,7 @@ def note_days(conn: Connection, taker: str, points: Iterable[Point], days: tuple
 
 def note(conn: Connection, taker: str, points: Iterable[int], from_ms: int, to_ms: int, at_ms: int) -> None:
     """[from_ms, to_ms) of these usage points was given; it grows together with what touches it."""
+    in_turn(conn, f"given to {taker}")
     numbers = sorted(set(points))
     for first in range(0, len(numbers), AT_ONCE):
         _note(conn, taker, numbers[first : first + AT_ONCE], from_ms, to_ms, at_ms)

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, select
 
+from gridtally_cloud.exchange.given import Kind, taker
 from gridtally_cloud.exchange.record import Clock
 from gridtally_cloud.exchange.tables import exchange_run, exchange_schedule
 from gridtally_cloud.exchange.times import resolved
@@ -59,7 +60,7 @@ class Schedule:
     @property
     def taker(self) -> str:
         """Who has what it sends (given.py)."""
-        return f"recipient:{self.recipient}" if self.recipient else f"folder:{self.name}"
+        return taker(Kind.RECIPIENT, self.recipient) if self.recipient else taker(Kind.FOLDER, self.name)
 
     def at_ms(self, day: int) -> int:
         """When the run of that local day is due; an hour that never comes moves with the clock."""

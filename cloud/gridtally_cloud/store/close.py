@@ -183,7 +183,7 @@ def close_day(conn: Connection, day: int, channel_no: int, now_ms: int) -> bool:
     i = interval_inbox.c
     conn.execute(delete(interval_inbox).where(and_(i.shard == SHARD, i.day == day, i.channel_no == channel_no)))
     if ref.unit in SUMMED_UNITS:
-        save_usage(conn, ref, day, period_s, day_slots(conn, channel_no, day), now_ms)
+        save_usage(conn, ref, day, period_s, day_slots(conn, channel_no, day))
     version = next_version(conn, day, channel_no) - 1
     mark_pending(conn, day, channel_no, version)
     _tell_others(conn, day, channel_no, version, now_ms)
@@ -198,7 +198,7 @@ def close_silent_day(conn: Connection, day: int, channel_no: int, now_ms: int) -
     ref, period_s = channel_ref(conn, channel_no)
     save_version(conn, ref, slots_of(day, ref.zone, period_s), 0, {}, SILENT, True, now_ms)
     if ref.unit in SUMMED_UNITS:
-        save_usage(conn, ref, day, period_s, {}, now_ms)
+        save_usage(conn, ref, day, period_s, {})
     mark_pending(conn, day, channel_no, 0)
     _tell_others(conn, day, channel_no, 0, now_ms)
     return True

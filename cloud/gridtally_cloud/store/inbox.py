@@ -267,7 +267,7 @@ def _runs(slots: Slots, period_ms: int) -> Iterator[tuple[int, int]]:
             first = i
 
 
-def save_usage(conn: Connection, ref: ChannelRef, day: int, period_s: int, slots: Slots, now_ms: int, estimates: int = 0) -> None:
+def save_usage(conn: Connection, ref: ChannelRef, day: int, period_s: int, slots: Slots, estimates: int = 0) -> None:
     """Write the day's total, so that charts and bills need not open blocks. `estimates` of the values count for the total, and do not
     make a day complete."""
     values = [slot.value for slot in slots.values() if slot.value is not None]

@@ -39,7 +39,7 @@ def tell(conn: Connection, edit: Edit, before: EditState | None, now_ms: int) ->
     said = _said(edit, word, where, ", ".join(row.serial for row in meters))
     takers = given.takers(conn, where.usage_point_no, edit.from_ms, edit.to_ms)
     for taker in takers:
-        if taker.kind == "recipient" and find(conn, taker.name).ended_ms is None:
+        if taker.kind is given.Kind.RECIPIENT and find(conn, taker.name).ended_ms is None:
             queue(conn, taker.name, {f"data_issue_{edit.edit_no}_{word}.json": _body(said)}, now_ms, FileKind.NOTICE)
     named = " ".join(taker.taker for taker in takers)
     announce(conn, Topic.MEASUREMENT_DOUBTED, f"{edit.edit_no}/{word}", now_ms,

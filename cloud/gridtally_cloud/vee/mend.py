@@ -94,7 +94,7 @@ class _Mending:
             save_version(self.conn, ref, grid, version, should, ESTIMATE, True, self.now_ms)
         if ref.unit in SUMMED_UNITS:
             ours = sum(at in estimates or bool(slot.quality & EDITED) for at, slot in should.items())
-            save_usage(self.conn, ref, grid.day, grid.period_s, should, self.now_ms, ours)
+            save_usage(self.conn, ref, grid.day, grid.period_s, should, ours)
         return version
 
     def keep(self) -> None:

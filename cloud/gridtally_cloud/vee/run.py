@@ -183,7 +183,7 @@ def _keep_what_stands(conn: Connection, near: Around, day: int, estimates: dict[
         version += 1
     if near.ref.unit in SUMMED_UNITS:
         ours = sum(at in estimates or bool(slot.quality & Quality.EDITED) for at, slot in should.items())
-        save_usage(conn, near.ref, day, period_s, should, now_ms, ours)
+        save_usage(conn, near.ref, day, period_s, should, ours)
     return Stands(standing_version(conn, day, no), should, is_edited)
 
 

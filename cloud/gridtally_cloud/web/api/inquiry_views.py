@@ -65,7 +65,8 @@ def _answered(conn: Connection, asked: DataRequest) -> dict[str, Any]:
     """The answer as it is now. What a retailer learns by it is kept, so that it can be told of doubts."""
     answer = service.answer(conn, asked)
     if answer.used and asked.retailer and answer.used.to_ms > answer.used.from_ms:
-        given.note(conn, f"retailer:{asked.retailer}", [asked.usage_point_no], answer.used.from_ms, answer.used.to_ms, site().now_ms)
+        taker = given.taker(given.Kind.RETAILER, asked.retailer)
+        given.note(conn, taker, [asked.usage_point_no], answer.used.from_ms, answer.used.to_ms, site().now_ms)
     return _inquiry(conn, answer)
 
 

@@ -160,7 +160,8 @@ def intervals(meter_no: int) -> tuple[Response, int]:
 
 def _note_given(usage_point_no: int, from_ms: int, to_ms: int) -> None:
     """Who fetches a range is named when it is doubted. In whole days (UTC), so that one who asks each minute writes once a day."""
-    taker, from_ms, to_ms = f"token:{token().name}", from_ms // MS_PER_DAY * MS_PER_DAY, -(-to_ms // MS_PER_DAY) * MS_PER_DAY
+    taker = given.taker(given.Kind.TOKEN, token().name)
+    from_ms, to_ms = from_ms // MS_PER_DAY * MS_PER_DAY, -(-to_ms // MS_PER_DAY) * MS_PER_DAY
     with site().db.read() as conn:
         if given.is_noted(conn, taker, usage_point_no, from_ms, to_ms):
             return

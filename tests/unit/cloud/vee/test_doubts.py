@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,6 +126,24 @@ def test_what_is_fetched_day_by_day_is_one_row_that_grows(street: Street) -> Non
         assert given.takers(conn, 1, START_MS + 3 * DAY_MS, START_MS + 5 * DAY_MS) == ()
         assert given.is_noted(conn, "recipient:market", 2, START_MS + DAY_MS, START_MS + 3 * DAY_MS)
         assert not given.is_noted(conn, "recipient:market", 2, START_MS + DAY_MS, START_MS + 4 * DAY_MS)
+
+
+def test_two_that_fetch_at_once_both_find_their_row(street: Street) -> None:
+    def fetch() -> None:
+        for day in range(8):
+            with street.db.write() as conn:
+                given.note(conn, "token:app", [1, 2], START_MS + day * DAY_MS, START_MS + (day + 1) * DAY_MS, NOW_MS)
+                done.append(day)
+
+    done: list[int] = []
+    threads = [threading.Thread(target=fetch) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(done) == 24
+    with street.db.read() as conn:
+        assert given.takers(conn, 2, START_MS, START_MS + DAY_MS) == (Given("token:app", START_MS, START_MS + 8 * DAY_MS, NOW_MS),)
 
 
 @pytest.mark.covers("I2-S6.11.5")
