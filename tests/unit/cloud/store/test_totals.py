@@ -76,7 +76,7 @@ def something_happens(conn: Connection, rng: random.Random) -> None:
         close_silent_day(conn, grid.day, ref.channel_no, NOW_MS)
     else:
         slots = {grid.start_ms + i * 3_600_000: Slot(rng.randrange(90), 0) for i in range(rng.randint(1, grid.n))}
-        save_usage(conn, ref, grid.day, 3600, slots, NOW_MS, estimates=rng.randint(0, len(slots)))
+        save_usage(conn, ref, grid.day, 3600, slots, estimates=rng.randint(0, len(slots)))
 
 
 @pytest.mark.parametrize("seed", range(4))
