@@ -33,7 +33,7 @@ from gridtally_shared.records import dataclass
 _run, _found = vee_run.c, vee_finding.c
 _JUDGED = update(vee_run).where(_run.shard == SHARD, _run.day == bindparam("of_day"), _run.channel_no == bindparam("of_channel")).values(
     {name: bindparam(f"new_{name}") for name in ("rule_set", "status", "findings", "at_ms", "stands")})  # fmt: skip
-_NO_FINDINGS = delete(vee_finding).where(
+NO_FINDINGS = delete(vee_finding).where(
     _found.shard == SHARD, _found.day == bindparam("of_day"), _found.channel_no == bindparam("of_channel"))  # fmt: skip
 
 
@@ -99,7 +99,7 @@ class _Mending:
 
     def keep(self) -> None:
         if self.runs:
-            self.conn.execute(_NO_FINDINGS, [{name: row[name] for name in ("of_day", "of_channel")} for row in self.runs])
+            self.conn.execute(NO_FINDINGS, [{name: row[name] for name in ("of_day", "of_channel")} for row in self.runs])
             self.conn.execute(_JUDGED, self.runs)
         if self.findings:
             self.conn.execute(insert(vee_finding), self.findings)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import field
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, delete, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, select, update
 
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import midnight_ms
@@ -27,7 +27,7 @@ from gridtally_cloud.vee.lot import DayOf, Lot, Near, Ref, lot_of
 from gridtally_cloud.vee.lot_beside import Compared, compared_months, ends_month, is_asked, is_plain, looks_back
 from gridtally_cloud.vee.lot_judge import Judged, against, is_clean, judged
 from gridtally_cloud.vee.lot_reads import around_midnights, at_midnights, rates_and_demand
-from gridtally_cloud.vee.mend import mend
+from gridtally_cloud.vee.mend import NO_FINDINGS, mend
 from gridtally_cloud.vee.model import RuleSet
 from gridtally_cloud.vee.outcome import VALIDATED, Outcome
 from gridtally_cloud.vee.sieve import Rules, agrees, unsuspected
@@ -43,8 +43,6 @@ _PASSED = update(vee_run).where(_run.shard == SHARD, _run.day == bindparam("of_d
 _DAYS: BindParameter[Any] = bindparam("days", expanding=True)
 _WITH_FINDINGS = Among(select(_found.channel_no, _found.day).where(_found.shard == SHARD, _found.day.in_(_DAYS)).distinct(),
                        _found.channel_no)  # fmt: skip
-_NO_FINDINGS = delete(vee_finding).where(
-    _found.shard == SHARD, _found.day == bindparam("of_day"), _found.channel_no == bindparam("of_channel"))  # fmt: skip
 _u = usage_day.c
 _TOTALS = Among(select(_u.channel_no, _u.day, _u.total, _u.present, _u.expected)
                 .where(_u.shard == SHARD, _u.day.in_(_DAYS)), _u.channel_no)  # fmt: skip
@@ -197,7 +195,7 @@ def _write(conn: Connection, clean: list[_Clean], now_ms: int) -> None:
     days, numbers = sorted({c.day for c in clean}), sorted({c.channel_no for c in clean})
     found = {(day, number) for number, day in _WITH_FINDINGS.rows(conn, numbers, days=days)} & {(c.day, c.channel_no) for c in clean}
     if found:
-        conn.execute(_NO_FINDINGS, [{"of_day": day, "of_channel": number} for day, number in sorted(found)])
+        conn.execute(NO_FINDINGS, [{"of_day": day, "of_channel": number} for day, number in sorted(found)])
     known = {(day, number, total, present, expected) for number, day, total, present, expected in _TOTALS.rows(conn, numbers, days=days)}
     sums = [(c.day, c.channel_no, c.total, c.n, c.n) for c in clean if c.total is not None]
     save_days(conn, [DaySum(*each) for each in sums if each not in known])
