@@ -10,7 +10,7 @@
 
 from cpython cimport array
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memcpy, memset
@@ -1288,14 +1288,20 @@ _fill(X25, 0x8408)
 _fill(MODBUS, 0xA001)
 
 
-cdef uint16_t _crc16(object data, const uint16_t* table) except? 0xFFFF:
-    cdef _Column column = _Column("data", data, b"Bbc?", 1)
-    cdef const uint8_t* source = <uint8_t*> column.data
+cdef uint16_t _folded(const uint8_t* source, Py_ssize_t n, const uint16_t* table) noexcept nogil:
     cdef uint16_t crc = 0xFFFF
     cdef Py_ssize_t i
-    for i in range(column.rows):
+    for i in range(n):
         crc = (crc >> 8) ^ table[(crc ^ source[i]) & 0xFF]
     return crc
+
+
+cdef uint16_t _crc16(object data, const uint16_t* table) except? 0xFFFF:
+    cdef _Column column
+    if type(data) is bytes:  # nearly always: a column made for 85 octets takes ten times as long as they do
+        return _folded(<uint8_t*> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), table)
+    column = _Column("data", data, b"Bbc?", 1)
+    return _folded(<uint8_t*> column.data, column.rows, table)
 
 
 def crc16_x25(data):

@@ -5,7 +5,7 @@
   bytes written, the bytes read, and when it wrote and read.
 * Written 0 with bytes: they were there before (noise); nothing was said. Written less than the request: the port takes no
   more, or is gone. Whoever calls goes on from there with its own reads, which also tell what is wrong with a port.
-* A byte readable in `wake` ends a wait.
+* A byte readable in `wake` ends a wait of 0.2 s or more; shorter ones are slept through, and whoever calls looks for himself.
 * None where the module was not compiled, or GRIDTALLY_NO_NATIVE=1: callers have their own way, at several times the CPU.
 """
 

@@ -185,14 +185,16 @@ def decode_answer(request: ReadRequest, frame: bytes) -> tuple[int, ...] | Refus
 
 
 class Query:
-    """A request with its octets, its exchange and the first octets of its answer made once."""
+    """A request with its octets, its exchange and the first octets of its answer made once. The frame it found last is kept: its
+    check need not be made a second time."""
 
-    __slots__ = ("_end", "_head", "exchange", "request")
+    __slots__ = ("_checked", "_end", "_head", "_whole", "exchange", "request")
 
     def __init__(self, request: ReadRequest, timeout_ms: int = 500, retries: int = 2) -> None:
         self.request = request
         self._head = bytes((request.unit, request.function, 2 * request.count))
         self._end = request.answer_bytes
+        self._whole, self._checked = Found(0, self._end), b""
         self.exchange = Exchange(request.to_bytes(), self.find, self._end, timeout_ms, retries, gives_way=GivesWay.ANYBODY)
 
     def find(self, received: bytes) -> Found | None:
@@ -200,12 +202,13 @@ class Query:
         if len(received) < EXCEPTION_BYTES:
             return None
         if len(received) == self._end and received.startswith(self._head) and not crc16_modbus(received):
-            return Found(0, self._end)
+            self._checked = received
+            return self._whole
         return find_answer(self.request, received)
 
     def octets(self, frame: bytes) -> bytes | Refusal:
         """The registers' octets as they stood on the line. Raises MeterFault as `decode_answer` does."""
-        if len(frame) == self._end and frame.startswith(self._head) and not crc16_modbus(frame):
+        if frame is self._checked:
             return frame[3:-2]
         answer = decode_answer(self.request, frame)
         return answer if isinstance(answer, Refusal) else frame[3:-2]

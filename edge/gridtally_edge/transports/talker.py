@@ -134,7 +134,7 @@ class Talker:
             return b""
         answer = self._find(exchange, received) if received else None
         if answer is not None:
-            pace.on_time(travel_s)
+            pace.on_time()
             statistics.busy_s += max(0.0, self._busy_until_s - sent_s)
             return answer
         result = self._listen(exchange, received, timeout_s)
@@ -158,7 +158,10 @@ class Talker:
         """Sleep unless interrupted. Raises LinkDown when the line is being closed."""
         if seconds > 0 and self._awake.acquire(timeout=seconds):
             self._awake.release()
-            raise LinkDown(f"{self._device} is being closed")
+            raise self._closing()
+
+    def _closing(self) -> LinkDown:
+        return LinkDown(f"{self._device} is being closed")
 
     def _change_speed(self, speed: Speed) -> bytes:
         """Once the request has left in the old coding; what came meanwhile (an echo) is returned."""
@@ -170,6 +173,8 @@ class Talker:
 
     def _say(self, request: bytes, gap_s: float, wait_s: float) -> bytes:
         """Send the request after a silence and return what is there `wait_s` after its last bit."""
+        if not self._awake.locked():
+            raise self._closing()
         if self._rest:
             self._drop_rest()
         travel_s = len(request) * self._character_s
@@ -246,7 +251,7 @@ class Talker:
     def _wait_readable(self, until_s: float) -> None:
         left_s = max(0.0, until_s - time.monotonic())
         if self._wake_reader in readable((self._descriptor, self._wake_reader), left_s):
-            raise LinkDown(f"{self._device} is being closed")
+            raise self._closing()
 
     def _listen(self, exchange: Exchange, received: bytes, timeout_s: float) -> bytes | Missed:
         """Wait for the answer, or for the rest of it."""

@@ -131,11 +131,11 @@ def test_a_line_wakes_when_the_answer_is_there_once_it_knows_the_meter():
     early = 0
     for number in range(400):
         if pace.lag_s >= turnaround_s:
-            pace.on_time(travel_s)
+            pace.on_time()
         else:
             early += number >= 100
             pace.late(turnaround_s, travel_s)
-    assert early <= 60, "at most one answer in five costs a second wake-up"
+    assert early <= 12, "at most one answer in twenty-five costs a second wake-up"
     assert pace.lag_s <= turnaround_s + 0.01 * travel_s, "and the line loses less than a per cent of the exchange"
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 import pytest
 
 from gridtally_edge.protocols.conversation import Exchange, Found
-from gridtally_edge.protocols.modbus import with_crc
+from gridtally_edge.protocols.modbus import Function, ReadRequest, read_registers, with_crc
 from gridtally_edge.simulators.bus import Timing
 from gridtally_edge.simulators.faults import Fault, FaultKind
 from gridtally_edge.transports.arbiter import Priority
@@ -257,6 +257,21 @@ def test_closing_settles_every_conversation(bench):
         with pytest.raises(LinkDown):
             result(future)
     assert there.line.health().state is LineState.CLOSED
+    assert not any(thread.name == "line test" for thread in threading.enumerate())
+
+
+def test_closing_ends_a_conversation_that_never_waits_long(bench):
+    there = bench()
+
+    def for_ever():
+        while True:
+            yield from read_registers(ReadRequest(1, Function.READ_INPUT, 0, 2))
+
+    endless = there.line.submit(for_ever(), Priority.PROFILE, "unit 1")
+    wait_until(lambda: len(there.slaves[1].asked) > 20, PATIENCE_S)
+    there.line.close()
+    with pytest.raises(LinkDown, match="closed"):
+        result(endless)
     assert not any(thread.name == "line test" for thread in threading.enumerate())
 
 
