@@ -286,7 +286,7 @@ def holding(folder: Path, held: Set, days: int, limits: Sequence[float | None]) 
             yield Figure("written for blocks and totals, bytes an interval", given, "B", limits[3])
             yield Figure("  the same as the kernel counts it", counted, "B")
         else:
-            yield Figure("orders to VEE and their index, bytes an interval", pages(path, "vee_run", "ix_vee_run_status") / amount, "B")
+            yield Figure("orders to VEE, bytes an interval", pages(path, "vee_order") / amount, "B")
             yield Figure("written with the orders to VEE, bytes an interval", given, "B", limits[3])
             yield Figure("  the same as the kernel counts it", counted, "B")
 

@@ -1,7 +1,8 @@
 """Which days of a usage point may go out as validated, and what lacks: the alarm of a missing day.
 
-* A day stands when VEE has judged it, on every channel of the wanted kind that holds it, as validated, estimated or edited. A usage point
-  whose meter was in place and whose day does not stand lacks; it is noted with the run that passed it, and the alarm is raised once a run.
+* A day stands when VEE has judged it, on every channel of the wanted kind of which it is closed, as validated, estimated or edited. A usage
+  point whose meter was in place and whose day does not stand lacks; it is noted with the run that passed it, and the alarm is raised once a
+  run.
 * What lacked goes out by itself as soon as it stands (`make_good`), and the alarm ends when nothing lacks any more.
 
 Source: seed 003 (the utility provides validated usage every day); SMT-ACT2.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, and_, case, func, or_, select, update
+from sqlalchemy import Connection, Join, and_, case, func, or_, select, update
 
 from gridtally_cloud.exchange.contents import carried
 from gridtally_cloud.exchange.deliveries import ErrorType, report_error
@@ -21,7 +22,8 @@ from gridtally_cloud.exchange.tables import missing_day
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import date_of, midnight_ms
 from gridtally_cloud.store.db import insert_new
-from gridtally_cloud.store.tables import channel, meter, usage_point, vee_run
+from gridtally_cloud.store.orders import PENDING
+from gridtally_cloud.store.tables import channel, interval_block, meter, usage_point, vee_run
 from gridtally_cloud.vee.run import EDITED, ESTIMATED, VALIDATED
 from gridtally_shared.quantities import BY_NAME
 from gridtally_shared.records import dataclass
@@ -50,14 +52,20 @@ def split(conn: Connection, schedule: Schedule, points: Sequence[Point], day: in
 
 
 def _judged(conn: Connection, schedule: Schedule, numbers: list[int], day: int) -> dict[int, list[str]]:
-    """What VEE says of the day, by usage point, of the channels the schedule wants."""
-    c, v = channel.c, vee_run.c
-    join = channel.join(vee_run, and_(v.shard == SHARD, v.day == day, v.channel_no == c.channel_no))
-    query = select(c.usage_point_no, v.status).select_from(join).where(c.usage_point_no.in_(numbers), c.quantity.in_(_codes(schedule)))
+    """What VEE says of the closed day, by usage point, of the channels the schedule wants."""
+    c, b = channel.c, interval_block.c
+    join = _with_verdict(channel.join(interval_block, and_(b.shard == SHARD, b.day == day, b.channel_no == c.channel_no, b.version == 0)))
+    query = select(c.usage_point_no, vee_run.c.status).select_from(join)
     found: dict[int, list[str]] = {}
-    for row in conn.execute(query):
-        found.setdefault(row.usage_point_no, []).append(row.status)
+    for row in conn.execute(query.where(c.usage_point_no.in_(numbers), c.quantity.in_(_codes(schedule)))):
+        found.setdefault(row.usage_point_no, []).append(row.status or PENDING)
     return found
+
+
+def _with_verdict(blocks: Join) -> Join:
+    """First versions of days, with what VEE said of them; nothing where they wait for it."""
+    b, v = interval_block.c, vee_run.c
+    return blocks.outerjoin(vee_run, and_(v.shard == b.shard, v.day == b.day, v.channel_no == b.channel_no))
 
 
 def _codes(schedule: Schedule) -> list[int]:
@@ -102,14 +110,14 @@ def missing(conn: Connection) -> tuple[Missing, ...]:
 
 def came(conn: Connection, schedule: Schedule, day: int, most: int) -> list[Point]:
     """Usage points of one zone that lacked a day which stands now."""
-    d, c, v, u = missing_day.c, channel.c, vee_run.c, usage_point.c
+    d, c, b, u = missing_day.c, channel.c, interval_block.c, usage_point.c
     join = (missing_day.join(usage_point, u.usage_point_no == d.usage_point_no)
             .join(channel, and_(c.usage_point_no == d.usage_point_no, c.quantity.in_(_codes(schedule))))
-            .join(vee_run, and_(v.shard == SHARD, v.day == d.day, v.channel_no == c.channel_no)))  # fmt: skip
+            .join(interval_block, and_(b.shard == SHARD, b.day == d.day, b.channel_no == c.channel_no, b.version == 0)))  # fmt: skip
     mine = and_(d.schedule == schedule.name, d.day == day, d.sent_ms.is_(None))
-    all_stand = func.sum(case((v.status.in_(STANDS), 0), else_=1)) == 0
-    query = select(u.usage_point_no, u.zone).select_from(join).where(mine).group_by(u.zone, u.usage_point_no).having(all_stand)
-    rows = conn.execute(query.order_by(u.zone, u.usage_point_no).limit(most)).all()
+    all_stand = func.sum(case((vee_run.c.status.in_(STANDS), 0), else_=1)) == 0
+    query = select(u.usage_point_no, u.zone).select_from(_with_verdict(join)).where(mine).group_by(u.zone, u.usage_point_no)
+    rows = conn.execute(query.having(all_stand).order_by(u.zone, u.usage_point_no).limit(most)).all()
     return [point_of(conn, str(row.usage_point_no)) for row in rows if row.zone == rows[0].zone]
 
 

@@ -10,6 +10,7 @@ Source: mdm.md B.2 row 0 and B.3; issue 5, line 7.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ from gridtally_cloud.store.close import GRACE_MS, close_silent_day
 from gridtally_cloud.store.days import midnight_ms
 from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.inbox import SUMMED_UNITS
+from gridtally_cloud.store.orders import ordered_days
 from gridtally_cloud.store.tables import channel, interval_block, interval_inbox, meter, usage_point, vee_run
 from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
 from gridtally_shared.quantities import QUANTITIES, Kind
@@ -68,7 +70,8 @@ def _closed(conn: Connection, days: range) -> dict[int, int]:
     """How many of the days are closed, by channel."""
     r = vee_run.c
     query = select(r.channel_no, func.count().label("n")).where(r.shard == SHARD, r.day.between(days[0], days[-1])).group_by(r.channel_no)
-    return {row.channel_no: row.n for row in conn.execute(query)}
+    judged = Counter({row.channel_no: row.n for row in conn.execute(query)})
+    return judged + Counter(channel_no for _, channel_no in ordered_days(conn, days))
 
 
 def _days_of(conn: Connection, channel_no: int, days: range) -> tuple[set[int], set[int]]:

@@ -20,7 +20,7 @@ from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.blocks import APPROVED, COLUMNS, CONFLICT, LATE, RAW, SILENT, Block, packed_row
 from gridtally_cloud.store.bulk import ClosedDays, held_days, write_first
 from gridtally_cloud.store.days import DaySlots, date_of, slots_of
-from gridtally_cloud.store.db import Database, put_rows, upsert
+from gridtally_cloud.store.db import Database, put_rows
 from gridtally_cloud.store.inbox import SUMMED_UNITS, save_usage
 from gridtally_cloud.store.intervals import (
     ChannelRef,
@@ -34,8 +34,9 @@ from gridtally_cloud.store.intervals import (
     pack,
     waits,
 )
+from gridtally_cloud.store.orders import order_day, order_days
 from gridtally_cloud.store.postgres import make_month
-from gridtally_cloud.store.tables import STATUS, channel, interval_block, interval_inbox, meter, reading, vee_run
+from gridtally_cloud.store.tables import channel, interval_block, interval_inbox, meter, reading
 from gridtally_cloud.store.whole import Name, first_versions
 from gridtally_cloud.store.work import Hand, in_other_hands, share_lots, this_process
 from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
@@ -57,7 +58,6 @@ POINTS_A_TURN, LOOKED_AT_ONCE = 1_000, 500
 
 KEEP_INSTANT_MS = 45 * MS_PER_DAY
 KEEP_REGISTER_MS = 800 * MS_PER_DAY
-PENDING = "pending"
 
 
 def close_days(db: Database, now_ms: int, hand: Hand | None = None) -> int:
@@ -146,15 +146,12 @@ def take_days(conn: Connection, days: ClosedDays, now_ms: int) -> list[int]:
 def _stand(conn: Connection, days: ClosedDays, now_ms: int) -> None:
     """First versions stand: they are written, VEE is asked, and others are told."""
     write_first(conn, days, now_ms)
-    waits_now = STATUS.code(PENDING)
-    orders = sorted((SHARD, day, number, 0, "", waits_now, 0, 0) for day, number in days.names)
-    put_rows(conn, vee_run, _ORDER, orders, replace=True, in_order=True)
+    order_days(conn, days.names)
     if conn.execute(_LISTENING).first() is not None:
         for day, number in days.names:
             _tell_others(conn, day, number, 0, now_ms)
 
 
-_ORDER = ("shard", "day", "channel_no", "version", "rule_set", "status", "findings", "at_ms")
 _LISTENING = select(webhook.c.webhook_no).where(webhook.c.ended_ms.is_(None)).limit(1)
 
 
@@ -185,7 +182,7 @@ def close_day(conn: Connection, day: int, channel_no: int, now_ms: int) -> bool:
     if ref.unit in SUMMED_UNITS:
         save_usage(conn, ref, day, period_s, day_slots(conn, channel_no, day))
     version = next_version(conn, day, channel_no) - 1
-    mark_pending(conn, day, channel_no, version)
+    order_day(conn, day, channel_no, version)
     _tell_others(conn, day, channel_no, version, now_ms)
     return True
 
@@ -199,7 +196,7 @@ def close_silent_day(conn: Connection, day: int, channel_no: int, now_ms: int) -
     save_version(conn, ref, slots_of(day, ref.zone, period_s), 0, {}, SILENT, True, now_ms)
     if ref.unit in SUMMED_UNITS:
         save_usage(conn, ref, day, period_s, {})
-    mark_pending(conn, day, channel_no, 0)
+    order_day(conn, day, channel_no, 0)
     _tell_others(conn, day, channel_no, 0, now_ms)
     return True
 
@@ -237,13 +234,6 @@ def save_version(conn: Connection, ref: ChannelRef, grid: DaySlots, version: int
         raise ValueError(f"a version of source {source} is {'' if block.approved else 'not '}approved")
     make_month(conn, grid.day)
     put_rows(conn, interval_block, COLUMNS, [packed_row(block)])
-
-
-def mark_pending(conn: Connection, day: int, channel_no: int, version: int) -> None:
-    """A channel-day was closed or has a new version: judge it (again)."""
-    row = {"shard": SHARD, "day": day, "channel_no": channel_no, "version": version, "rule_set": "",
-           "status": PENDING, "findings": 0, "at_ms": 0}  # fmt: skip
-    upsert(conn, vee_run, row)
 
 
 def prune(db: Database, now_ms: int) -> int:

@@ -426,7 +426,17 @@ vee_run = Table(
     Column("findings", Integer, nullable=False),
     Column("at_ms", Ms, nullable=False),  # of the judgement; 0 while it is pending
     Column("stands", Integer),  # version that stood when it was judged last
-    Index("ix_vee_run_status", "shard", "status"),
+    # what waits; a query must name the status literally, or the planner passes it over
+    Index("ix_vee_run_pending", "shard", "status", sqlite_where=text("status = 0"), postgresql_where=text("status = 0")),
+    sqlite_with_rowid=False,
+)  # fmt: skip
+
+vee_order = Table(  # days that were closed together and wait for their first judgement: store/orders.py
+    "vee_order", metadata,
+    shard_column(),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("first_no", Key, primary_key=True, autoincrement=False),  # channels
+    Column("last_no", Key, primary_key=True, autoincrement=False),
     sqlite_with_rowid=False,
 )  # fmt: skip
 

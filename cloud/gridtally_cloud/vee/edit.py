@@ -16,9 +16,9 @@ from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Role
 from gridtally_cloud.customers.tables import app_user
 from gridtally_cloud.store.base import SHARD
-from gridtally_cloud.store.close import PENDING
 from gridtally_cloud.store.days import date_of, day_of, slots_of
 from gridtally_cloud.store.intervals import ChannelRef, Slot, Slots, channel_ref, days_slots, pack
+from gridtally_cloud.store.orders import PENDING
 from gridtally_cloud.vee.beside import check_values
 from gridtally_cloud.vee.documents import day_named
 from gridtally_cloud.vee.doubts import tell

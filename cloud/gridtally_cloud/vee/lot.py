@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import field
 from functools import lru_cache
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import BindParameter, Connection, bindparam, select
 
@@ -20,6 +20,7 @@ from gridtally_cloud.customers.tables import account
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.blocks import ALL, CONFLICT, EDIT, ESTIMATE, Block, block_of
 from gridtally_cloud.store.days import DaySlots, midnight_ms, slots_of
+from gridtally_cloud.store.orders import PENDING
 from gridtally_cloud.store.tables import (
     channel,
     event,
@@ -60,8 +61,7 @@ _REFS = (select(_c.channel_no, _c.usage_point_no, _c.quantity, _c.direction, _c.
          .join(usage_point, _u.usage_point_no == _c.usage_point_no))  # fmt: skip
 _CHANNELS = Among(_REFS, _c.channel_no)
 _WITH_OTHERS = Among(select(_c.usage_point_no, _c.channel_no).where(_c.quantity.in_(sorted({VAH, *VARH}))), _c.usage_point_no)
-_PENDING = Among(select(_v.channel_no, _v.day, _v.stands).where(_v.shard == SHARD, _v.day.in_(_days), _v.status == "pending"),
-                 _v.channel_no)  # fmt: skip
+_SAID = Among(select(_v.channel_no, _v.day, _v.status, _v.version, _v.stands).where(_v.shard == SHARD, _v.day.in_(_days)), _v.channel_no)
 _BLOCKS = Among(select(*ALL.selected_columns).where(_b.shard == SHARD, _b.day.in_(_days)), _b.channel_no, _b.day, _b.channel_no, _b.version,
                 place=1)  # fmt: skip
 _INBOX = Among(select(_i.channel_no, _i.day, _i.start_ms, _i.period_s, _i.n, _i.blob, _i.quality, _i.conflict)
@@ -117,12 +117,12 @@ class Near:
 
 @dataclass(slots=True)
 class Lot:
-    """`pending` wait; of these `waiting` were never judged. By (day, channel): `versions` the last version there is, `rows` all that is
-    held of days that are more than one measured block, in the order it counts. `apart` are channels that need more than the lot holds,
-    `odd` those that are not on their grid, `others` the reactive and apparent channels of a usage point, `with_rates` the meters of
-    `rates`."""
+    """By (day, channel): `pending` wait, with the version that was closed; of these `waiting` were never judged. `versions` is the last
+    version there is, `rows` all that is held of days that are more than one measured block, in the order it counts. `apart` are channels
+    that need more than the lot holds, `odd` those that are not on their grid, `others` the reactive and apparent channels of a usage
+    point, `with_rates` the meters of `rates`."""
 
-    pending: set[DayOf]
+    pending: dict[DayOf, int]
     waiting: set[DayOf]
     refs: dict[int, Ref]
     versions: dict[DayOf, int] = field(default_factory=dict)
@@ -202,15 +202,26 @@ def _frame(day: int, zone: str, period_s: int) -> _Frame | None:
 
 
 def lot_of(conn: Connection, waiting: Iterable[DayOf]) -> Lot:
-    """All that is known of days which were never judged; of those that were only that they wait."""
+    """All that is known of closed days which were never judged; of those that were only that they wait."""
     asked = set(waiting)
     channels, days = sorted({no for _, no in asked}), sorted({day for day, _ in asked})
-    found = {(day, number): stands for number, day, stands in _PENDING.rows(conn, channels, days=days)}
-    pending = asked & found.keys()
-    lot = Lot(pending, {name for name in pending if found[name] is None}, {})
+    said = {(day, number): _Said(*of) for number, day, *of in _SAID.rows(conn, channels, days=days)}
+    wait = {name: of for name in asked if (of := said.get(name, _NOTHING_SAID)).status == PENDING}
+    lot = Lot({name: of.version for name, of in wait.items()}, {name for name, of in wait.items() if of.stands is None}, {})
     if lot.waiting:
         _read(conn, lot)
     return lot
+
+
+class _Said(NamedTuple):
+    """A day that was closed and of which nothing was said yet, where it is not told otherwise."""
+
+    status: str = PENDING
+    version: int = 0
+    stands: int | None = None
+
+
+_NOTHING_SAID = _Said()
 
 
 def _read(conn: Connection, lot: Lot) -> None:

@@ -11,28 +11,26 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, field
 from itertools import groupby
 
-from sqlalchemy import Connection, bindparam, delete, insert, update
+from sqlalchemy import Connection, bindparam, delete, insert
 
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.close import save_version
 from gridtally_cloud.store.inbox import SUMMED_UNITS, save_usage
 from gridtally_cloud.store.intervals import ESTIMATE, ChannelRef, Slots
-from gridtally_cloud.store.tables import vee_finding, vee_run
+from gridtally_cloud.store.tables import vee_finding
 from gridtally_cloud.vee.columns import EDITED, slots_of_day
 from gridtally_cloud.vee.judge import waits
 from gridtally_cloud.vee.lot import DayOf, Lot, Near
 from gridtally_cloud.vee.lot_beside import Compared, compared_months, is_asked
 from gridtally_cloud.vee.lot_judge import Judged, against, judged
 from gridtally_cloud.vee.model import Finding
-from gridtally_cloud.vee.outcome import ESTIMATED, FAILED, VALIDATED, Outcome
+from gridtally_cloud.vee.outcome import ESTIMATED, FAILED, VALIDATED, Outcome, Verdict, keep_verdicts
 from gridtally_cloud.vee.past import Past, past_of
 from gridtally_cloud.vee.repair import Repaired, estimated_slot, needs_past, repaired
 from gridtally_cloud.vee.sieve import Rules
 from gridtally_shared.records import dataclass
 
-_run, _found = vee_run.c, vee_finding.c
-_JUDGED = update(vee_run).where(_run.shard == SHARD, _run.day == bindparam("of_day"), _run.channel_no == bindparam("of_channel")).values(
-    {name: bindparam(f"new_{name}") for name in ("rule_set", "status", "findings", "at_ms", "stands")})  # fmt: skip
+_found = vee_finding.c
 NO_FINDINGS = delete(vee_finding).where(
     _found.shard == SHARD, _found.day == bindparam("of_day"), _found.channel_no == bindparam("of_channel"))  # fmt: skip
 
@@ -48,7 +46,7 @@ class _Mending:
     left: list[DayOf] = field(default_factory=list)
     given_up: set[int] = field(default_factory=set)
     findings: list[dict[str, object]] = field(default_factory=list)
-    runs: list[dict[str, object]] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
 
     def day(self, judgements: Sequence[Judged]) -> None:
         """All of one day."""
@@ -79,8 +77,8 @@ class _Mending:
         holes = any(not there and _start_of(j, i) not in estimates for i, there in enumerate(j.near.day.present))
         status = FAILED if holes or waiting else ESTIMATED if estimates else VALIDATED
         self.findings += ({"shard": SHARD, "day": day, "channel_no": number, "at_ms": self.now_ms} | asdict(f) for f in findings)
-        self.runs.append({"of_day": day, "of_channel": number, "new_rule_set": j.known.rules.name, "new_status": status,
-                          "new_findings": len(findings), "new_at_ms": self.now_ms, "new_stands": version})  # fmt: skip
+        closed = self.lot.pending[j.name]
+        self.verdicts.append(Verdict(day, number, closed, j.known.rules.name, status, len(findings), self.now_ms, version))
         self.outcomes.append(Outcome(day, number, status, findings, len(estimates)))
 
     def _stands(self, j: Judged, estimates: dict[int, int]) -> int:
@@ -98,9 +96,9 @@ class _Mending:
         return version
 
     def keep(self) -> None:
-        if self.runs:
-            self.conn.execute(NO_FINDINGS, [{name: row[name] for name in ("of_day", "of_channel")} for row in self.runs])
-            self.conn.execute(_JUDGED, self.runs)
+        if self.verdicts:
+            self.conn.execute(NO_FINDINGS, [{"of_day": v.day, "of_channel": v.channel_no} for v in self.verdicts])
+            keep_verdicts(self.conn, self.verdicts)
         if self.findings:
             self.conn.execute(insert(vee_finding), self.findings)
 

@@ -14,12 +14,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import field
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, select
 
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import midnight_ms
 from gridtally_cloud.store.inbox import SUMMED_UNITS
-from gridtally_cloud.store.tables import usage_day, vee_finding, vee_run
+from gridtally_cloud.store.tables import usage_day, vee_finding
 from gridtally_cloud.store.totals import DaySum, save_days
 from gridtally_cloud.vee.among import Among
 from gridtally_cloud.vee.held import REGISTER_OF
@@ -29,21 +29,17 @@ from gridtally_cloud.vee.lot_judge import Judged, against, is_clean, judged
 from gridtally_cloud.vee.lot_reads import around_midnights, at_midnights, rates_and_demand
 from gridtally_cloud.vee.mend import NO_FINDINGS, mend
 from gridtally_cloud.vee.model import RuleSet
-from gridtally_cloud.vee.outcome import VALIDATED, Outcome
+from gridtally_cloud.vee.outcome import VALIDATED, Outcome, Verdict, keep_verdicts
 from gridtally_cloud.vee.sieve import Rules, agrees, unsuspected
 from gridtally_shared.records import dataclass
 
 MENDED_AT_ONCE = 100
 """Days with findings that are judged in one transaction; what is more waits for the next turn."""
 
-_run, _found = vee_run.c, vee_finding.c
-_CHANNELS: BindParameter[Any] = bindparam("channels", expanding=True)
-_PASSED = update(vee_run).where(_run.shard == SHARD, _run.day == bindparam("of_day"), _run.channel_no.in_(_CHANNELS)).values(
-    status=VALIDATED, findings=0, rule_set=bindparam("by"), stands=bindparam("best"), at_ms=bindparam("now_ms"))  # fmt: skip
+_found, _u = vee_finding.c, usage_day.c
 _DAYS: BindParameter[Any] = bindparam("days", expanding=True)
 _WITH_FINDINGS = Among(select(_found.channel_no, _found.day).where(_found.shard == SHARD, _found.day.in_(_DAYS)).distinct(),
                        _found.channel_no)  # fmt: skip
-_u = usage_day.c
 _TOTALS = Among(select(_u.channel_no, _u.day, _u.total, _u.present, _u.expected)
                 .where(_u.shard == SHARD, _u.day.in_(_DAYS)), _u.channel_no)  # fmt: skip
 
@@ -138,12 +134,12 @@ def judge_lot(conn: Connection, waiting: Iterable[DayOf], now_ms: int) -> Passed
     if not lot.waiting:
         return Passed(left=tuple(sorted(lot.pending)))
     near = {name: found for name in sorted(lot.waiting) if (found := lot.near(name[0], lot.refs[name[1]])) is not None}
-    left = sorted(lot.pending - near.keys())
+    left = sorted(lot.pending.keys() - near.keys())
     sorting = _Sorting(conn, lot, Rules(conn), near, behind=_first_days(lot, left))
     if near:
         _read_midnights(conn, lot, near)
         sorting.sort()
-        _write(conn, sorting.clean, now_ms)
+        _write(conn, lot, sorting.clean, now_ms)
     behind = _first_days(lot, left)
     after = {name for name, _ in sorting.queue if behind.get(lot.refs[name[1]].usage_point_no, name[0]) < name[0]}
     can = [(name, j) for name, j in sorting.queue if name not in after]
@@ -188,7 +184,7 @@ def _read_midnights(conn: Connection, lot: Lot, near: dict[DayOf, Near]) -> None
     lot.with_rates = frozenset(meter_no for meter_no, _ in lot.rates)
 
 
-def _write(conn: Connection, clean: list[_Clean], now_ms: int) -> None:
+def _write(conn: Connection, lot: Lot, clean: list[_Clean], now_ms: int) -> None:
     """As the run leaves a day without findings."""
     if not clean:
         return
@@ -199,8 +195,6 @@ def _write(conn: Connection, clean: list[_Clean], now_ms: int) -> None:
     known = {(day, number, total, present, expected) for number, day, total, present, expected in _TOTALS.rows(conn, numbers, days=days)}
     sums = [(c.day, c.channel_no, c.total, c.n, c.n) for c in clean if c.total is not None]
     save_days(conn, [DaySum(*each) for each in sums if each not in known])
-    alike: dict[tuple[int, int, str], list[int]] = {}
-    for c in clean:
-        alike.setdefault((c.day, c.version, c.rule_set), []).append(c.channel_no)
-    for (day, version, rule_set), channels in alike.items():
-        conn.execute(_PASSED, {"of_day": day, "channels": channels, "by": rule_set, "best": version, "now_ms": now_ms})
+    keep_verdicts(conn, [
+        Verdict(c.day, c.channel_no, lot.pending[c.day, c.channel_no], c.rule_set, VALIDATED, 0, now_ms, c.version) for c in clean
+    ])  # fmt: skip

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, select
 from gridtally_cloud.customers.desk import Desk
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import date_of
-from gridtally_cloud.store.tables import vee_run
+from gridtally_cloud.store.tables import interval_block
 from gridtally_cloud.vee.documents import day_named
 from gridtally_cloud.vee.run import Outcome, run_day
 
@@ -50,9 +50,9 @@ def _day(name: str, text: str | None, default: int) -> int:
 
 
 def _closed(conn: Connection, from_day: int, to_day: int, channel_no: int | None) -> list[tuple[int, int]]:
-    r = vee_run.c
-    where = and_(r.shard == SHARD, r.day.between(from_day, to_day))
+    b = interval_block.c
+    where = and_(b.shard == SHARD, b.day.between(from_day, to_day), b.version == 0)
     if channel_no is not None:
-        where = and_(where, r.channel_no == channel_no)
-    rows = conn.execute(select(r.day, r.channel_no).where(where).order_by(r.day, r.channel_no))
+        where = and_(where, b.channel_no == channel_no)
+    rows = conn.execute(select(b.day, b.channel_no).where(where).order_by(b.day, b.channel_no))
     return [(row.day, row.channel_no) for row in rows]

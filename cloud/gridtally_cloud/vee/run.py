@@ -1,6 +1,6 @@
 """Judges the days that were closed or changed, keeps the findings, and puts estimates where nothing believable was measured.
 
-* A close marks its channel-day as pending; a run replaces the findings of that day in one transaction, so that running
+* A close orders its channel-days (store/orders.py); a run replaces the findings of a day in one transaction, so that running
   twice changes nothing.
 * Estimates are a version of their own (source `estimate`), each interval with its flag. What was measured is never altered, and what
   comes later wins over every estimate.
@@ -11,18 +11,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 
-from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy import Connection, and_, delete, insert, select
 from sqlalchemy.exc import OperationalError
 
 from gridtally_cloud.store.base import SHARD
-from gridtally_cloud.store.close import PENDING, next_version, save_version, standing_version
+from gridtally_cloud.store.close import next_version, save_version, standing_version
 from gridtally_cloud.store.days import slots_of
 from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.inbox import SUMMED_UNITS, save_usage
 from gridtally_cloud.store.intervals import EDIT, ESTIMATE, Slot, Slots, days_slots, hold_points
-from gridtally_cloud.store.tables import channel, vee_finding, vee_run
+from gridtally_cloud.store.orders import PENDING, anything_waits, claim, is_closed, settle
+from gridtally_cloud.store.tables import vee_finding, vee_run
 from gridtally_cloud.store.work import Hand, in_other_hands, share, this_process
 from gridtally_cloud.vee.across import across, whatever_the_day
 from gridtally_cloud.vee.beside import beside, check_values
@@ -36,6 +38,7 @@ from gridtally_cloud.vee.outcome import ESTIMATED as ESTIMATED
 from gridtally_cloud.vee.outcome import FAILED as FAILED
 from gridtally_cloud.vee.outcome import VALIDATED as VALIDATED
 from gridtally_cloud.vee.outcome import Outcome as Outcome
+from gridtally_cloud.vee.outcome import Verdict, keep_verdicts
 from gridtally_cloud.vee.passing import Passed, judge_lot
 from gridtally_cloud.vee.repair import estimated_slot, repair
 from gridtally_cloud.vee.restated import restate, version_slots
@@ -53,14 +56,12 @@ ALONE_A_TURN = 200
 def run_pending(db: Database, now_ms: int, limit: int = DAYS_A_TURN, hand: Hand | None = None) -> tuple[Outcome, ...]:
     """Judge what was closed since the last run, and the neighbours of a day that is another than before: they looked at it. Usage
     points are shared by the workers: a lot at once, those that need a look of their own in one transaction each."""
-    r, c, hand = vee_run.c, channel.c, hand or this_process()
+    hand = hand or this_process()
     with db.read() as conn:
         held = in_other_hands(conn, "validate", now_ms, hand)
-        query = select(r.day, r.channel_no, c.usage_point_no).join(channel, c.channel_no == r.channel_no)
-        waiting = and_(r.shard == SHARD, r.status == PENDING, c.usage_point_no.not_in(held))
-        rows = conn.execute(query.where(waiting).order_by(r.day, r.channel_no).limit(limit)).all()
-    points = {(row.day, row.channel_no): row.usage_point_no for row in rows}
-    passed = _together(db, list(points), now_ms) if rows else Passed()
+        if not anything_waits(conn, held):
+            return ()
+    passed, points = _together(db, limit, held, now_ms)
     pending: dict[int, list[tuple[int, int]]] = {}
     for name in passed.left[:ALONE_A_TURN]:
         pending.setdefault(points[name], []).append(name)
@@ -75,18 +76,31 @@ def run_pending(db: Database, now_ms: int, limit: int = DAYS_A_TURN, hand: Hand 
     return (*passed.outcomes, *(outcome for outcomes in done for outcome in outcomes))
 
 
-def _together(db: Database, waiting: list[tuple[int, int]], now_ms: int) -> Passed:
-    """Those of these days that can be judged together, written down together; whoever holds their usage points sees that they wait no
-    more."""
+def _together(db: Database, limit: int, held: set[int], now_ms: int) -> tuple[Passed, dict[tuple[int, int], int]]:
+    """The oldest days that wait, as far as they can be judged together, written down together; and the usage points of all of them. Where
+    that comes to nothing, each is left to be judged by itself."""
     try:
         with db.write() as conn:
-            hold_points(conn, [number for _, number in waiting])
-            return judge_lot(conn, waiting, now_ms)
+            return _claimed(conn, limit, held, lambda free: judge_lot(conn, free, now_ms))
     except OperationalError:
         raise
     except Exception:
-        log.exception("days could not be judged together; each is judged by itself", extra={"days": len(waiting)})
-        return Passed(left=tuple(waiting))
+        log.exception("days could not be judged together; each is judged by itself")
+    with db.write() as conn:
+        return _claimed(conn, limit, held, lambda free: Passed(left=tuple(free)))
+
+
+def _claimed(
+    conn: Connection, limit: int, held: set[int], judge: Callable[[list[tuple[int, int]]], Passed]
+) -> tuple[Passed, dict[tuple[int, int], int]]:
+    """What is judged of the days that are claimed, but of usage points that are in other hands. Whoever holds them sees that they wait no
+    more."""
+    claimed = claim(conn, limit, held)
+    free = [name for name, point in claimed.points.items() if point not in held]
+    hold_points(conn, [number for _, number in claimed.points])
+    passed = judge(free)
+    settle(conn, claimed, {(o.day, o.channel_no) for o in passed.outcomes})
+    return passed, claimed.points
 
 
 def _neighbours(conn: Connection, outcomes: list[Outcome], now_ms: int) -> list[Outcome]:
@@ -109,14 +123,11 @@ def run_day(conn: Connection, day: int, channel_no: int, now_ms: int) -> Outcome
     stands = _keep_what_stands(conn, near, day, estimates, now_ms)
     holes = sum(not near.stretch.present[i] and near.stretch.start_of(i) not in estimates for i in range(near.first, near.after))
     status = FAILED if holes or waiting else EDITED if stands.edited else ESTIMATED if estimates else VALIDATED
-    values = {"rule_set": near.known.rules.name, "status": status, "findings": len(findings), "at_ms": now_ms, "stands": stands.version}
-    r = vee_run.c
-    where = and_(r.shard == SHARD, r.day == day, r.channel_no == channel_no)
-    stood = conn.execute(select(r.stands).where(where)).scalar_one_or_none()
+    closed, stood = _said(conn, day, channel_no)
     before = version_slots(conn, channel_no, day, stood) if stood is not None else None
     grid = slots_of(day, near.ref.zone, near.stretch.period_s)
     is_other = restate(conn, channel_no, grid, stands.version, before, stands.slots, now_ms)
-    conn.execute(update(vee_run).where(where).values(**values))
+    keep_verdicts(conn, [Verdict(day, channel_no, closed, near.known.rules.name, status, len(findings), now_ms, stands.version)])
     return Outcome(day, channel_no, status, findings, len(estimates), is_other)
 
 
@@ -191,7 +202,15 @@ def status_of(conn: Connection, day: int, channel_no: int) -> str:
     """'validated', 'estimated', 'edited', 'failed', 'pending', or 'raw' for a day that was never closed."""
     r = vee_run.c
     where = and_(r.shard == SHARD, r.day == day, r.channel_no == channel_no)
-    return conn.execute(select(r.status).where(where)).scalar_one_or_none() or "raw"
+    status = conn.execute(select(r.status).where(where)).scalar_one_or_none()
+    return status or (PENDING if is_closed(conn, day, channel_no) else "raw")
+
+
+def _said(conn: Connection, day: int, channel_no: int) -> tuple[int, int | None]:
+    """(the version of a day that was closed, the one that stood when it was judged last)"""
+    r = vee_run.c
+    row = conn.execute(select(r.version, r.stands).where(r.shard == SHARD, r.day == day, r.channel_no == channel_no)).first()
+    return (row.version, row.stands) if row is not None else (0, None)
 
 
 def findings_of(conn: Connection, channel_no: int, from_day: int, to_day: int) -> tuple[Finding, ...]:

@@ -192,7 +192,7 @@ def test_orders_to_vee_are_carried_over(db: Database) -> None:
         assert [tuple(row) for row in conn.execute(select(v.status, v.at_ms, v.rule_set).order_by(v.channel_no))] == [
             (word, 0 if word == "pending" else 77, "r 1") for word in words]  # fmt: skip
         assert conn.execute(select(v.channel_no).where(v.status == "failed")).scalars().all() == [2]
-        assert {index["name"] for index in inspect(conn).get_indexes("vee_run")} == {"ix_vee_run_status"}
+        assert {index["name"] for index in inspect(conn).get_indexes("vee_run")} == {"ix_vee_run_pending"}
 
 
 def test_an_unknown_status_stops_the_upgrade(db: Database) -> None:

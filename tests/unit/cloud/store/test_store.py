@@ -110,7 +110,7 @@ def test_the_migrations_make_what_the_modules_declare(db: Database) -> None:
 
 
 HOT = ("interval_block", "usage_day", "reading", "reading_latest", "meter_status", "stream_head", "inbox_seen", "journal_entry",
-       "account_mirror", "vee_run")  # fmt: skip
+       "account_mirror", "vee_run", "vee_order")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HOT)
