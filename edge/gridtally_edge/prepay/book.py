@@ -102,8 +102,13 @@ def entries_from(
     db: sqlite3.Connection, account_no: int, epoch: int, from_seq: int, upto_seq: int = INT_MAX
 ) -> Iterator[LedgerEntry]:
     """The journal from one number to another, in order. Raises ContractError for a body that is not an entry."""
+    return map(entry_from, bodies_from(db, account_no, epoch, from_seq, upto_seq))
+
+
+def bodies_from(db: sqlite3.Connection, account_no: int, epoch: int, from_seq: int, upto_seq: int) -> list[bytes]:
+    """The bytes of those entries."""
     query = "SELECT body FROM journal WHERE account_no = ? AND epoch = ? AND seq BETWEEN ? AND ? ORDER BY seq"
-    return (entry_from(body) for (body,) in db.execute(query, (account_no, epoch, from_seq, upto_seq)).fetchall())
+    return [body for (body,) in db.execute(query, (account_no, epoch, from_seq, upto_seq)).fetchall()]
 
 
 def hash_at(db: sqlite3.Connection, account_no: int, epoch: int, seq: int) -> bytes:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from gridtally_edge.prepay.book import entries_from
+from gridtally_edge.prepay.book import bodies_from
 from gridtally_edge.prepay.opening import checkpoint_at, vouched
 from gridtally_edge.prepay.recovery_rows import OpeningRow
 from gridtally_edge.prepay.rows import Row, one, save, some
 from gridtally_shared.contract.messages import AccountConfig, DcuConfig, TariffDocument
 from gridtally_shared.contract.prepay_messages import AccountMode
 from gridtally_shared.errors import ConfigError, ContractError
+from gridtally_shared.ledger.entries import entry_from, hash_of
 from gridtally_shared.ledger.replay import LedgerState
 from gridtally_shared.ledger.rerating import Walk, rerated
 from gridtally_shared.records import dataclass
@@ -195,8 +196,35 @@ def walked(db: sqlite3.Connection, state: LedgerState) -> Running | None:
         walk = _opening(db, state)
     except ContractError:
         return None
-    entries = entries_from(db, state.account_no, state.epoch, walk.state.seq + 1, state.seq)
-    return rerated(walk, entries, lambda terms: _plan(db, terms)).running
+    bodies = bodies_from(db, state.account_no, state.epoch, walk.state.seq + 1, state.seq)
+    path = (walk.state, walk.running, walk.plan, hash_of(b"".join(map(hash_of, bodies))))
+    before = _walks.get((state.account_no, state.epoch))
+    if before is not None and before.path == path and all(_plan(db, terms) is plan for terms, plan in before.plans):
+        return before.running
+    plans: list[tuple[Terms, Plan | None]] = []
+
+    def plan_of(terms: Terms) -> Plan | None:
+        plans.append((terms, _plan(db, terms)))
+        return plans[-1][1]
+
+    running = rerated(walk, map(entry_from, bodies), plan_of).running
+    if len(_walks) >= RECENT:
+        _walks.clear()
+    _walks[state.account_no, state.epoch] = _Walked(path, tuple(plans), running)
+    return running
+
+
+@dataclass(frozen=True, slots=True)
+class _Walked:
+    """A walk that was made: from where, through which entries, by which plans, and where it led."""
+
+    path: tuple[Any, ...]
+    plans: tuple[tuple[Terms, Plan | None], ...]
+    running: Running | None
+
+
+_walks: dict[tuple[int, int], _Walked] = {}
+"""The newest walk of each account: after a heal nothing is stored before the next charge, and every tick asks."""
 
 
 def _opening(db: sqlite3.Connection, state: LedgerState) -> Walk:

@@ -13,12 +13,11 @@ Source: prepayment.md 5.6; safety.md 12.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from gridtally_edge.prepay.events import ClockObserved, ClockSource
 from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
 from gridtally_shared.contract.messages import ClockState
-from gridtally_shared.records import dataclass
+from gridtally_shared.records import changed, dataclass
 
 STEP_MS = 10_000
 DRIFT_PPM = 100
@@ -57,19 +56,19 @@ def observe(trust: Trust, observation: ClockObserved) -> Trust:
     if _is_overruled(trust, observation):
         return trust
     if not agrees(observation):
-        return replace(trust, source=observation.source, agreed_ms=None)
+        return changed(trust, source=observation.source, agreed_ms=None)
     error_ms = abs(observation.true_ms - observation.local_ms) + observation.error_ms
     known = verdict(trust, observation.local_ms)
     if known.state is not ClockState.UNTRUSTED:
         error_ms = min(error_ms, known.uncertainty_ms)
-    return replace(trust, source=observation.source, agreed_ms=observation.local_ms, error_ms=error_ms)
+    return changed(trust, source=observation.source, agreed_ms=observation.local_ms, error_ms=error_ms)
 
 
 def observe_signed(trust: Trust, observation: ClockObserved) -> Trust:
     """As `observe`, and a signed word that agrees with our time may lower a high-water mark set by a wrong clock."""
     observed = observe(trust, observation)
     lower = agrees(observation) and observation.local_ms < trust.floor_ms
-    return replace(observed, floor_ms=observation.local_ms) if lower else observed
+    return changed(observed, floor_ms=observation.local_ms) if lower else observed
 
 
 def pass_time(trust: Trust, now_ms: int, mono_ms: int | None) -> Trust:
@@ -79,10 +78,10 @@ def pass_time(trust: Trust, now_ms: int, mono_ms: int | None) -> Trust:
     if mono_ms is not None:
         offset_ms = now_ms - mono_ms
         stepped = trust.mono_offset_ms is not None and abs(offset_ms - trust.mono_offset_ms) > STEP_MS
-        moved = replace(trust, mono_offset_ms=offset_ms, agreed_ms=None if stepped else trust.agreed_ms)
+        moved = changed(trust, mono_offset_ms=offset_ms, agreed_ms=None if stepped else trust.agreed_ms)
     if verdict(moved, now_ms).state is ClockState.UNTRUSTED:
         return moved
-    return replace(moved, floor_ms=max(moved.floor_ms, now_ms))
+    return changed(moved, floor_ms=max(moved.floor_ms, now_ms))
 
 
 def restarted(trust: Trust) -> Trust:

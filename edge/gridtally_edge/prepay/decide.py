@@ -5,8 +5,6 @@ The engine itself is `gridtally_shared.prepay.engine`; nothing is decided here.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from gridtally_edge.drivers.model import SwitchState
 from gridtally_edge.prepay.actions import open_action
 from gridtally_edge.prepay.instruments import parked_of
@@ -21,6 +19,7 @@ from gridtally_shared.contract.messages import AccountConfig
 from gridtally_shared.prepay.facts import CutShare, Facts, Happening, facts_from
 from gridtally_shared.prepay.in_force import InForce
 from gridtally_shared.prepay.regions import Schedule, Switch
+from gridtally_shared.records import changed
 from gridtally_shared.schedules.document import Action
 
 SWITCHES: dict[SwitchState, Switch] = {
@@ -36,7 +35,7 @@ def facts_of(turn: Turn, account: AccountConfig, rules: InForce, happening: Happ
     book, row, clock, meter = turn.book(account), turn.switch(account.meter_no), turn.clock, turn.plan.meters[account.meter_no]
     moving = open_action(turn, account.meter_no) is not None
     limit = watched(turn, account, moving)
-    return replace(
+    return changed(
         facts_from(account, turn.now_ms, book.state, SWITCHES[SwitchState(row.state)], row, _share(turn, account)),
         policy_known=rules.known,
         last_topup_nano=_newest_topup(turn, account) if happening is Happening.CREDITED else 0,

@@ -119,7 +119,7 @@ def _made(turn: Turn, account: AccountConfig, price: Priced, row: ForecastRow) -
     left_nano = owed(turn.book(account).state, Pool.DEBT_TIME)
     debits = debits_of(policy_of(turn, account).policy, left_nano) if left_nano else ()
     left = lasts(price.plan, running, row.read_ms, turn.book(account).state.balance_nano, history_from(row.history), debits)
-    made = replace(
+    made = changed(
         row, due=0, as_of_ms=left.as_of_ms, central_ms=left.central_ms, cautious_ms=left.cautious_ms, basis=left.basis.value
     )  # fmt: skip
     _tell(turn, made)

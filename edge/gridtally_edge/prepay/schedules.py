@@ -31,7 +31,7 @@ from gridtally_shared.errors import ContractError
 from gridtally_shared.ledger.entries import Kind
 from gridtally_shared.ledger.evidence import DecisionEvidence, TestResult, detail
 from gridtally_shared.lifecycle import CommandState, Reason
-from gridtally_shared.prepay.cut_tests import CUT_TESTS, RESTORE_TESTS, run
+from gridtally_shared.prepay.cut_tests import CUT_TESTS, RESTORE_TESTS, run, told
 from gridtally_shared.prepay.facts import OffReason
 from gridtally_shared.prepay.situation import Situation
 from gridtally_shared.schedules.document import Action, Outcome, Programme, Schedule, Step, schedule_from
@@ -265,7 +265,7 @@ def _ordered_since(turn: Turn, row: ScheduleRow, since_ms: int) -> bool:
 def _tests(turn: Turn, account: AccountConfig, close: bool) -> tuple[TestResult, ...]:
     rules = policy_of(turn, account)
     situation = Situation(facts_of(turn, account, rules), rules.policy, standing_of(turn.book(account)))
-    return run(RESTORE_TESTS if close else CUT_HERE, situation)
+    return told(run(RESTORE_TESTS if close else CUT_HERE, situation))
 
 
 # ---- what is here ----------------------------------------------------------------------------------------------

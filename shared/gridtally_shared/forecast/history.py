@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -24,7 +24,7 @@ from zoneinfo import ZoneInfo
 from gridtally_shared.clock import MS_PER_HOUR
 from gridtally_shared.errors import ContractError
 from gridtally_shared.forecast.parameters import HOURS, Parameters
-from gridtally_shared.records import dataclass
+from gridtally_shared.records import changed, dataclass
 from gridtally_shared.tariff.daybook import day_of, starts_at
 
 PPM = 1_000_000
@@ -127,7 +127,7 @@ def observed(history: LoadHistory, parameters: Parameters, calendar: Calendar, s
     now = view(history, parameters)
     history = _turned(history, now, day)
     if wh is None:
-        return replace(history, until_ms=start_ms + MS_PER_HOUR, used=_faded(history.used), expected=_faded(history.expected))
+        return changed(history, until_ms=start_ms + MS_PER_HOUR, used=_faded(history.used), expected=_faded(history.expected))
     hour = min(HOURS - 1, (start_ms - starts_at(day, calendar.zone)) // MS_PER_HOUR)
     cell = calendar.day_type(day) * HOURS + hour
     expected = now.profile[cell] if history.hours >= HOURS else wh * 1000
@@ -137,13 +137,13 @@ def observed(history: LoadHistory, parameters: Parameters, calendar: Calendar, s
         square = _put(square, hour, square[hour] * DEVIATION_FADE_PPM // PPM + off * off * PPM)
         seen = _put(seen, hour, seen[hour] * DEVIATION_FADE_PPM // PPM + PPM)
     today = history.today
-    return replace(
+    return changed(
         history, until_ms=start_ms + MS_PER_HOUR, hours=history.hours + 1,
         weight=_put(history.weight, cell, history.weight[cell] + PPM),
         energy=_put(history.energy, cell, history.energy[cell] + wh * PPM),
         used=tuple(v + wh * 1000 for v in _faded(history.used)), expected=tuple(v + expected for v in _faded(history.expected)),
         hour_square=square, hour_weight=seen,
-        today=replace(today, hours=today.hours + 1, used_mwh=today.used_mwh + wh * 1000, expected_mwh=today.expected_mwh + expected),
+        today=changed(today, hours=today.hours + 1, used_mwh=today.used_mwh + wh * 1000, expected_mwh=today.expected_mwh + expected),
     )  # fmt: skip
 
 
@@ -163,7 +163,7 @@ def spread(history: LoadHistory, parameters: Parameters, calendar: Calendar, sta
     for n, cell in enumerate(cells):
         history = observed(history, parameters, calendar, start_ms + n * MS_PER_HOUR, None)
         share = wh * 1000 * cell // total if total else wh * 1000 // hours
-        history = replace(history, used=tuple(v + share for v in history.used), expected=tuple(v + cell for v in history.expected))
+        history = changed(history, used=tuple(v + share for v in history.used), expected=tuple(v + cell for v in history.expected))
     return history
 
 
@@ -189,10 +189,10 @@ def _turned(history: LoadHistory, now: View, day: int) -> LoadHistory:
         return history
     fresh = DayTally(day, levels=now.levels, level=now.level)
     if not today.day:
-        return replace(history, today=fresh)
+        return changed(history, today=fresh)
     days = min(60, max(1, day - today.day))
     fade = PROFILE_FADE_PPM**days // PPM ** (days - 1)
-    history = replace(
+    history = changed(
         history, today=fresh, weight=tuple(v * fade // PPM for v in history.weight), energy=tuple(v * fade // PPM for v in history.energy)
     )
     return _judged(history, today, now.mean) if today.hours >= HOURS - 1 and now.mean and history.hours >= 2 * HOURS else history
@@ -202,7 +202,7 @@ def _judged(history: LoadHistory, today: DayTally, mean: int) -> LoadHistory:
     off = [abs(today.used_mwh - today.expected_mwh * v // PPM) * PPM // (HOURS * mean) for v in today.levels]
     loss = tuple((old * LOSS_FADE_PPM + new * (PPM - LOSS_FADE_PPM)) // PPM for old, new in zip(history.loss, off, strict=True))
     missed = abs(today.used_mwh - today.expected_mwh * today.level // PPM)
-    return replace(
+    return changed(
         history, loss=loss, day_weight=history.day_weight * DEVIATION_FADE_PPM // PPM + PPM,
         day_deviation=history.day_deviation * DEVIATION_FADE_PPM // PPM + missed * 1000,
     )  # fmt: skip

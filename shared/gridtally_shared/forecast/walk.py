@@ -17,7 +17,7 @@ from gridtally_shared.forecast.hours import hour_start
 from gridtally_shared.prepay.policy import Period
 from gridtally_shared.records import dataclass
 from gridtally_shared.tariff.daybook import day_of
-from gridtally_shared.tariff.engine import State, advance
+from gridtally_shared.tariff.engine import State, cost
 from gridtally_shared.tariff.terms import Account, Plan
 from gridtally_shared.tariff.use import Series
 
@@ -90,8 +90,8 @@ def _walked(purse: Purse, loads_wh: Sequence[int], here: Place, until: int) -> P
     """`until` hours are over."""
     series = tuple(_series(purse.plan.zone, here, loads_wh, until))
     end_ms = series[-1].end_ms
-    step = advance(purse.plan, purse.account, here.state, series, max(here.state.until_ms, end_ms), end_ms)
-    return Place(until, step.state, here.charged_nano + step.amount_nano)
+    state, moved_nano = cost(purse.plan, purse.account, here.state, series, max(here.state.until_ms, end_ms), end_ms)
+    return Place(until, state, here.charged_nano + moved_nano)
 
 
 def _series(zone: ZoneInfo, here: Place, loads_wh: Sequence[int], until: int) -> Iterator[Series]:
@@ -126,9 +126,9 @@ def _in_proportion(purse: Purse, before: Place, after: Place) -> int:
 
 def _within(purse: Purse, before: Place, after: Place) -> int:
     start_ms, end_ms = before.state.counted_ms, after.state.counted_ms
-    at_once = advance(purse.plan, purse.account, before.state, (), max(before.state.until_ms, start_ms + 1), start_ms)
-    begun_nano = spent_nano(purse, before) + at_once.amount_nano
-    missing, cost = purse.funds_nano - begun_nano, spent_nano(purse, after) - begun_nano
-    if missing <= 0 or cost <= 0:
+    _, at_once_nano = cost(purse.plan, purse.account, before.state, (), max(before.state.until_ms, start_ms + 1), start_ms)
+    begun_nano = spent_nano(purse, before) + at_once_nano
+    missing, whole = purse.funds_nano - begun_nano, spent_nano(purse, after) - begun_nano
+    if missing <= 0 or whole <= 0:
         return start_ms
-    return start_ms + (end_ms - start_ms) * min(missing, cost) // cost
+    return start_ms + (end_ms - start_ms) * min(missing, whole) // whole

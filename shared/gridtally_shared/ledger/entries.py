@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from enum import IntEnum
+from functools import lru_cache
 
 from gridtally_shared.contract.codec import decode, encode, key
 from gridtally_shared.errors import ContractError
@@ -106,15 +107,22 @@ class LedgerEntry:
 
     @property
     def entry_hash(self) -> bytes:
-        return hash_of(self.to_bytes())
+        return _sealed(self)
+
+
+@lru_cache(maxsize=512)
+def _sealed(entry: LedgerEntry) -> bytes:
+    return hash_of(entry.to_bytes())
 
 
 def hash_of(entry_bytes: bytes) -> bytes:
     return hashlib.sha256(entry_bytes).digest()
 
 
+@lru_cache(maxsize=512)
 def entry_from(data: bytes) -> LedgerEntry:
-    """Read an entry. Raises ContractError, also when the bytes are not exactly those this code would write."""
+    """Read an entry. Raises ContractError, also when the bytes are not exactly those this code would write. The newest ones are
+    remembered: a journal that is walked is walked again soon."""
     entry = decode(LedgerEntry, data)
     if entry.kind not in Kind.__members__.values():
         raise ContractError(f"journal entry of unknown kind {entry.kind}")

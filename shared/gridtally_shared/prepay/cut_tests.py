@@ -42,45 +42,53 @@ Check = Callable[[Situation], Seen]
 Tests = tuple[tuple[str, Check], ...]
 
 
-def run(tests: Tests, s: Situation) -> tuple[TestResult, ...]:
-    results = ((name, check(s)) for name, check in tests)
+Ran = tuple[tuple[str, Seen], ...]
+"""What some tests saw, each under its name."""
+
+
+def run(tests: Tests, s: Situation) -> Ran:
+    return tuple([(name, check(s)) for name, check in tests])
+
+
+def told(ran: Ran) -> tuple[TestResult, ...]:
+    """As evidence says it; made only where it is written down."""
     return tuple(
-        TestResult(name, seen.holds, seen.text, tuple(MessageParam(k, str(v)) for k, v in seen.params)) for name, seen in results
+        TestResult(name, seen.holds, seen.text, tuple(MessageParam(k, str(v)) for k, v in seen.params)) for name, seen in ran
     )
 
 
-def cut_results(s: Situation) -> tuple[TestResult, ...]:
-    """The cut tests of this moment, run once."""
-    if "cut" not in s.memo:
-        s.memo["cut"] = run(CUT_TESTS, s)
-    return s.memo["cut"]
+def _once(s: Situation, name: str, tests: Tests) -> Ran:
+    """Each set of tests runs once a moment."""
+    ran: Ran | None = s.memo.get(name)
+    if ran is None:
+        ran = s.memo[name] = run(tests, s)
+    return ran
 
 
-def restore_results(s: Situation) -> tuple[TestResult, ...]:
-    if "restore" not in s.memo:
-        s.memo["restore"] = run(RESTORE_TESTS, s)
-    return s.memo["restore"]
+def cut_results(s: Situation) -> Ran:
+    """The cut tests of this moment."""
+    return _once(s, "cut", CUT_TESTS)
 
 
-def limit_results(s: Situation) -> tuple[TestResult, ...]:
+def restore_results(s: Situation) -> Ran:
+    return _once(s, "restore", RESTORE_TESTS)
+
+
+def limit_results(s: Situation) -> Ran:
     """The tests of a step down of a load limit."""
-    if "limit" not in s.memo:
-        s.memo["limit"] = run(LIMIT_TESTS, s)
-    return s.memo["limit"]
+    return _once(s, "limit", LIMIT_TESTS)
 
 
-def trip_results(s: Situation) -> tuple[TestResult, ...]:
-    if "trip" not in s.memo:
-        s.memo["trip"] = run(TRIP_TESTS, s)
-    return s.memo["trip"]
+def trip_results(s: Situation) -> Ran:
+    return _once(s, "trip", TRIP_TESTS)
 
 
-def dormant_results(s: Situation) -> tuple[TestResult, ...]:
+def dormant_results(s: Situation) -> Ran:
     return run(DORMANT_TESTS, s)
 
 
-def failed(tests: tuple[TestResult, ...]) -> tuple[str, ...]:
-    return tuple(t.name for t in tests if not t.holds)
+def failed(ran: Ran) -> tuple[str, ...]:
+    return tuple([name for name, seen in ran if not seen.holds])
 
 
 # ---- the contract and its money -----------------------------------------------------------------------------

@@ -195,8 +195,10 @@ def is_released(s: Situation) -> bool:
 def is_released_with_others(s: Situation) -> bool:
     """By what holds for many at once: the weather, a disaster, another policy. One that is paid, or protected for its own
     sake, comes back alone."""
+    if not is_off_by_money(s) or has_pool(s) or not is_released(s):
+        return False
     own = set(holds_against_cut(s.facts.account.holds)) - OF_MANY or s.flags_protecting() or not is_prepaid(s)
-    return is_off_by_money(s) and is_released(s) and not has_pool(s) and not own
+    return not own
 
 
 def dark_since_ms(s: Situation) -> int:

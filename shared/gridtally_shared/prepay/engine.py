@@ -19,8 +19,8 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any
 
-from gridtally_shared.ledger.evidence import DecisionEvidence, TestResult
-from gridtally_shared.prepay.cut_tests import cut_results, dormant_results, limit_results, restore_results, trip_results
+from gridtally_shared.ledger.evidence import DecisionEvidence
+from gridtally_shared.prepay.cut_tests import Ran, cut_results, dormant_results, limit_results, restore_results, told, trip_results
 from gridtally_shared.prepay.facts import Facts, Happening
 from gridtally_shared.prepay.policy import Policy
 from gridtally_shared.prepay.situation import Situation
@@ -67,7 +67,10 @@ def advance(standing: Standing, facts: Facts, policy: Policy, happening: Happeni
 
 
 def _first(rows: tuple[Row, ...], s: Situation, used: set[str], acted: bool) -> Row | None:
-    return next((r for r in rows if r.id not in used and not (acted and r.acts) and r.moves(s)), None)
+    for row in rows:
+        if row.moves(s) and row.id not in used and not (acted and row.acts):
+            return row
+    return None
 
 
 def _applied(row: Row, s: Situation) -> Standing:
@@ -83,7 +86,7 @@ def _fired(row: Row, s: Situation) -> Fired:
 def _evidence(row: Row, s: Situation) -> DecisionEvidence | None:
     if not row.verdict:
         return None
-    tests = RESULTS[_tests_of(row)](s)
+    tests = told(RESULTS[_tests_of(row)](s))
     reason = str((row.place(s) if row.place else {}).get("reason", ""))
     return DecisionEvidence(row.verdict, tests, row.id, s.policy.code, s.policy.version, reason)
 
@@ -94,7 +97,7 @@ def _tests_of(row: Row) -> str:
     return f"{word}:{row.region}" if word == "limit" else word
 
 
-RESULTS: dict[str, Callable[[Situation], tuple[TestResult, ...]]] = {
+RESULTS: dict[str, Callable[[Situation], Ran]] = {
     "cut": cut_results,
     "held": cut_results,
     "limit:entitlement": cut_results,

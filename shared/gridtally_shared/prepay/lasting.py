@@ -19,7 +19,7 @@ from gridtally_shared.forecast.parameters import learnt
 from gridtally_shared.forecast.timeleft import Basis, TimeLeft, time_left
 from gridtally_shared.forecast.walk import Debit, Purse
 from gridtally_shared.prepay.policy import DebtKind, Policy
-from gridtally_shared.tariff.engine import advance
+from gridtally_shared.tariff.engine import cost
 from gridtally_shared.tariff.running import Running
 from gridtally_shared.tariff.terms import Plan
 
@@ -52,7 +52,7 @@ def lasts(
     if running is None or running.guessed:
         return TimeLeft(read_ms, None, None, Basis.NONE)
     state, terms = running.state, running.terms.account
-    idle = advance(plan, terms, state, (), max(state.until_ms, read_ms), max(state.counted_ms, read_ms)).state
+    idle, _ = cost(plan, terms, state, (), max(state.until_ms, read_ms), max(state.counted_ms, read_ms))
     return time_left(Purse(plan, terms, idle, balance_nano, debits), history, learnt(), Calendar(plan.zone))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import field
 from datetime import datetime
+from typing import Any
 
-from gridtally_shared.ledger.evidence import TestResult
 from gridtally_shared.prepay.calendars import Region, region_of
 from gridtally_shared.prepay.facts import Facts, Happening
 from gridtally_shared.prepay.policy import Policy
@@ -23,7 +23,7 @@ class Situation:
     policy: Policy
     standing: Standing
     happening: Happening | None = None
-    memo: dict[str, tuple[TestResult, ...]] = field(default_factory=dict, compare=False, repr=False)
+    memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def regions(self) -> Regions:
@@ -51,8 +51,10 @@ class Situation:
 
     def flags_protecting(self) -> tuple[str, ...]:
         """The account's flags that protect it today, by the local day of either end of the clock's uncertainty."""
+        rules = [r for r in self.policy.protected.flags if r.flag in self.facts.account.flags]
+        if not rules:
+            return ()
         days = self._days()
-        rules = (r for r in self.policy.protected.flags if r.flag in self.facts.account.flags)
         return tuple(
             r.flag for r in rules
             if r.first is None or r.until is None or not days or any(in_season(d, r.first, r.until) for d in days)

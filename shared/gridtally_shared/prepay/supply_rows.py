@@ -61,14 +61,14 @@ def _may_send_somebody(s: Situation) -> bool:
 
 def _calls_back(s: Situation) -> bool:
     """Somebody is on the way to a home that is paid by now, or protected. Hours of the day do not call back: who comes keeps them."""
-    protected = set(_protections(s)) - {"protected_hours"}
-    return s.standing.field_ms is not None and (not due.sends_somebody(s) or bool(protected))
+    if s.standing.field_ms is None:
+        return False
+    return not due.sends_somebody(s) or bool(set(_protections(s)) - {"protected_hours"})
 
 
 def _protected(s: Situation) -> Mapping[str, Any]:
     """By the calendar: which of its rules; else the test's own name."""
-    results = {t.name: t for t in cut_results(s)}
-    why = next((p.value for p in results["protected_hours"].params if p.name == "why"), "")
+    why = str(dict(dict(cut_results(s))["protected_hours"].params).get("why", ""))
     return {"reason": ",".join(why if name == "protected_hours" else name for name in _protections(s))}
 
 
@@ -97,7 +97,7 @@ def _is_owed_no_more(s: Situation) -> bool:
 
 
 def _is_to_be_told_dormant(s: Situation) -> bool:
-    return s.standing.dormant_ms is None and not failed(dormant_results(s))
+    return s.standing.dormant_ms is None and due.is_dormant(s) and not failed(dormant_results(s))
 
 
 def _is_idle(s: Situation) -> bool:

@@ -96,7 +96,21 @@ def advance(plan: Plan, account: Account, state: State, series: Iterable[Series]
 
     Raises ConfigError where the tariff needs what is not given (kVAh, shorter intervals, the days of the bill).
     """
-    now = settled = _counted(plan, account, state, series, until_ms, until_ms if counted_ms is None else counted_ms)
+    after, made, closed = _charged(plan, account, state, series, until_ms, until_ms if counted_ms is None else counted_ms)
+    return Step(after, difference(made, state.charged), closed)
+
+
+def cost(plan: Plan, account: Account, state: State, series: Iterable[Series], until_ms: int, counted_ms: int) -> tuple[State, int]:
+    """What `advance` leads to and charges, for who asks for the amount and not for its lines."""
+    after, made, _ = _charged(plan, account, state, series, until_ms, counted_ms)
+    return after, total_nano(made) - total_nano(state.charged)
+
+
+def _charged(
+    plan: Plan, account: Account, state: State, series: Iterable[Series], until_ms: int, counted_ms: int
+) -> tuple[State, list[Line], tuple[Closed, ...]]:
+    """The state afterwards, all lines since the first cycle that was open, and the cycles that are over."""
+    now = settled = _counted(plan, account, state, series, until_ms, counted_ms)
     made: list[Line] = []
     kept: list[Line] = []
     closed: list[Closed] = []
@@ -108,7 +122,7 @@ def advance(plan: Plan, account: Account, state: State, series: Iterable[Series]
             settled = priced.over()
         else:
             kept += priced.lines
-    return Step(changed(settled, charged=tuple(kept)), difference(made, state.charged), tuple(closed))
+    return changed(settled, charged=tuple(kept)), made, tuple(closed)
 
 
 def _counted(plan: Plan, account: Account, state: State, series: Iterable[Series], until_ms: int, counted_ms: int) -> State:

@@ -126,7 +126,7 @@ def guess(plan: Plan, running: Running, wh: int) -> tuple[Running, tuple[Line, .
     """Charge `wh` more at the cheapest period, without time: the account with all provisional use, and the lines of this step."""
     total_wh = running.guessed_wh + wh
     lines = cheapest(plan, running, total_wh)
-    return replace(running, guessed=lines, guessed_wh=total_wh), difference(lines, running.guessed)
+    return changed(running, guessed=lines, guessed_wh=total_wh), difference(lines, running.guessed)
 
 
 def taken_back(running: Running) -> tuple[Running, tuple[Line, ...]]:
@@ -156,4 +156,4 @@ def probed(plan: Plan, running: Running, at_ms: int, wh: int, period: str = "") 
     for measure in (Measure.IMPORT, Measure.NET_IMPORT):
         cell = (cycle, piece.version, period or piece.period, measure.value)
         cells[cell] = cells.get(cell, 0) + wh
-    return advance(plan, account, replace(before, cells=tuple(cells.items())), (), before.until_ms, before.counted_ms).lines
+    return advance(plan, account, changed(before, cells=tuple(cells.items())), (), before.until_ms, before.counted_ms).lines

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gridtally_edge.prepay.charge_store import stored_running
+from gridtally_edge.prepay.book import open_book
+from gridtally_edge.prepay.charge_store import stored_running, walked
 from gridtally_shared.contract.messages import TariffDocument
 from gridtally_shared.ledger.charges import charge_of
 from gridtally_shared.ledger.entries import Kind, LedgerEntry, Posting
@@ -77,6 +78,20 @@ def test_a_lost_running_account_goes_on_as_if_it_had_not_been_lost(bench: Bench)
     bench.now_ms += HOUR_MS
     bench.read(1, 1_100_000)
     assert walk(bench.entries()).differences == []
+
+
+def test_a_walk_is_made_once_and_again_when_journal_or_plans_are_others(bench: Bench) -> None:
+    """After a heal every tick asks for the running charge until the next one is written."""
+    state, first = open_book(bench.db, 101, 1).state, bench.entries()[0]
+    found = walked(bench.db, state)
+    assert found == stored_running(bench.db, 101, 1)
+    assert walked(bench.db, state) is found
+    bench.db.execute("UPDATE journal SET body = ? WHERE seq = 1", (replace(first, mono_ms=first.mono_ms + 1).to_bytes(),))
+    again = walked(bench.db, state)
+    assert again == found
+    assert again is not found
+    bench.db.execute("DELETE FROM tariff")
+    assert walked(bench.db, state) is None
 
 
 def test_a_month_that_ended_without_use_is_known_to_who_prices_provisional_use_again(tmp_path: Path) -> None:

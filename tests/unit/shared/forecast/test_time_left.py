@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,7 +13,7 @@ import pytest
 from gridtally_shared.clock import MS_PER_HOUR
 from gridtally_shared.errors import ConfigError, ContractError
 from gridtally_shared.forecast.history import Calendar, LoadHistory, history_from, history_text, observed, spread, view
-from gridtally_shared.forecast.outlook import outlook
+from gridtally_shared.forecast.outlook import ahead, day_deviation_wh, deviation, outlook
 from gridtally_shared.forecast.parameters import learnt, parameters_from
 from gridtally_shared.forecast.timeleft import Basis, TimeLeft, span_ms, time_left
 from gridtally_shared.forecast.walk import Debit, Purse, runs_out_ms
@@ -59,6 +60,17 @@ def hours_left(history: LoadHistory, money: int) -> tuple[float, float]:
     assert told.central_ms is not None
     assert told.cautious_ms is not None
     return (told.central_ms - told.as_of_ms) / MS_PER_HOUR, (told.cautious_ms - told.as_of_ms) / MS_PER_HOUR
+
+
+def test_the_outlook_is_the_sums_ahead_and_their_deviation_hour_by_hour() -> None:
+    history = lived([n % 7 * 100 + 50 for n in range(24 * 20)])
+    at_ms, day_wh, days = history.until_ms + 700_000, day_deviation_wh(history, view(history, learnt()).mean), history.hours // 24
+    sums = list(ahead(history, learnt(), CALENDAR, at_ms, 24 * 28))
+    off = [deviation(one, day_wh, days, learnt()) for one in sums]
+    cautious = [(one.central + learnt().margin_permille * mwh // 1000) // 1000 for one, mwh in zip(sums, off, strict=True)]
+    found = outlook(history, learnt(), CALENDAR, at_ms, 24 * 28)
+    assert [sum(found.central_wh[:n]) for n in (1, 24, 672)] == [sums[n - 1].central // 1000 for n in (1, 24, 672)]
+    assert list(found.cautious_wh) == [max(0, later - before) for before, later in pairwise([0, *cautious])]
 
 
 # ---- the walk -------------------------------------------------------------------------------------------------

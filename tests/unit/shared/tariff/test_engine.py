@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gridtally_shared.tariff.daybook import starts_at
 from gridtally_shared.tariff.document import tariff_plan
-from gridtally_shared.tariff.engine import advance, bill, opened
+from gridtally_shared.tariff.engine import advance, bill, cost, opened
 from gridtally_shared.tariff.lines import total_nano
 from gridtally_shared.tariff.terms import Account
 from gridtally_shared.tariff.use import Series
@@ -161,6 +161,7 @@ def test_any_cuts_charge_what_the_month_costs_at_once(
     for first, until in zip((0, *marks(cuts, n)), (*marks(cuts, n), n), strict=True):
         part = Series(series.start_ms + first * series.period_ms, series.period_ms, series.import_wh[first:until])
         step = advance(plan, who, state, [part] if until > first else [], part.end_ms)
+        assert cost(plan, who, state, [part] if until > first else [], part.end_ms, part.end_ms) == (step.state, step.amount_nano)
         state, charged, closed = step.state, charged + step.amount_nano, [*closed, *step.closed]
     assert charged == whole.amount_nano
     assert [c.lines for c in closed] == [c.lines for c in whole.closed]
