@@ -34,6 +34,7 @@ WITHIN_MS, RESEND_MS, RESEND_SLACK_MS = 60_000, 45_000, 2_000
 NEAR_MS, SHOWN_WITHIN_MS = 48 * HOUR_MS, 30_000
 CLEAN_MS, AFTER_TRIP_MS = HOUR_MS, range(120_000, 125_001)
 LIMIT_FROM_MS, LIMIT_ENDS_MS = EPOCH_MS + 5 * HOUR_MS, EPOCH_MS + 14 * HOUR_MS
+HOME_STEPS = ("cash", "tell", "look", "tell", "order_close", *(("tell", "tell", "look") * 5))
 SWITCHES = (int(CommandType.SWITCH_OPEN), int(CommandType.SWITCH_CLOSE))
 NAMES = {
     "N2": ("limit, restore, connect, disconnect: executed within 60 s of the request", "seed 002 L391"),
@@ -44,8 +45,9 @@ NAMES = {
     "F8": ("balance on the meter's display at least daily", "seed 002 L324"),
     "N6": ("schedule at the concentrator 24 h before its start", "seed 002 L409"),
     "F19": ("limit trip: closed once, two minutes after the trip; the second stays off", "seed 002 L357"),
-    "N9": ("prepay messages that arrived, 99 % of the meters (99.9 % wanted)", "seed 002 L416"),
-    "N9b": ("prepay messages that arrived, the other 1 % (98 % wanted)", "seed 002 L416"),
+    "N5": ("what the box told a consumer is known to the MDM", "seed 002 L401"),
+    "N9": ("messages, payments taken by the box, 99 % of the meters (99.9 % wanted)", "seed 002 L416"),
+    "N9b": ("messages, payments taken by the box, the other 1 % (98 % wanted)", "seed 002 L416"),
     "N10": ("commands processed, 99 % of the meters (99.9 % wanted)", "seed 002 L417"),
     "N10b": ("commands processed, the other 1 % (98 % wanted)", "seed 002 L417"),
     "G1": ("payment to supply or display within 60 s", "prepayment.md 7"),
@@ -83,8 +85,8 @@ def soak_plan(seed: int, homes: int = HOMES) -> Plan:
     houses = tuple(replace(h, policy=policy, has_switch=True, modulus_wh=None, zone="Asia/Kolkata") for h in plan.homes)
     steps = [Step(EPOCH_MS + 10 * MINUTE_MS + n * 500, "cash", (n, random.randint(20, 120) * 1_000)) for n in range(homes)]
     for n in range(homes):
-        at_ms = sorted(random.sample(range(60, 23 * 60), 5))
-        for minute, kind in zip(at_ms, ("cash", "tell", "look", "tell", "order_close"), strict=True):
+        at_ms = sorted(random.sample(range(60, 23 * 60), len(HOME_STEPS)))
+        for minute, kind in zip(at_ms, HOME_STEPS, strict=True):
             numbers = (n, random.randint(50, 150) * 1_000) if kind == "cash" else (n,)
             steps.append(Step(EPOCH_MS + minute * MINUTE_MS, kind, numbers))
     for place, hour in ((3, 4), (7, 8), (11, 12), (17, 16)):
@@ -108,8 +110,8 @@ def measured(seed: int, homes: int = HOMES) -> tuple[Figures, list[str]]:
         world.before_sweep = partial(note_near, near)
         world.run()
         poor = {1} if seed % 2 == 0 else set()
-        shown = {**_displays(world, near), "G1": _credit(world), "F19": _recloses(world)}
-        figures = {**_commands(world, poor), **_messages(world, poor), **shown}
+        shown = {**_displays(world, near), "G1": _credit(world), "F19": _recloses(world), "N5": _notices(world)}
+        figures = {**_commands(world, poor), **shown, **_arrived(world, poor)}
         return figures, [f"seed {seed}: {f.invariant} {f.what}" for f in world.findings]
 
 
@@ -170,16 +172,31 @@ def _displays(world: World, near: Sequence[tuple[int, int]]) -> Figures:
     return {"F2": Tally(refreshed, len(near)), "F8": Tally(daily, len(world.meters))}
 
 
-def _messages(world: World, poor: set[int]) -> Figures:
+def _notices(world: World) -> Tally:
     """What the boxes wrote for their consumers, against what the MDM's mirror has of it."""
+    good = of = 0
+    for key, book in world.edge_watch.books.items():
+        mirrored = world.cloud_watch.mirror.get(key)
+        told = [line.seq for line in book.lines if line.kind == watch.NOTICE]
+        of, good = of + len(told), good + sum(mirrored is not None and mirrored.seq >= seq for seq in told)
+    return Tally(good, of)
+
+
+def _arrived(world: World, poor: set[int]) -> Figures:
+    """What the MDM sent for a prepaid meter, messages and payments, against what its box has taken."""
     found: Counter[tuple[str, bool]] = Counter()
-    for (account_no, epoch), book in world.edge_watch.books.items():
-        mirrored = world.cloud_watch.mirror.get((account_no, epoch))
-        figure = "N9b" if world.home_of(account_no).meter_no in poor else "N9"
-        for line in book.lines:
-            if line.kind == watch.NOTICE:
-                found[figure, mirrored is not None and mirrored.seq >= line.seq] += 1
+    told = world.cloud.eye.execute("SELECT meter_no, answered_at_ms FROM command WHERE type = ?", (int(CommandType.MESSAGE),)).fetchall()
+    for meter_no, answered_ms in told:
+        found["N9b" if meter_no in poor else "N9", answered_ms is not None] += 1
+    for account_no, epoch, gseq, _ in _payments(world):
+        book = world.edge_watch.books.get((account_no, epoch))
+        found["N9b" if world.home_of(account_no).meter_no in poor else "N9", book is not None and gseq in book.used] += 1
     return {name: Tally(found[name, True], found[name, True] + found[name, False]) for name in ("N9", "N9b")}
+
+
+def _payments(world: World) -> Sequence[tuple[int, int, int, int]]:
+    """Account, epoch, number and time of each payment that was made into an instrument."""
+    return world.cloud.eye.execute("SELECT account_no, epoch, gseq, issued_ms FROM instrument WHERE type = 1").fetchall()
 
 
 def _recloses(world: World) -> Tally:
@@ -212,9 +229,8 @@ def _recloses_of(moves: Sequence[Move]) -> Tally:
 
 def _credit(world: World) -> Tally:
     """Payments whose amount was in the ledger of the box, and so on the display, within a minute."""
-    query = "SELECT account_no, epoch, gseq, issued_ms FROM instrument WHERE type = 1"
     good = of = 0
-    for account_no, epoch, gseq, issued_ms in world.cloud.eye.execute(query).fetchall():
+    for account_no, epoch, gseq, issued_ms in _payments(world):
         book = world.edge_watch.books.get((account_no, epoch))
         seq = book.used.get(gseq) if book else None
         of += 1
@@ -232,6 +248,19 @@ def report(figures: Figures, findings: list[str], meters: int) -> str:
     return "\n".join([*lines, f"  findings of the invariants: {len(findings)}", *findings[:10]])
 
 
+def lived(worlds: int, homes: int = HOMES, jobs: int = os.cpu_count() or 1) -> tuple[Figures, list[str]]:
+    """Live several streets, one a core; their figures together and what the invariants found."""
+    total: Figures = {}
+    findings: list[str] = []
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        streets = pool.imap_unordered(partial(measured, homes=homes), range(1, worlds + 1))
+        for number, (figures, found) in enumerate(streets, 1):
+            total = {name: total.get(name, Tally()) + tally for name, tally in figures.items()}
+            findings += found
+            print(f"street {number} of {worlds}", flush=True)
+    return total, findings
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", type=int, default=20, help="streets of fifty meters (default 20)")
@@ -241,16 +270,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--resync-days", type=int, default=30, help="offline days (default 30)")
     parser.add_argument("--resync-meters", type=int, default=200, help="meters of the resync (default 200)")
     chosen = parser.parse_args(argv)
-    total: Figures = {}
-    findings: list[str] = []
-    late = False
-    with multiprocessing.get_context("spawn").Pool(chosen.jobs) as pool:
-        streets = pool.imap_unordered(partial(measured, homes=chosen.homes), range(1, chosen.worlds + 1))
-        for number, (figures, found) in enumerate(streets, 1):
-            total = {name: total.get(name, Tally()) + tally for name, tally in figures.items()}
-            findings += found
-            print(f"street {number} of {chosen.worlds}", flush=True)
+    total, findings = lived(chosen.worlds, chosen.homes, chosen.jobs)
     print(report(total, findings, chosen.worlds * chosen.homes))
+    late = False
     if not chosen.no_resync:
         back = resync.measure(chosen.resync_days, chosen.resync_meters)
         print(resync.report(back))
