@@ -51,10 +51,11 @@ class Line:
 
 @dataclass(slots=True)
 class Book:
-    """One account and epoch, folded line by line."""
+    """One account and epoch, folded line by line. `newest`: the bytes of its last entry."""
 
     lines: list[Line] = field(default_factory=list)
     head: bytes = bytes(32)
+    newest: bytes = b""
     pools: dict[int, int] = field(default_factory=dict)
     used: dict[int, int] = field(default_factory=dict)
     collected_nano: int = 0
@@ -93,6 +94,7 @@ class EdgeWatch:
     may_change: bool = False
     _seen: int = -1
     _db: int = 0
+    _rows: dict[Account, tuple[Any, ...]] = field(default_factory=dict)
 
     def look(self, db: sqlite3.Connection, step: int) -> bool:
         """Read what changed since the last look through this connection; whether anything did."""
@@ -100,9 +102,11 @@ class EdgeWatch:
             return False
         self._db, self._seen = id(db), db.total_changes
         rows = db.execute("SELECT account_no, epoch, seq, balance_nano, state, ledger_fault, held FROM account").fetchall()
-        for account_no, epoch, seq, balance_nano, state, fault, held in rows:
-            key = (account_no, epoch)
-            self.cached[key] = Cached(seq, balance_nano, json.loads(state) if state else {}, fault, held)
+        for row in rows:
+            key = row[:2]
+            if self._rows.get(key) != row:
+                _, _, seq, balance_nano, state, fault, held = self._rows[key] = row
+                self.cached[key] = Cached(seq, balance_nano, json.loads(state) if state else {}, fault, held)
             self._read(db, key, step)
         open_ones = db.execute("SELECT meter_no, count(*) FROM action WHERE state <> 'finished' GROUP BY meter_no")
         self.open_actions = dict(open_ones.fetchall())
@@ -112,18 +116,21 @@ class EdgeWatch:
 
     def forget(self) -> None:
         """The disk is another one: everything is read anew."""
-        self.books, self.cached, self._db, self._seen = {}, {}, 0, -1
+        self.books, self.cached, self._db, self._seen, self._rows = {}, {}, 0, -1, {}
 
     def _read(self, db: sqlite3.Connection, key: Account, step: int) -> None:
-        book = self.books.setdefault(key, Book())
-        last = db.execute("SELECT body FROM journal WHERE account_no = ? AND epoch = ? AND seq = ?", (*key, book.seq)).fetchone()
-        if book.seq and (last is None or hashlib.sha256(last[0]).digest() != book.head):
+        """The newest known entry and what follows it; the whole journal where that one is not there as it was."""
+        book = self.books.get(key) or self.books.setdefault(key, Book())
+        query = "SELECT seq, body FROM journal WHERE account_no = ? AND epoch = ? AND seq >= ? ORDER BY seq"
+        found = db.execute(query, (*key, book.seq)).fetchall()
+        if book.seq and (not found or found[0] != (book.seq, book.newest)):
             if not self.may_change:
                 self.faults.append(("I7", f"account {key[0]}/{key[1]}: entry {book.seq} is gone or another"))
             book = self.books[key] = Book()
-        query = "SELECT seq, body FROM journal WHERE account_no = ? AND epoch = ? AND seq > ? ORDER BY seq"
-        for seq, body in db.execute(query, (*key, book.seq)).fetchall():
-            self._fold(key, book, seq, body, step)
+            found = db.execute(query, (*key, 0)).fetchall()
+        for seq, body in found:
+            if seq > book.seq:
+                self._fold(key, book, seq, body, step)
 
     def _fold(self, key: Account, book: Book, seq: int, body: bytes, step: int) -> None:
         raw = _fields(body)
@@ -141,7 +148,7 @@ class EdgeWatch:
         self._money(book, line, where)
         self._register(book, line, where)
         book.lines.append(line)
-        book.head = line.hash
+        book.head, book.newest = line.hash, body
         self.fresh.append((key, line))
 
     def _money(self, book: Book, line: Line, where: str) -> None:

@@ -65,6 +65,7 @@ TOGETHER: Mapping[int, Callable[[Arrival, Sequence[Any]], Mapping[int, ContractE
     EntryKind.JOURNAL: journal.take_ranges,
     EntryKind.METER_STATUS: measurements.take_statuses,
     EntryKind.CHECKPOINT: checkpoints.take_checkpoints,
+    EntryKind.TIME_LEFT: time_left.take_times_left,
 }
 """Several messages of one kind at once; the answer names what is to be set aside by its place."""
 
@@ -127,10 +128,10 @@ class Ingest:
         if any(entry.seq < 1 for entry in batch.entries):
             raise ContractError("an entry without a number")
         key = StreamKey(dcu, batch.stream_id, batch.lane)
-        if streams.is_retired(conn, key):
+        before = streams.received(conn, key)
+        if before is None:
             return ()
-        before = streams.upto_of(conn, key)
-        new = streams.new_numbers(conn, key, (entry.seq for entry in batch.entries), before)
+        new = before.new(entry.seq for entry in batch.entries)
         replies: list[Reply] = []
         fresh = {e.seq: e for e in batch.entries if e.seq in new}.values()
         take_entries(Arrival(conn, key, 0, now_ms, replies), tuple(fresh))
@@ -172,28 +173,40 @@ def _read(channel: channels.Channel, payload: bytes) -> Any:
 
 
 def take_entries(arrival: Arrival, entries: Sequence[Entry]) -> None:
-    """Store the entries of a batch in their order; neighbours of one kind together, where there is a way."""
+    """Store the entries of a batch in their order, at once where all fit; else neighbours of one kind at once, where there is a way and
+    these fit; else each for itself."""
+    if len(entries) > 1 and _taken_together(arrival, entries):
+        return
     for kind, neighbours in groupby(entries, key=lambda entry: entry.kind):
         together = tuple(neighbours)
-        if kind in TOGETHER and len(together) > 1 and _taken_together(arrival, EntryKind(kind), together):
+        if kind in TOGETHER and 1 < len(together) < len(entries) and _taken_together(arrival, together):
             continue
         for entry in together:
             take_entry(arrival.of(entry), entry)
 
 
-def _taken_together(arrival: Arrival, kind: EntryKind, entries: Sequence[Entry]) -> bool:
-    """False, and nothing of them is stored, where one of them needs to be found by taking each for itself."""
+def _taken_together(arrival: Arrival, entries: Sequence[Entry]) -> bool:
+    """False, and nothing of them is stored, where one of them needs to be found by taking fewer."""
     try:
         with _whole(arrival):
-            refused = TOGETHER[kind](arrival, [decode(ENTRY_TYPES[kind], entry.body) for entry in entries])
+            for kind, neighbours in groupby(entries, key=lambda entry: entry.kind):
+                _take_neighbours(arrival, kind, tuple(neighbours))
     except OperationalError:
         raise
     except Exception as error:
         log.warning("entries are taken in one by one", extra={"dcu": arrival.dcu, "entries": len(entries), "reason": str(error)})
         return False
-    for place, refusal in refused.items():
-        poison.set_aside_entry(arrival.of(entries[place]), entries[place].kind, entries[place].body, str(refusal))
     return True
+
+
+def _take_neighbours(arrival: Arrival, kind: int, entries: Sequence[Entry]) -> None:
+    if kind not in TOGETHER or len(entries) == 1:
+        for entry in entries:
+            dispatch(arrival.of(entry), entry)
+        return
+    refused = TOGETHER[kind](arrival, [decode(ENTRY_TYPES[EntryKind(kind)], entry.body) for entry in entries])
+    for place, refusal in refused.items():
+        poison.set_aside_entry(arrival.of(entries[place]), kind, entries[place].body, str(refusal))
 
 
 @contextmanager

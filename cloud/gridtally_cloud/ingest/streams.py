@@ -20,13 +20,14 @@ from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.db import insert_new
 from gridtally_cloud.store.tables import inbox_seen, stream_head
 from gridtally_shared.contract.messages import StreamHead
+from gridtally_shared.records import dataclass
 
 _h, _s = stream_head.c, inbox_seen.c
 _STREAM = and_(_h.shard == SHARD, _h.dcu == bindparam("of_dcu"), _h.stream_id == bindparam("of_stream"))
 _LANE = and_(_STREAM, _h.lane == bindparam("of_lane"))
 _SEEN = and_(_s.shard == SHARD, _s.dcu == bindparam("of_dcu"), _s.stream_id == bindparam("of_stream"), _s.lane == bindparam("of_lane"))
 _RETIRED = select(_h.retired).where(_STREAM, _h.retired).limit(1)
-_UPTO = select(_h.upto).where(_LANE).with_for_update()
+_LANES = select(_h.lane, _h.upto, _h.retired).where(_STREAM).with_for_update()
 _FORGET = delete(inbox_seen).where(_SEEN, _s.seq <= bindparam("reached"))
 _REACHED = update(stream_head).where(_LANE)
 _ABOVE = select(_s.seq).where(_SEEN, _s.seq > bindparam("above"))
@@ -42,20 +43,32 @@ def is_retired(conn: Connection, key: StreamKey) -> bool:
     return conn.execute(_RETIRED, {"of_dcu": key.dcu, "of_stream": key.stream_id}).first() is not None
 
 
-def upto_of(conn: Connection, key: StreamKey) -> int:
-    """Last contiguous number received, 0 for a stream never seen. Takes the stream's row for this transaction."""
-    return int(conn.execute(_UPTO, _place(key)).scalar_one_or_none() or 0)
+@dataclass(frozen=True, slots=True)
+class Received:
+    """How far a lane is received: its last contiguous number, and those above that came. `known`: the lane has its row."""
+
+    upto: int
+    above: frozenset[int]
+    known: bool
+
+    def new(self, seqs: Iterable[int]) -> frozenset[int]:
+        """Those of `seqs` that were not received before."""
+        return frozenset(seq for seq in seqs if seq > self.upto) - self.above
 
 
-def new_numbers(conn: Connection, key: StreamKey, seqs: Iterable[int], upto: int) -> frozenset[int]:
-    """Those of `seqs` that were not received before."""
-    above = {seq for seq in seqs if seq > upto}
-    return frozenset(above - _seen_above(conn, key, upto)) if above else frozenset()
+def received(conn: Connection, key: StreamKey) -> Received | None:
+    """None for a retired stream. Takes the stream's rows for this transaction."""
+    lanes = conn.execute(_LANES, {"of_dcu": key.dcu, "of_stream": key.stream_id}).all()
+    if any(row.retired for row in lanes):
+        return None
+    upto = next((int(row.upto) for row in lanes if row.lane == key.lane), None)
+    above = conn.execute(_ABOVE, _place(key) | {"above": upto or 0}).scalars()
+    return Received(upto or 0, frozenset(above), upto is not None)
 
 
-def advance(conn: Connection, key: StreamKey, new: frozenset[int], upto: int, now_ms: int) -> int:
+def advance(conn: Connection, key: StreamKey, new: frozenset[int], before: Received, now_ms: int) -> int:
     """Note the new numbers; returns the contiguous number reached."""
-    seen = _seen_above(conn, key, upto) | new
+    seen, upto = before.above | new, before.upto
     reached = upto
     while reached + 1 in seen:
         reached += 1
@@ -63,18 +76,10 @@ def advance(conn: Connection, key: StreamKey, new: frozenset[int], upto: int, no
     insert_new(conn, inbox_seen, [rest | {"seq": seq} for seq in sorted(new) if seq > reached])
     if reached > upto:
         conn.execute(_FORGET, _place(key) | {"reached": reached})
-    _save_head(conn, key, reached, max(seen, default=reached), now_ms)
+    if not before.known:
+        insert_new(conn, stream_head, [rest | {"upto": 0, "highest": 0, "first_seen_ms": now_ms, "updated_ms": now_ms}])
+    conn.execute(_REACHED, _place(key) | {"upto": reached, "highest": max(seen, default=reached), "updated_ms": now_ms})
     return reached
-
-
-def _save_head(conn: Connection, key: StreamKey, reached: int, highest: int, now_ms: int) -> None:
-    row = {"shard": SHARD, "dcu": key.dcu, "stream_id": key.stream_id, "lane": key.lane}
-    insert_new(conn, stream_head, [row | {"upto": 0, "highest": 0, "first_seen_ms": now_ms, "updated_ms": now_ms}])
-    conn.execute(_REACHED, _place(key) | {"upto": reached, "highest": max(highest, reached), "updated_ms": now_ms})
-
-
-def _seen_above(conn: Connection, key: StreamKey, upto: int) -> set[int]:
-    return set(conn.execute(_ABOVE, _place(key) | {"above": upto}).scalars())
 
 
 def heads(conn: Connection, dcu: str) -> tuple[StreamHead, ...]:

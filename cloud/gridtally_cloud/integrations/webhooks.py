@@ -105,6 +105,11 @@ def announce(conn: Connection, topic: Topic, ref: str, at_ms: int, href: str, sa
     ])  # fmt: skip
 
 
+def is_wanted(conn: Connection, topic: Topic) -> bool:
+    """Whether anybody wants to hear of this."""
+    return any(topic.value in webhook.topics for webhook in _live(conn))
+
+
 # ---- receivers ----------------------------------------------------------------------------------------------------
 
 

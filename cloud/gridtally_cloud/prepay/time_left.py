@@ -7,38 +7,73 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, and_, bindparam, delete, insert, select
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select
 
 from gridtally_cloud.ingest.arrival import Arrival
-from gridtally_cloud.ingest.mirror import check_owner
+from gridtally_cloud.ingest.mirror import check_owned, owners
 from gridtally_cloud.ingest.tables import time_left
-from gridtally_cloud.integrations.webhooks import Topic, announce
+from gridtally_cloud.integrations.webhooks import Topic, announce, is_wanted
 from gridtally_cloud.store.base import SHARD
+from gridtally_cloud.store.db import upsert_all
 from gridtally_shared.contract.prepay_messages import TimeLeftTold
 from gridtally_shared.errors import ContractError
 from gridtally_shared.forecast.timeleft import Basis, TimeLeft
 from gridtally_shared.money import decimal_text
 
 _t = time_left.c
-_OF = and_(_t.shard == SHARD, _t.account_no == bindparam("of_account"))
-_THERE = select(_t.epoch, _t.as_of_ms).where(_OF)
-_OLDER, _NEWEST, _TOLD = delete(time_left).where(_OF), select(time_left).where(_OF), insert(time_left)
+_NEWEST = select(time_left).where(_t.shard == SHARD, _t.account_no == bindparam("of_account"))
+_THERE = select(_t.account_no, _t.epoch, _t.as_of_ms).where(_t.shard == SHARD, _t.account_no.in_(bindparam("accounts", expanding=True)))
+_WORDS = frozenset(basis.value for basis in Basis)
 
 
 def take_time_left(arrival: Arrival, told: TimeLeftTold) -> None:
     """Keep a forecast unless a newer one is here. Raises ContractError for one of another concentrator's account."""
-    check_owner(arrival, told.account_no)
-    if told.basis not in {basis.value for basis in Basis}:
+    for refusal in take_times_left(arrival, (told,)).values():
+        raise refusal
+
+
+def take_times_left(arrival: Arrival, messages: Sequence[TimeLeftTold]) -> Mapping[int, ContractError]:
+    """`take_time_left` of several in their order: owners, what is there and who wants to hear of it are asked once. Those that are
+    refused are left out; why, by their place."""
+    accounts = sorted({told.account_no for told in messages})
+    owned = owners(arrival.conn, accounts)
+    there = {row.account_no: (row.epoch, row.as_of_ms) for row in arrival.conn.execute(_THERE, {"accounts": accounts})}
+    kept: list[TimeLeftTold] = []
+    refused: dict[int, ContractError] = {}
+    for place, told in enumerate(messages):
+        try:
+            check_owned(owned, arrival.dcu, told.account_no)
+            _check_basis(told)
+        except ContractError as error:
+            refused[place] = error
+            continue
+        newest = there.get(told.account_no)
+        if newest is None or newest <= (told.epoch, told.as_of_ms):
+            there[told.account_no] = (told.epoch, told.as_of_ms)
+            kept.append(told)
+    upsert_all(arrival.conn, time_left, [_row(arrival, told) for told in {told.account_no: told for told in kept}.values()])
+    if kept and is_wanted(arrival.conn, Topic.BALANCE_REPORTED):
+        for told in kept:
+            _announce(arrival, told)
+    return refused
+
+
+def _check_basis(told: TimeLeftTold) -> None:
+    if told.basis not in _WORDS:
         raise ContractError(f"time left of account {told.account_no} on an unknown basis {told.basis!r}")
-    of_account = {"of_account": told.account_no}
-    there = arrival.conn.execute(_THERE, of_account).first()
-    if there is not None and (there.epoch, there.as_of_ms) > (told.epoch, told.as_of_ms):
-        return
-    arrival.conn.execute(_OLDER, of_account)
-    arrival.conn.execute(_TOLD, {
+
+
+def _row(arrival: Arrival, told: TimeLeftTold) -> dict[str, Any]:
+    return {
         "shard": SHARD, "account_no": told.account_no, "epoch": told.epoch, "as_of_ms": told.as_of_ms, "balance_nano": told.balance_nano,
         "central_ms": told.central_ms, "cautious_ms": told.cautious_ms, "basis": told.basis, "received_ms": arrival.now_ms,
-    })  # fmt: skip
+    }  # fmt: skip
+
+
+def _announce(arrival: Arrival, told: TimeLeftTold) -> None:
     announce(arrival.conn, Topic.BALANCE_REPORTED, f"{told.account_no}/{told.epoch}/{told.as_of_ms}", arrival.now_ms,
              f"/accounts/{told.account_no}/balance", {
                  "account_no": told.account_no, "balance": decimal_text(told.balance_nano), "as_of_ms": told.as_of_ms,

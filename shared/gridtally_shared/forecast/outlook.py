@@ -103,7 +103,7 @@ def outlook(history: LoadHistory, parameters: Parameters, calendar: Calendar, fr
 
 
 def _steps(sums: list[int]) -> tuple[int, ...]:
-    return tuple(max(0, later - earlier) for earlier, later in pairwise(sums))
+    return tuple([later - earlier if later > earlier else 0 for earlier, later in pairwise(sums)])
 
 
 def _cells(calendar: Calendar, from_ms: int, hours: int) -> Iterator[tuple[int, int]]:

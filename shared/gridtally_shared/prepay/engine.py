@@ -68,7 +68,7 @@ def advance(standing: Standing, facts: Facts, policy: Policy, happening: Happeni
 
 def _first(rows: tuple[Row, ...], s: Situation, used: set[str], acted: bool) -> Row | None:
     for row in rows:
-        if row.moves(s) and row.id not in used and not (acted and row.acts):
+        if (row.on is None or row.on is s.happening) and row.guard(s) and row.id not in used and not (acted and row.acts):
             return row
     return None
 

@@ -80,10 +80,6 @@ class Row:
     def starts_from(self, state: State) -> bool:
         return self.source is None or state in self.source
 
-    def moves(self, s: Situation) -> bool:
-        """Whether it does, of a supply in a state it starts from."""
-        return (self.on is None or self.on is s.happening) and self.guard(s)
-
     def target(self, s: Situation) -> State:
         if callable(self.to):
             return self.to(s)
