@@ -140,7 +140,7 @@ def expire(conn: Connection, now_ms: int) -> tuple[CommandView, ...]:
 _c, _now = command.c, bindparam("now_ms", type_=command.c.expires_ms.type)
 _TO_DO = select(_c.cmd_id).where(or_(
     and_(_c.state == int(S.SCHEDULED), _c.not_before_ms - SENT_AHEAD_MS <= _now),
-    and_(_c.state.in_(OPEN_STATES), _c.expires_ms <= _now),
+    and_(_c.state < int(S.DONE), _c.expires_ms <= _now),
     and_(_c.state == int(S.REFUSED), _c.reason == Reason.OVERTAKEN, _c.expires_ms > _now),
 )).limit(1)  # fmt: skip
 

@@ -18,6 +18,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import date
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -95,7 +96,9 @@ class View:
     level: int
 
 
+@lru_cache(maxsize=128)
 def view(history: LoadHistory, parameters: Parameters) -> View:
+    """Asked by the forecast of a reading, and again when the next hour is taken in."""
     profile = profile_of(history, parameters.class_shape_permille)
     mean = sum(profile) // CELLS
     prior = LEVEL_PRIOR_HOURS * mean + 1

@@ -76,12 +76,15 @@ class Counted:
 
 
 @lru_cache(maxsize=1024)
-def layout(plan: Plan, cuts: Account, start_ms: int, period_ms: int, n: int) -> tuple[tuple[Slot, ...], tuple[Parted, ...]]:
-    """Where the intervals of a series belong. `cuts`: an account of which only the bills' days matter."""
+def layout(
+    plan: Plan, cuts: tuple[int, ...], ends_day: int | None, start_ms: int, period_ms: int, n: int
+) -> tuple[tuple[Slot, ...], tuple[Parted, ...]]:
+    """Where the intervals of a series belong. Of the account only the bills' days matter."""
+    account = Account(cuts=cuts, ends_day=ends_day)
     slots: list[Slot] = []
     shares: dict[int, list[tuple[tuple[int, int, str], int]]] = {}
     for piece in _pieces(plan, start_ms, start_ms + n * period_ms):
-        key = (cycle_of(plan, cuts, piece.day).first, piece.version, piece.period)
+        key = (cycle_of(plan, account, piece.day).first, piece.version, piece.period)
         first, late = divmod(piece.start_ms - start_ms, period_ms)
         until, over = divmod(piece.end_ms - start_ms, period_ms)
         if late:
@@ -146,7 +149,7 @@ def count(plan: Plan, account: Account, counted: Counted, series: Series) -> Non
     if series.quality & UNUSABLE or not n:
         counted.missing += n
         return
-    slots, parted = layout(plan, Account(cuts=account.cuts, ends_day=account.ends_day), series.start_ms, series.period_ms, n)
+    slots, parted = layout(plan, account.cuts, account.ends_day, series.start_ms, series.period_ms, n)
     for measure in measures_of(plan):
         values = measured(series, measure)
         for slot in slots:
