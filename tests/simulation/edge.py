@@ -51,7 +51,8 @@ class Fused:
         self.left: int | None = None
 
     def execute(self, *args: Any) -> Any:
-        self._burn()
+        if self.left is not None:
+            self._burn()
         return self._db.execute(*args)
 
     def executemany(self, *args: Any) -> Any:

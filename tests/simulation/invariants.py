@@ -305,8 +305,10 @@ def _entitled(world: World) -> Iterator[str]:
 def _reclosed(world: World) -> Iterator[str]:
     """After a trip above a load limit one close by itself; another one only after a whole clean period."""
     for key, line in world.edge_watch.fresh:
+        if not _closed_by_limit(line):
+            continue
         before = [x for x in world.edge_watch.books[key].lines[: line.seq - 1] if _closed_by_limit(x)]
-        if _closed_by_limit(line) and before and line.at_ms - before[-1].at_ms < CLEAN_MS:
+        if before and line.at_ms - before[-1].at_ms < CLEAN_MS:
             yield f"meter {line.meter_no}: closed by itself again {(line.at_ms - before[-1].at_ms) // 1000} s after the first time"
 
 
