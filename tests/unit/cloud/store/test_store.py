@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_mock_engine, func, insert, select
+from sqlalchemy.exc import OperationalError
 
 from gridtally_cloud.store import meta, tables
 from gridtally_cloud.store.db import Database, insert_new, upsert
@@ -33,6 +36,18 @@ def test_commits_are_durable(db: Database) -> None:
         assert conn.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert conn.exec_driver_sql("PRAGMA synchronous").scalar() == 2
         assert conn.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+def test_a_write_while_another_process_writes_is_refused_as_any_failing_statement_and_the_next_one_goes(db: Database) -> None:
+    with db.read() as conn:
+        conn.exec_driver_sql("PRAGMA busy_timeout = 0")
+    with closing(sqlite3.connect(db.url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(OperationalError, match="locked"), db.write():
+            pytest.fail("two write at once")
+        other.execute("ROLLBACK")
+    with db.write() as conn:
+        assert conn.exec_driver_sql("SELECT 1").scalar() == 1
 
 
 def test_the_identity_of_a_store_stays(db: Database) -> None:
