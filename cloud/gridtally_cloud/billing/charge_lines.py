@@ -100,7 +100,7 @@ def _tax(group: _Group) -> Line:
 def _other(group: _Group) -> Line:
     line = group.line
     quantity = line.quantity if line.unit in COUNTED else 0
-    return Line(LineKind.OTHER, 0, 0, group.from_ms, group.to_ms, quantity, line.unit, reference=_named(line), form=line.kind,
+    return Line(LineKind.OTHER, 0, 0, group.from_ms, group.to_ms, quantity, line.unit, reference=_named(line) or line.code, form=line.kind,
                 rate=line.rate, per=line.per)  # fmt: skip
 
 

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from fpdf import FPDF
-from fpdf.enums import XPos, YPos
+from fpdf.enums import MethodReturnValue, XPos, YPos
 
 from gridtally_cloud.billing.fonts import Face, Fonts, find_fonts
 from gridtally_cloud.billing.page import Bar, BillPage, Box, Row
 
-LEFT, RIGHT, WIDTH = 18.0, 192.0, 174.0
+LEFT, RIGHT, WIDTH, BOTTOM = 18.0, 192.0, 174.0, 278.0
 WHAT, HOW, AMOUNT = 44.0, 96.0, 34.0
 INK, SOFT, RULE = (24, 32, 40), (96, 108, 120), (212, 218, 224)
 ACCENT, PALE = (11, 92, 120), (236, 244, 247)
@@ -70,7 +70,7 @@ class _Sheet(FPDF):
             self._add(name, others[name])
         self.set_fallback_fonts(present, exact_match=False)
         if language == "hi":
-            self.set_text_shaping(True)
+            self.set_text_shaping(True, direction="ltr", script="deva")  # guessed, a vowel sign before Latin letters goes astray
 
     def _add(self, name: str, face: Face | None) -> None:
         if face is None:
@@ -88,15 +88,33 @@ class _Sheet(FPDF):
 
     def write_at(self, x: float, y: float, width: float, text: str, *, align: str = "L", height: float = 5) -> None:
         self.set_xy(x, y)
+        self._font_again()
         self.cell(width, height, self.plain(text), align=align, new_x=XPos.LEFT, new_y=YPos.NEXT)
 
     def block(self, x: float, y: float, width: float, text: str, height: float) -> float:
         """Text in a column, broken where needed; the y below it. Shaped text goes without no-break spaces: fpdf2 2.8 puts
         vowel signs in the wrong place after one."""
-        self.set_xy(x, y)
+        for line in self._lines(width, text, height):
+            self.set_xy(x, y)
+            self._font_again()
+            self.cell(width, height, line, new_x=XPos.LEFT, new_y=YPos.NEXT)
+            y = float(self.get_y())
+        return y
+
+    def height_of(self, width: float, text: str, height: float) -> float:
+        """What `block` would take."""
+        return height * len(self._lines(width, text, height))
+
+    def _lines(self, width: float, text: str, height: float) -> list[str]:
         shown = self.plain(text).replace("\N{NO-BREAK SPACE}", " ") if self.text_shaping else self.plain(text)
-        self.multi_cell(width, height, shown, align="L", new_x=XPos.LEFT, new_y=YPos.NEXT)
-        return float(self.get_y())
+        found = self.multi_cell(width, height, shown, align="L", dry_run=True, output=MethodReturnValue.LINES)
+        return found if isinstance(found, list) else [shown]
+
+    def _font_again(self) -> None:
+        """fpdf2 2.8 names the font inside of the first text that needs a sign of another font, and the next text is in an older size."""
+        size = self.font_size_pt
+        self.set_font_size(size + 1)
+        self.set_font_size(size)
 
     def rule(self, y: float, colour: tuple[int, int, int] = RULE, width: float = 0.2) -> None:
         self.set_draw_color(*colour)
@@ -224,6 +242,10 @@ def _row(sheet: _Sheet, row: Row, *, strong: bool) -> None:
 
 
 def _notes(sheet: _Sheet, notes: tuple[str, ...]) -> None:
+    """Each whole on one page."""
     for note in notes:
         sheet.style(8, colour=SOFT)
+        if sheet.get_y() + sheet.height_of(WIDTH, note, 4) > BOTTOM:
+            sheet.add_page()
+            sheet.style(8, colour=SOFT)
         sheet.set_y(sheet.block(LEFT, sheet.get_y(), WIDTH, note, 4) + 0.6)

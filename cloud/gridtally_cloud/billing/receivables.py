@@ -153,7 +153,7 @@ def books_of(conn: Connection, account_no: int) -> Books:
     moves, debts = [], []
     for row in rows:
         signed_nano = row.amount_nano if row.debit_account == RECEIVABLE else -row.amount_nano
-        if row.kind in ("late", "assessment") and row.back_no is None:
+        if row.kind in _SHOWN_LATER and row.back_no is None:
             place = bisect_right(numbers, row.receivable_no)
             shown = bills[place] if place < len(bills) else None
             key = (shown.from_ms if shown else _LAST, 1, row.receivable_no)
@@ -165,6 +165,8 @@ def books_of(conn: Connection, account_no: int) -> Books:
     return Books(tuple(claim for _, claim in sorted(claims, key=lambda pair: pair[0])), tuple(moves), tuple(debts))
 
 
+_SHOWN_LATER = frozenset({"late", "assessment", "event"})
+"""Claims of the next bill after them."""
 _CLAIMED = frozenset({"bill", "cancel", "late", "late_back", "assessment", "assessment_back"})
 _LAST = 2**62
 """Behind all bills."""

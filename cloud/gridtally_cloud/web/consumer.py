@@ -205,10 +205,10 @@ def own_bill(conn: Connection, account_no: int, bill_no: str) -> BillView:
 def bill(account_no: int, bill_no: str) -> str:
     with site().db.read() as conn:
         account = own_account(conn, account_no)
-        found = own_bill(conn, account_no, bill_no)
+        found, due_nano = own_bill(conn, account_no, bill_no), billing.outstanding_nano(conn, account_no)
     page = billing.render_context(found, words().code)
     svg = use.days_chart("bill", page.chart_title, [(d.day, d.used_wh) for d in found.bill.days], words())
-    return render_template("consumer/bill.html", account=account, view=found, page=page, bars_svg=svg)
+    return render_template("consumer/bill.html", account=account, view=found, page=page, bars_svg=svg, due_nano=due_nano)
 
 
 @consumer.get("/bills/<bill_no>.pdf")

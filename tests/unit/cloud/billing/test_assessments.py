@@ -104,7 +104,7 @@ def test_the_next_bill_has_the_assessment_and_no_interval_is_another(town: Payda
     for language in TEXTS:
         row = next(row for row in bill_page(view, language).rows if "A-1" in row.what)
         assert ("28,800" if language == "es" else "28.800") in row.how[0]
-        assert len(row.how) == 2
+        assert len(row.how) == 3, "the amount, the days, the rule"
     with town.db.read() as conn:
         rows = conn.execute(select(receivable).where(receivable.c.kind == "assessment")).all()
         actions = [row.action for row in audit_rows(conn, limit=20)]
