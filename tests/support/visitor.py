@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from http.client import HTTPException
 from http.cookiejar import CookieJar
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -51,11 +52,15 @@ class Visitor:
 
     def _ask(self, request: Request) -> tuple[int, str]:
         try:
-            with self._opener.open(request, timeout=TIMEOUT_S) as answer:
+            with self._opened(request) as answer:
                 self.at = str(answer.url)
-                return int(answer.status), answer.read().decode()
-        except HTTPError as error:
-            with error:
-                return error.code, error.read().decode(errors="replace")
-        except (URLError, OSError, ValueError) as error:
+                return int(answer.status), answer.read().decode(errors="replace")
+        except (URLError, OSError, ValueError, HTTPException) as error:  # HTTPException: it ended in the middle of an answer
             raise NoAnswer(str(error)) from error
+
+    def _opened(self, request: Request) -> Any:
+        """The answer, also one that says no."""
+        try:
+            return self._opener.open(request, timeout=TIMEOUT_S)
+        except HTTPError as error:
+            return error
