@@ -47,6 +47,7 @@ from gridtally_edge.polling.update import CLOCK_TOLERANCE_MS, PERIOD_CHANGED, me
 from gridtally_edge.polling.watching import adopt, condition_after, form_event, without_content, without_told
 from gridtally_edge.prepay import events as p
 from gridtally_edge.sync.downlink import Identity, SignedConfig, open_config
+from gridtally_edge.sync.greetings import Greetings
 from gridtally_edge.sync.mqtt import Arrived, LinkLost, LinkUp
 from gridtally_edge.sync.uplink import State, Uplink
 from gridtally_edge.transports.heard import Heard, NodeChanged
@@ -99,7 +100,8 @@ class EdgeCore:
         self._newest: dict[int, MeterState] = {}
         self._first_update_s = 0.0
         self._tick_ms = self._prune_ms = 0
-        self._receipts_s = self._slowed_s = self.hello_s = float("-inf")
+        self._receipts_s = self._slowed_s = float("-inf")
+        self.greetings = Greetings()
 
     def begin(self) -> None:
         """The meters are bound as the stored configuration names them."""
@@ -305,7 +307,7 @@ class EdgeCore:
         return tuple(Publish(BY_LANE[m.Lane(b.lane)].topic(dcu), encode(b)) for b in batches)
 
     def greet(self, moment: Moment) -> tuple[Effect, ...]:
-        self.hello_s = moment.mono_s
+        self.greetings.sent(moment.now_ms, moment.mono_s)
         return (Publish(BY_NAME["hello"].topic(self.identity.dcu), encode(self._hello(moment))),)
 
     def _hello(self, moment: Moment) -> m.Hello:

@@ -1,7 +1,7 @@
 """The concentrator's own clock against the cloud's signed time (BYPL-10.1).
 
-* A welcome that answered our hello within `FRESH_S` tells the time to within half that round trip; a later one may have
-  lain somewhere and sets nothing.
+* A welcome that came within `FRESH_S` of the very hello it answers tells the time to within half that round trip; a later one
+  may have lain somewhere and sets nothing (sync/greetings.py).
 * Off by more than the tolerance the clock is corrected at once, old and new time logged; by more than `LARGEST_MS` it is
   flagged and left to a person: cuts stop by themselves, since such a clock is not trusted (prepayment.md 5.6).
 * A machine whose time service works is left to it, and virtual time is nobody's to set: the rim decides that.
@@ -47,10 +47,9 @@ class SteppedClock:
         return ClockStepped(old_ms, old_ms + by_ms)
 
 
-def compare(core: EdgeCore, welcome: m.Welcome, hello_s: float, moment: Moment) -> tuple[Effect, ...]:
-    """What the cloud's signed time means for our clock."""
-    round_trip_s = moment.mono_s - hello_s
-    if moment.factor > 1 or round_trip_s > FRESH_S:
+def compare(core: EdgeCore, welcome: m.Welcome, round_trip_s: float | None, moment: Moment) -> tuple[Effect, ...]:
+    """What the cloud's signed time means for our clock. `round_trip_s`: since the hello it answers left, None when not known."""
+    if moment.factor > 1 or round_trip_s is None or round_trip_s > FRESH_S:
         return ()
     off_ms = welcome.at_ms + int(round_trip_s * 500) - moment.now_ms
     if abs(off_ms) <= STEP_MS:

@@ -31,7 +31,7 @@ SAMPLES: dict[str, object] = {
         m.NodeReport("plc-1", "00124B0001020304", 1, AT, "0011", "00124B0001020301", 2, 180, "GT000011"),
         m.MeterStatus(11, AT, True, 1, -250),
         m.Receipt(UUID, UUID, 2, 41, AT, AT - 5),
-        m.Welcome(UUID, "dcu-1", UUID, AT, (m.StreamHead(UUID, 1, 43, 41),), (m.AccountHead(7, 1, 12, HASH),), (UUID,), 4),
+        m.Welcome(UUID, "dcu-1", UUID, AT, (m.StreamHead(UUID, 1, 43, 41),), (m.AccountHead(7, 1, 12, HASH),), (UUID,), 4, AT),
         m.Instrument(1, "dcu-1", 7, 1, 3, 1, 12_500_000_000, "EUR", HASH, AT, HASH, b"\xa0"),
         m.Command(
             1, UUID, "dcu-1", 11, 1, 3, 10, 9, AT, AT, AT + 900_000, UUID, AT - 1, AT, 5, "hello", "unpaid",

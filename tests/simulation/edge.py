@@ -24,6 +24,7 @@ from gridtally_edge.prepay.core import Identity, PrepayCore
 from gridtally_edge.prepay.store import MONEY_STORE
 from gridtally_edge.prepay.switching import switch_conversation
 from gridtally_edge.sync import downlink
+from gridtally_edge.sync.greetings import Greetings
 from gridtally_edge.sync.uplink import State, Uplink
 from gridtally_shared.contract import messages as m
 from gridtally_shared.contract.channels import BY_LANE, BY_NAME
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 STEPPED_AT_MOST_MS = 600_000
 STEPPED_FROM_MS = 10_000
+FRESH_MS = 5_000
 
 
 class PowerCut(BaseException):
@@ -106,7 +108,7 @@ class EdgeNode:
     unknown_effects: set[str] = field(default_factory=set)
     refused: int = 0
     answers: int = 0
-    greeted_ms: int = 0
+    greetings: Greetings = field(default_factory=Greetings)
     heard_ms: int = 0
     online_since_ms: int | None = None
 
@@ -126,7 +128,7 @@ class EdgeNode:
         boot_id = self.world.random.randbytes(16)
         self.core = PrepayCore(self.fuse, Identity(self.dcu, self.keys, boot_id, **self.extra_identity))  # type: ignore[arg-type]
         self.identity = downlink.Identity(self.dcu, boot_id, self.keys)
-        self.uplink = Uplink((self.core.outbox,))
+        self.uplink, self.greetings = Uplink((self.core.outbox,)), Greetings()
         self.booted_ms, self.config_version, self.alive = self.world.now_ms, 0, True
         self.online_since_ms = None
         self._carry(self.core.start(self.now_ms()))
@@ -279,9 +281,11 @@ class EdgeNode:
             self.uplink.welcomed(welcome)
         self.heard_ms = self.world.now_ms
         self.online_since_ms = self.online_since_ms or self.world.now_ms
-        self.feed(p.WelcomeSeen(welcome.at_ms, welcome.accounts))
-        off_ms = welcome.at_ms - self.now_ms()
-        if self.world.now_ms - self.greeted_ms <= 5_000 and STEPPED_FROM_MS < abs(off_ms) <= STEPPED_AT_MOST_MS:
+        round_trip_s = self.greetings.round_trip_s(welcome.hello_at_ms, self.mono_ms() / 1000)
+        age_ms = None if round_trip_s is None else int(1_000 * round_trip_s)
+        self.feed(p.WelcomeSeen(welcome.at_ms, welcome.accounts, age_ms))
+        off_ms = welcome.at_ms + (age_ms or 0) // 2 - self.now_ms()
+        if age_ms is not None and age_ms <= FRESH_MS and STEPPED_FROM_MS < abs(off_ms) <= STEPPED_AT_MOST_MS:
             self.offset_ms += off_ms
             self.feed(p.WelcomeSeen(self.now_ms()))
 
@@ -318,7 +322,7 @@ class EdgeNode:
             self.world.pump_later(self)
 
     def greet(self) -> None:
-        self.greeted_ms = self.world.now_ms
+        self.greetings.sent(self.now_ms(), self.mono_ms() / 1000)
         hello = m.Hello(
             m.CONTRACT_VERSION, self.dcu, self.identity.boot_id, "sim", self.now_ms(), int(self.core.clock(self.now_ms()).state),
             self.config_version, self.uplink.heads(), self.core.heads(),

@@ -98,7 +98,7 @@ class LittleCloud:
     def _greet(self, hello: m.Hello) -> None:
         self.hellos.append(hello)
         heads = tuple(m.StreamHead(s, lane, upto + 1, upto) for (s, lane), upto in self.heads().items())
-        self.send("welcome", m.Welcome(self.store_id, self.dcu, hello.boot_id, self.now_ms(), heads))
+        self.send("welcome", m.Welcome(self.store_id, self.dcu, hello.boot_id, self.now_ms(), heads, hello_at_ms=hello.at_ms))
         if self.config is not None and hello.config_version < self.config.version:
             self.send("config", self.config)
 

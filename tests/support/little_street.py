@@ -114,6 +114,7 @@ class LittleStreet:
     drop_effects: bool = False
     welcome: Callable[[], m.Welcome] | None = None
     published: list[tuple[str, Any]] = field(default_factory=list)
+    hello_at_ms: int = 0
     mono_s: float = 1_000.0
     dcu: str = DCU
 
@@ -150,8 +151,10 @@ class LittleStreet:
             if isinstance(effect, Publish):
                 channel, _ = parse_topic(effect.topic)
                 self.published.append((channel.name, decode(channel.message, effect.payload)))
-                if channel.name == "hello" and self.welcome is not None:
-                    self.down("welcome", self.welcome())
+                if channel.name == "hello":
+                    self.hello_at_ms = self.published[-1][1].at_ms
+                    if self.welcome is not None:
+                        self.down("welcome", self.welcome())
             elif isinstance(effect, StartPoll):
                 self.planned.append(effect)
                 self.handle(PollDone(effect.key, effect.request, self._poll(effect.key, effect.request)))
@@ -177,13 +180,14 @@ class LittleStreet:
         heads = tuple(m.StreamHead(s, lane, upto + 1, upto) for (s, lane), upto in (receipts or {}).items())
         ahead_ms = None if cloud_ms is None else cloud_ms - self.true_clock.now_ms()
         time_ms = self.clock.now_ms if ahead_ms is None else lambda: self.true_clock.now_ms() + ahead_ms
-        self.welcome = lambda: m.Welcome(store_id, self.dcu, self.boot_id, time_ms(), heads)
+        self.welcome = lambda: m.Welcome(store_id, self.dcu, self.boot_id, time_ms(), heads, hello_at_ms=self.hello_at_ms)
         self.down("welcome", self.welcome())
 
     def connect_untrusted(self) -> None:
         """A session whose signed time is an hour from ours: the concentrator's clock is not believed, its meters are read."""
         self.handle(LinkUp())
-        self.down("welcome", m.Welcome(b"s" * 16, self.dcu, self.boot_id, self.clock.now_ms() + 3_600_000))
+        cloud_ms = self.clock.now_ms() + 3_600_000
+        self.down("welcome", m.Welcome(b"s" * 16, self.dcu, self.boot_id, cloud_ms, hello_at_ms=self.hello_at_ms))
         self.configure()
 
     def drop(self) -> None:

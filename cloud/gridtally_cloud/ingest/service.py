@@ -157,7 +157,7 @@ class Ingest:
             receipts.resend_open(conn, dcu, now_ms)
         newest = presence.newest_config(conn, dcu)
         welcome = Welcome(self._store_id, dcu, hello.boot_id, now_ms, streams.heads(conn, dcu),
-                          mirror.account_heads(conn, dcu), renew, newest)  # fmt: skip
+                          mirror.account_heads(conn, dcu), renew, newest, hello.at_ms)  # fmt: skip
         return (Outgoing("welcome", dcu, sign1(self._signer, "welcome", encode(welcome))),)
 
     def _gone(self, conn: Connection, dcu: str, _channel: channels.Channel, gone: Gone, now_ms: int) -> Answer:

@@ -6,6 +6,8 @@
 * Between agreements the uncertainty grows with the drift of a cheap crystal; HOLDOVER still allows a cut whose whole
   uncertainty lies outside protected hours, UNTRUSTED allows none. Metering, credit and restoring always go on.
 * A better source is not overruled by a lesser one while it is fresh.
+* A welcome may have lain on its way: its time is true to within half of its greatest age. One of unknown age confirms nothing; it can
+  only say that our clock is behind, for it was not written in the future.
 
 Source: prepayment.md 5.6; safety.md 12.
 """
@@ -14,12 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gridtally_edge.prepay.events import ClockObserved, ClockSource
+from gridtally_edge.prepay.events import ClockObserved, ClockSource, WelcomeSeen
 from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
 from gridtally_shared.contract.messages import ClockState
 from gridtally_shared.records import changed, dataclass
 
 STEP_MS = 10_000
+WELCOME_ERROR_MS = 5_000
 DRIFT_PPM = 100
 FRESH_MS = MS_PER_DAY
 HOLDOVER_LIMIT_MS = 10 * 60_000
@@ -99,6 +102,15 @@ def verdict(trust: Trust, now_ms: int) -> ClockVerdict:
         return ClockVerdict(ClockState.UNTRUSTED, uncertainty_ms)
     state = ClockState.TRUSTED if age_ms <= FRESH_MS else ClockState.HOLDOVER
     return ClockVerdict(state, uncertainty_ms)
+
+
+def welcome_observation(welcome: WelcomeSeen, now_ms: int) -> ClockObserved | None:
+    """What a signed welcome says of our clock."""
+    if welcome.age_ms is not None:
+        half_ms = welcome.age_ms // 2
+        return ClockObserved(ClockSource.CLOUD, welcome.at_ms + half_ms, now_ms, WELCOME_ERROR_MS + half_ms)
+    behind = ClockObserved(ClockSource.CLOUD, welcome.at_ms, now_ms, WELCOME_ERROR_MS)
+    return None if agrees(behind) or welcome.at_ms < now_ms else behind
 
 
 def meters_offset_ms(offsets_ms: Sequence[int]) -> int | None:

@@ -20,7 +20,6 @@ from gridtally_shared.contract.messages import ClockState
 
 FLOOR_STEP_MS = 600_000
 START_PAUSE_MS = 600_000
-WELCOME_ERROR_MS = 5_000
 KEEP_MESSAGES_MS = 90 * MS_PER_DAY
 
 
@@ -83,8 +82,9 @@ def _adopt(turn: Turn, trust: Trust, observation: ClockObserved) -> None:
 
 def take_welcome(turn: Turn, welcome: WelcomeSeen) -> None:
     """Signed time, the session is answered, and the mirror's heads."""
-    observation = ClockObserved(ClockSource.CLOUD, welcome.at_ms, turn.now_ms, WELCOME_ERROR_MS)
-    _adopt(turn, clocktrust.observe_signed(turn.trust, observation), observation)
+    observation = clocktrust.welcome_observation(welcome, turn.now_ms)
+    if observation is not None:
+        _adopt(turn, clocktrust.observe_signed(turn.trust, observation), observation)
     turn.link = replace(turn.link, up=True, welcomed=True, waited_ms=None)
     _cloud_seen(turn)
     accounts = turn.plan.accounts

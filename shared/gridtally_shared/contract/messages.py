@@ -262,7 +262,8 @@ class Receipt:
 @dataclass(frozen=True, slots=True)
 class Welcome:
     """Answer to hello, signed (its `at_ms` is the cloud's time): what the cloud holds of this DCU. Where `new_stream_ids`
-    names a stream, the edge starts a new one: its old disk image is behind the receipts."""
+    names a stream, the edge starts a new one: its old disk image is behind the receipts. `hello_at_ms` is the `at_ms` of the hello it
+    answers, by which its age is known; without it (0) it sets no clock."""
 
     store_id: bytes = key(0)
     dcu: str = key(1)
@@ -272,6 +273,7 @@ class Welcome:
     accounts: tuple[AccountHead, ...] = key(5, ())
     new_stream_ids: tuple[bytes, ...] = key(6, ())
     config_version: int = key(7, 0)
+    hello_at_ms: int = key(8, 0)
 
 
 class InstrumentType(IntEnum):

@@ -14,6 +14,7 @@ from gridtally_edge.protocols.dlms.acse import Mechanism
 from gridtally_edge.simulators.dlms_access import MeterAccess, MeterKeys, Scheme
 from gridtally_edge.simulators.dlms_slave import DlmsSlave, DlmsUnit
 from gridtally_edge.simulators.house_checks import HouseFault
+from gridtally_edge.sync.mqtt import LinkUp
 from gridtally_shared import cbor
 from gridtally_shared.contract import messages as m
 from gridtally_shared.lifecycle import CommandState, Reason
@@ -345,6 +346,18 @@ def test_a_concentrator_hours_off_is_flagged_and_not_set(tmp_path: Path) -> None
         street.connect(cloud_ms=street.true_clock.now_ms())
         assert [e.meter_no for e in street.events("clock_jump_needed")] == [0]
         assert street.clock.now_ms() - street.true_clock.now_ms() == 7_200_000
+
+
+def test_a_late_answer_to_an_older_hello_that_comes_right_behind_a_newer_one_sets_no_clock(tmp_path: Path) -> None:
+    with little_street(tmp_path) as street:
+        street.handle(LinkUp())
+        late = m.Welcome(b"s" * 16, street.dcu, street.boot_id, street.clock.now_ms(), hello_at_ms=street.hello_at_ms)
+        street.wind(40_000)
+        street.handle(LinkUp())
+        street.wind(1_000)
+        street.down("welcome", late)
+        assert street.clock.now_ms() == street.true_clock.now_ms()
+        assert not street.events("clock_corrected")
 
 
 def test_the_interval_in_which_the_clock_was_set_says_so(tmp_path: Path) -> None:

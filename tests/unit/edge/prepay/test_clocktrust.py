@@ -11,8 +11,9 @@ from gridtally_edge.prepay.clocktrust import (
     pass_time,
     restarted,
     verdict,
+    welcome_observation,
 )
-from gridtally_edge.prepay.events import ClockObserved, ClockSource
+from gridtally_edge.prepay.events import ClockObserved, ClockSource, WelcomeSeen
 from gridtally_shared.contract.messages import ClockState
 from support.prepay_bench import DAY_MS, HOUR_MS, START_MS
 
@@ -81,3 +82,26 @@ def test_the_meters_median_needs_five_and_leaves_out_the_liars() -> None:
     assert meters_offset_ms([100, 200, 300, 400]) is None
     assert meters_offset_ms([100, 200, 300, 400, 500, 86_400_000]) == 300
     assert meters_offset_ms([]) is None
+
+
+def heard(written_ms: int, age_ms: int | None) -> ClockState:
+    observation = welcome_observation(WelcomeSeen(written_ms, age_ms=age_ms), T)
+    return verdict(Trust() if observation is None else observe_signed(Trust(), observation), T).state
+
+
+def test_a_welcome_is_true_to_within_half_its_age() -> None:
+    assert heard(T, 0) is heard(T - 20_000, 40_000) is ClockState.TRUSTED
+    assert heard(T - 20_000, 0) is heard(T + 50_000, 40_000) is ClockState.UNTRUSTED
+
+
+def test_a_welcome_that_lay_for_an_hour_makes_no_clock_believed() -> None:
+    assert heard(T - 1_800_000, 3_600_000) is ClockState.UNTRUSTED
+
+
+def test_a_welcome_of_unknown_age_confirms_nothing_but_says_that_we_are_behind() -> None:
+    assert welcome_observation(WelcomeSeen(T, age_ms=None), T) is None
+    assert welcome_observation(WelcomeSeen(T - 3_600_000, age_ms=None), T) is None
+    trusted = observe(Trust(), says(ClockSource.NTP))
+    behind = welcome_observation(WelcomeSeen(T + 60_000, age_ms=None), T)
+    assert behind is not None
+    assert verdict(observe_signed(trusted, behind), T).state is ClockState.UNTRUSTED
