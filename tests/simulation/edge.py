@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 STEPPED_AT_MOST_MS = 600_000
 STEPPED_FROM_MS = 10_000
 FRESH_MS = 5_000
+NOTHING: frozenset[str] = frozenset()
+ON_SITE = frozenset({"safety", "work"})
 
 
 class PowerCut(BaseException):
@@ -84,11 +86,12 @@ def _empty_store() -> bytes:
 
 @dataclass(slots=True)
 class Disk:
-    """An image of the box: the money store and the configuration."""
+    """An image of the box: the money store, the configuration, and which holds it knows that only a person on site lifts."""
 
     store: bytes
     config_envelope: bytes | None
     at_ms: int
+    site_holds: dict[int, frozenset[str]]
 
 
 @dataclass
@@ -103,6 +106,7 @@ class EdgeNode:
     boots: int = 0
     offset_ms: int = 0
     config: m.DcuConfig | None = None
+    site_holds: dict[int, frozenset[str]] = field(default_factory=dict)
     delivered: dict[tuple[int, int, int], int] = field(default_factory=dict)
     announced: list[tuple[int, int, str]] = field(default_factory=list)
     unknown_effects: set[str] = field(default_factory=set)
@@ -147,14 +151,14 @@ class EdgeNode:
             self.db.close()
 
     def image(self) -> Disk:
-        return Disk(self.db.serialize(), self.config_envelope, self.world.now_ms)
+        return Disk(self.db.serialize(), self.config_envelope, self.world.now_ms, dict(self.site_holds))
 
     def restore(self, disk: Disk) -> None:
         """The disk is replaced by an image of earlier; the box must be dead."""
         for tail in ("", "-wal", "-shm"):
             self.path.with_name(self.path.name + tail).unlink(missing_ok=True)
         self.path.write_bytes(disk.store)
-        self.config_envelope = disk.config_envelope
+        self.config_envelope, self.site_holds = disk.config_envelope, dict(disk.site_holds)
 
     def retold(self, event: p.PrepayEvent, statements: int | None) -> tuple[Any, ...]:
         """What a copy of the store comes to when it is told an event; with `statements`, the mains fail after so many and it is told
@@ -304,6 +308,12 @@ class EdgeNode:
         self.config, self.config_version = signed.config, signed.config.version
         self.world.note(f"edge holds configuration {signed.config.version}")
         self.feed(p.ConfigAccepted(signed.config))
+        for account in signed.config.accounts:
+            self.site_holds[account.meter_no] = self.site_holds.get(account.meter_no, NOTHING) | ON_SITE & set(account.holds)
+
+    def holds_of(self, account: m.AccountConfig) -> frozenset[str]:
+        """With those that a configuration dropped and nobody lifted on site: no world sends a person there."""
+        return frozenset(account.holds) | self.site_holds.get(account.meter_no, NOTHING)
 
     def pump(self) -> None:
         """Send what may leave now, and come back when an answer is overdue."""

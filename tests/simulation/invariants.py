@@ -341,7 +341,7 @@ def _should_be_on(world: World, account: AccountConfig) -> bool:
     if book is None or cached is None or meter.state is not SwitchState.OPEN or not meter.has_switch:
         return False
     row = world.edge.db.execute("SELECT off_reason FROM switch WHERE meter_no = ?", (account.meter_no,)).fetchone()
-    free = not set(account.holds) and not account.arm_only
+    free = not world.edge.holds_of(account) and not account.arm_only
     works = meter.reachable and not meter.stuck and not meter.backfeed_w and not meter.welded and not meter.bypassed
     return bool(row and row[0] == "balance" and free and works and book.pool(watch.PAID) >= max(1, account.restore_min_nano))
 

@@ -2,7 +2,8 @@
 
 * Energy is counted in whole watt-milliseconds, so the register is exact whenever it is looked at.
 * `stuck`: the contactor does not move. `welded`: it says open and the load goes on. `bypassed`: somebody went round it.
-* Every order that reaches the contactor is told to `witness` before it moves: that is where the oracle sits.
+* Every order is told to `witness` when it leaves the box, and what `witness` gave back is called when it reaches the contactor, before
+  that moves: there the oracle sits.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class SimPort:
     meter: SimMeter
     now: Callable[[], int]
     true_ms: Callable[[], int]
-    witness: Callable[[SimMeter, bool], None]
+    witness: Callable[[SimMeter, bool], Callable[[], None]]
     capabilities: frozenset[Capability] = frozenset({Capability.SWITCH, Capability.BALANCE_DISPLAY, Capability.LOAD_SIDE})
     interval_s: int = 900
 
@@ -152,10 +153,11 @@ class SimPort:
         yield from self._move(True)
 
     def _move(self, close: bool) -> Talk:
+        reached = self.witness(self.meter, close)
         yield from self._exchange("order")
         if not self.meter.has_switch:
             raise MeterFault("no switch is fitted")
-        self.witness(self.meter, close)
+        reached()
         self.meter.order(close, self.true_ms())
         yield "answer"
         if not self.meter.reachable:

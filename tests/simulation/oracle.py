@@ -6,7 +6,7 @@ shares no code with tariff, ledger or engine; of the product it reads raw rows a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from simulation.world import Ordered, World
 
 HOUR_MS = 3_600_000
+CLOCK_OFF_MS = 10_000
 KEEPS_ON = frozenset({"regulator", "disaster", "weather", "medical", "priority", "dispute", "conversion", "schedule"})
 KEEPS_OFF = frozenset({"safety", "work", "tamper", "vacant", "customer", "regulator"})
 CROSS_REASONS = frozenset({"safety", "work"})
@@ -34,7 +35,8 @@ WARNINGS = frozenset({"LOW", "LOW_BARE", "ZERO"})
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """An order that reached a contactor. `wrong` says why it should not have, empty where it was right."""
+    """An order that reached a contactor. `wrong` says why it should not have, empty where it was right; it was judged when it left
+    the box, for an order on its way is called back by nobody."""
 
     at_ms: int
     meter_no: int
@@ -131,23 +133,38 @@ class Oracle:
         book = self.world.edge_watch.books.get(key)
         if book is None or book.opened_wh is None:
             return Fraction(0)
-        plain = self.world.tariffs[account.tariff_id].versions
         credit = sum(a for (n, e, _), a in self.world.edge.delivered.items() if (n, e) == key and a > 0)
         given_back = sum(a for line in book.lines if line.kind == watch.REFUND for p, a in line.postings if p == watch.RECEIVED)
         owed = -sum(min(0, book.pool(p)) for p in watch.OWED)
-        least = min(plain, key=lambda v: v.per_wh * (1 + v.tax))
-        beyond = max(0, self.world.unwrapped_wh(meter) - (book.register_wh or 0))
         charged = sum(book.pool(p) for p in watch.CHARGED) + book.collected_nano
-        return credit - given_back + owed - charged - least.per_wh * (1 + least.tax) * beyond
+        return credit - given_back + owed - charged - self._beyond_nano(account, meter, book)
+
+    def _beyond_nano(self, account: AccountConfig, meter: SimMeter, book: watch.Book) -> Fraction:
+        """The least that was used beyond the register up to which is charged."""
+        least = min(v.per_wh * (1 + v.tax) for v in self.world.tariffs[account.tariff_id].versions)
+        return least * max(0, self.world.unwrapped_wh(meter) - (book.register_wh or 0))
+
+    def _in_doubt_nano(self, account: AccountConfig, meter: SimMeter, book: watch.Book) -> Fraction:
+        """What a box whose clock is off can not charge: a register that moved in no time, or that was read before it was last good.
+        What is paid by its ledger is paid."""
+        edge = self.world.edge
+        held = self.world.edge_watch.cached[account.account_no, account.account_epoch].held
+        (good_ms,) = edge.db.execute("SELECT register_ms FROM switch WHERE meter_no = ?", (meter.meter_no,)).fetchone()
+        waits = abs(edge.offset_ms) > CLOCK_OFF_MS and (held == "jumped" or good_ms > edge.now_ms())
+        return self._beyond_nano(account, meter, book) if waits else Fraction(0)
 
     # ---- switches ---------------------------------------------------------------------------------------------
 
-    def judge(self, meter: SimMeter, close: bool, order: RunSwitch) -> None:
-        """Called when an order reaches the contactor, before it moves."""
+    def judge(self, meter: SimMeter, close: bool, order: RunSwitch) -> Callable[[], None]:
+        """Judge an order that leaves the box; what comes back is called when it reaches the contactor, before that moves."""
         origin, cmd_id = self._whose(order)
         wrong = tuple(self._why_wrong(meter, close, origin, cmd_id))
-        self.judged.append(Judged(self.world.now_ms, meter.meter_no, close, origin, wrong))
-        self.fresh.append(self.judged[-1])
+
+        def reached() -> None:
+            self.judged.append(Judged(self.world.now_ms, meter.meter_no, close, origin, wrong))
+            self.fresh.append(self.judged[-1])
+
+        return reached
 
     def _whose(self, order: RunSwitch) -> tuple[str, bytes]:
         row = self.world.edge.db.execute("SELECT origin, cmd_id FROM action WHERE action_id = ?", (order.action_id,)).fetchone()
@@ -179,7 +196,7 @@ class Oracle:
             yield "the command said something else"
         if not close and self.world.now_ms > issued.expires_ms + 60_000:
             yield "the command had expired"
-        holds = set(account.holds)
+        holds = self.world.edge.holds_of(account)
         if close and holds & KEEPS_OFF:
             yield f"held off by {sorted(holds & KEEPS_OFF)}"
         if not close and holds & KEEPS_ON and issued.cause not in CROSS_REASONS:
@@ -193,7 +210,7 @@ class Oracle:
 
     def _limited(self, meter: SimMeter, close: bool, account: AccountConfig) -> Iterator[str]:
         """A trip above an ordered limit, and the close after it."""
-        holds = set(account.holds)
+        holds = self.world.edge.holds_of(account)
         if close and holds & KEEPS_OFF:
             yield f"held off by {sorted(holds & KEEPS_OFF)}"
         if not close and holds & KEEPS_ON:
@@ -202,13 +219,14 @@ class Oracle:
             yield "the load never was above a limit"
 
     def _closed(self, meter: SimMeter, account: AccountConfig) -> Iterator[str]:
-        holds = set(account.holds)
+        holds = self.world.edge.holds_of(account)
         if holds & KEEPS_OFF:
             yield f"held off by {sorted(holds & KEEPS_OFF)}"
         if account.arm_only and not meter.arms:
             yield "the consumer must be present"
-        lent = CARE_EMERGENCY + min(0, self.world.edge_watch.books[account.account_no, account.account_epoch].pool(watch.EMERGENCY))
-        most = self.most_left_nano(account, meter) + self.world.in_doubt_nano(account) + (lent if self.world.plan.care else 0)
+        book = self.world.edge_watch.books[account.account_no, account.account_epoch]
+        lent = CARE_EMERGENCY + min(0, book.pool(watch.EMERGENCY)) if self.world.plan.care else 0
+        most = self.most_left_nano(account, meter) + self._in_doubt_nano(account, meter, book) + self.world.in_doubt_nano(account) + lent
         entitled = most >= account.restore_min_nano
         if not (entitled or account.zero_action != "disconnect" or holds & KEEPS_ON):
             yield "nothing was paid and nothing protects"
@@ -222,8 +240,8 @@ class Oracle:
             yield f"{float(left):.0f} nano were left"
         if account.zero_action != "disconnect":
             yield f"the policy says {account.zero_action}"
-        if set(account.holds) & KEEPS_ON:
-            yield f"protected by {sorted(set(account.holds) & KEEPS_ON)}"
+        if self.world.edge.holds_of(account) & KEEPS_ON:
+            yield f"protected by {sorted(self.world.edge.holds_of(account) & KEEPS_ON)}"
         if _is_protected(account.protected_hours, account.zone, now_ms):
             yield f"protected hours {account.protected_hours}"
         config = world.edge.config

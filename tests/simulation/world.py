@@ -264,10 +264,10 @@ class World:
         meter.advance(self.now_ms)
         return meter.start_wh + meter.used_wh
 
-    def judge(self, meter: SimMeter, close: bool, order: p.RunSwitch) -> None:
+    def judge(self, meter: SimMeter, close: bool, order: p.RunSwitch) -> Callable[[], None]:
         meter.advance(self.now_ms)
         self.edge_watch.look(self.edge.db, self.event_no)
-        self.oracle.judge(meter, close, order)
+        return self.oracle.judge(meter, close, order)
 
     def in_doubt_nano(self, account: AccountConfig) -> int:
         """What days may have cost between a decision to restore and the contactor."""

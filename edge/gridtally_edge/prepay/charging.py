@@ -33,9 +33,10 @@ class Judgement:
     register_wh: int = 0
 
 
-def judge(state: LedgerState, last_good_ms: int, held: str, held_wh: int | None, read: MeterRead) -> Judgement:
+def judge(state: LedgerState, last_good_ms: int, held: str, held_wh: int | None, read: MeterRead, believed: bool = True) -> Judgement:
     """`last_good_ms`: the newest reading that was charged, moved or not. `held` and `held_wh`: why and at which register
-    value this account's charging is held, if it is."""
+    value this account's charging is held, if it is; a jump without a value was seen by a clock that was not believed, and is
+    judged anew once it is (`believed`)."""
     if read.register_wh is None or read.register_wh < 0 or read.quality & UNUSABLE:
         return Judgement(Verdict.IGNORE)
     if state.register_wh is None:
@@ -45,10 +46,14 @@ def judge(state: LedgerState, last_good_ms: int, held: str, held_wh: int | None,
     register_wh = unwrapped(state.register_wh, read.register_wh, read.register_modulus_wh)
     if register_wh < state.register_wh:
         return Judgement(Verdict.WENT_BACK, register_wh)
-    still_beyond = held == Verdict.JUMPED.value and held_wh is not None and register_wh >= held_wh
-    if still_beyond or register_wh - state.register_wh > possible_wh(read.at_ms - last_good_ms):
+    if held == Verdict.JUMPED.value and _is_still_beyond(held_wh, register_wh, believed):
         return Judgement(Verdict.JUMPED, register_wh)
-    return Judgement(Verdict.CHARGE, register_wh)
+    beyond = register_wh - state.register_wh > possible_wh(read.at_ms - last_good_ms)
+    return Judgement(Verdict.JUMPED if beyond else Verdict.CHARGE, register_wh)
+
+
+def _is_still_beyond(held_wh: int | None, register_wh: int, believed: bool) -> bool:
+    return not believed if held_wh is None else register_wh >= held_wh
 
 
 def unwrapped(base_wh: int, raw_wh: int, modulus_wh: int | None) -> int:

@@ -139,7 +139,10 @@ def _fit(turn: Turn, account: AccountConfig) -> str:
 
 
 def _run_stopwatch(turn: Turn, row: LimiterRow, standing: Standing, moving: bool) -> None:
-    stands = f"{standing.regions.limit.value}:{'moving' if moving else ''}:{'over' if row.over_ms else ''}"
+    """How long it has stood so; what was waited in the dark is no time behind the close that ends it."""
+    dark = turn.switch(row.meter_no).state == SwitchState.OPEN.value
+    signs = ("moving" if moving else "", "over" if row.over_ms else "", "dark" if dark else "")
+    stands = ":".join((standing.regions.limit.value, *signs))
     same_start = row.boot_id == turn.identity.boot_id
     if row.stands != stands:
         row.stood_ms = 0

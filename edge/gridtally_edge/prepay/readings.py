@@ -67,7 +67,8 @@ def charge_register(turn: Turn, account: AccountConfig, read: MeterRead) -> None
         pass_by(turn, account, book, read)
         return
     last_good_ms = _last_good_ms(turn, account, book)
-    judgement = judge(book.state, last_good_ms, book.row.held, book.row.held_wh, read)
+    believed = turn.clock.state is not ClockState.UNTRUSTED
+    judgement = judge(book.state, last_good_ms, book.row.held, book.row.held_wh, read, believed)
     if judgement.verdict in (Verdict.WENT_BACK, Verdict.JUMPED):
         _hold(turn, account, book, judgement.verdict, judgement.register_wh)
         return
@@ -115,9 +116,12 @@ def _open(turn: Turn, account: AccountConfig, book: Book, register_wh: int, at_m
 
 
 def _hold(turn: Turn, account: AccountConfig, book: Book, verdict: Verdict, register_wh: int) -> None:
-    if book.row.held == verdict.value:
+    """How fast it moved is known by a believed clock only: a jump seen by another one has no value to stay behind."""
+    doubtful = verdict is Verdict.JUMPED and turn.clock.state is ClockState.UNTRUSTED
+    held = (verdict.value, None if doubtful else register_wh)
+    if book.row.held == verdict.value and (book.row.held_wh is not None or doubtful):
         return
-    book.row.held, book.row.held_wh = verdict.value, register_wh
+    book.row.held, book.row.held_wh = held
     name = "register_went_back" if verdict is Verdict.WENT_BACK else "register_jumped"
     turn.report(account.meter_no, name, f"charged_to_wh={book.state.register_wh} read_wh={register_wh}")
 

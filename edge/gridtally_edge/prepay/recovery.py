@@ -248,7 +248,8 @@ def _folded(state: LedgerState, entries: Sequence[LedgerEntry]) -> LedgerState |
 
 
 def _adopt(turn: Turn, book: Book, first: int, entries: Sequence[LedgerEntry], state: LedgerState) -> None:
-    """The mirror's entries take the place of ours from `first` on; ours are kept aside."""
+    """The mirror's entries take the place of ours from `first` on; ours are kept aside. When the register was last good stands in the
+    entries now: what we read and charged in ours is charged again, and must not look as if it had moved since."""
     key = (book.row.account_no, book.row.epoch)
     aside = """INSERT OR REPLACE INTO journal_aside SELECT account_no, epoch, seq, body, ? FROM journal
         WHERE account_no = ? AND epoch = ? AND seq >= ?"""
@@ -259,6 +260,7 @@ def _adopt(turn: Turn, book: Book, first: int, entries: Sequence[LedgerEntry], s
         save(turn.db, JournalRow(e.account_no, e.epoch, e.seq, e.kind, e.at_ms, e.register_after_wh, e.to_bytes()))
     turn.forget_running(*key)
     book.adopt(state)
+    turn.switch(state.meter_no).register_ms = 0
     _free_instruments(turn, state)
 
 

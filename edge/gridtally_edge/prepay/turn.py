@@ -161,16 +161,17 @@ class Turn:
         self._switches[meter_no] = self._without_future(found) if found else SwitchRow(meter_no)
 
     def _without_future(self, row: SwitchRow) -> SwitchRow:
-        """What was seen at a time still to come was told by a wrong clock: once ours is believed, it is not known when. A pause
-        that ends later than any pause can was begun by one too: nobody waits for supply because a clock was set back."""
+        """What was seen at a time still to come was told by another clock than ours of now: it is older than what is read now, and nobody
+        knows when it was. When a register was read is forgotten only by a believed clock, since a jump is judged by it. A pause that ends
+        later than any pause can was begun by a wrong clock too: nobody waits for supply because one was set back."""
         clock = self.clock
         most_ms = CLOSE_RETRY_MOST_MS if row.state == SwitchState.OPEN.value else STUCK_CUT_MS
         if row.stuck_until_ms > self.now_ms + most_ms:
             row.stuck_until_ms = 0
-        if clock.state is not ClockState.UNTRUSTED:
-            latest_ms = self.now_ms + clock.uncertainty_ms + clocktrust.STEP_MS
-            seen_ms = (row.state_ms, row.serial_ms, row.register_ms)
-            row.state_ms, row.serial_ms, row.register_ms = (at_ms if at_ms <= latest_ms else 0 for at_ms in seen_ms)
+        latest_ms = self.now_ms + clock.uncertainty_ms + clocktrust.STEP_MS
+        row.state_ms, row.serial_ms = (at_ms if at_ms <= latest_ms else 0 for at_ms in (row.state_ms, row.serial_ms))
+        if clock.state is not ClockState.UNTRUSTED and row.register_ms > latest_ms:
+            row.register_ms = 0
         return row
 
     def fact(self, name: str) -> int:

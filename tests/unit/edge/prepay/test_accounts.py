@@ -110,6 +110,43 @@ def test_an_impossible_jump_is_held_until_the_register_is_plausible_again(bench:
     assert bench.replayed()[0].charged_wh == 300
 
 
+def test_a_jump_that_a_clock_set_back_makes_of_a_day_s_use_is_charged_when_the_time_is_known(bench: Bench) -> None:
+    """The box starts with a clock of the last minute it knew; the register says a day has passed."""
+    bench.restart()
+    bench.now_ms += 60_000
+    bench.read(1, 1_010_000)
+    bench.now_ms += 6 * HOUR_MS
+    bench.read(1, 1_011_000)
+    assert Kind.ENERGY not in bench.kinds()
+    assert names(bench).count("register_jumped") == 1
+    bench.now_ms += 18 * HOUR_MS
+    bench.trust()
+    bench.read(1, 1_012_000)
+    assert bench.replayed()[0].charged_wh == 12_000
+
+
+def test_a_jump_seen_before_the_time_was_known_is_held_when_it_is_one(bench: Bench) -> None:
+    bench.restart()
+    bench.now_ms += 60_000
+    bench.read(1, 9_000_000)
+    bench.now_ms += HOUR_MS
+    bench.trust()
+    bench.read(1, 9_000_100)
+    bench.wait(300 * DAY_MS)
+    bench.trust()
+    bench.read(1, 9_000_200)
+    assert Kind.ENERGY not in bench.kinds()
+
+
+def test_what_is_read_now_is_newer_than_what_a_clock_that_was_ahead_left(bench: Bench) -> None:
+    """Also while nobody believes the clock: a dead load side is seen to be dead, and a switch as it stands."""
+    bench.read(1, 1_000_100, power_w=1_510)
+    bench.now_ms -= DAY_MS
+    bench.restart()
+    bench.read(1, 1_000_100, SwitchState.OPEN, power_w=0)
+    assert bench.db.execute("SELECT state, power_w FROM switch WHERE meter_no = 1").fetchone() == (SwitchState.OPEN.value, 0)
+
+
 def test_a_rollover_is_followed_where_the_digits_are_known(bench: Bench) -> None:
     modulus = 1_000_200
     bench.wait(HOUR_MS)

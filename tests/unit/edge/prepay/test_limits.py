@@ -233,6 +233,20 @@ def test_a_close_that_a_hold_kept_back_for_hours_is_still_the_only_one(tmp_path:
     assert bench.standing().regions.limit is Watch.LOCKED_MANUAL
 
 
+def test_a_close_that_found_no_answer_for_hours_is_still_the_only_one(tmp_path: Path) -> None:
+    bench = tripped(tmp_path)
+    bench.wait(120_000)
+    for _ in range(24):
+        bench.finish(p.SwitchResult.NO_ANSWER)
+        bench.wait(15 * MINUTE_MS)
+    bench.finish()
+    bench.effects.clear()
+    assert bench.standing().recloses == 1
+    bench.minutes(3, 3_000)
+    bench.finish(order=bench.order(close=False))
+    assert bench.standing().regions.limit is Watch.LOCKED_MANUAL
+
+
 def test_the_button_of_the_meter_counts_as_a_hand(tmp_path: Path) -> None:
     bench = tripped(tmp_path)
     bench.now_ms += 30_000

@@ -209,6 +209,25 @@ def test_an_old_image_is_found_and_healed_from_the_mirror(pair: LinkedPair) -> N
     assert pair.money.execute("SELECT count(*) FROM journal_aside").fetchone()[0] > 0
 
 
+def test_what_the_old_image_charged_by_itself_is_charged_again_and_is_no_jump(pair: LinkedPair) -> None:
+    """Its charges go aside with its entries; a minute later the register has moved by twenty hours."""
+    use(pair, 300)
+    old = pair.image("old")
+    use(pair, 300)
+    pair.sync()
+    pair.roll_back(old)
+    use(pair, 5_000, hours=20)
+    last_wh = pair.state().register_wh or 0
+    pair.greet()
+    pair.sync()
+    assert (pair.state().register_wh or 0) == OPENED_WH + 600
+    pair.wait(60_000)
+    pair.read(0, last_wh)
+    assert told(pair, "register_jumped") == []
+    agree(pair)
+    assert charged(pair) == last_wh - OPENED_WH
+
+
 def test_nobody_is_cut_while_a_journal_is_being_healed(pair: LinkedPair) -> None:
     use(pair, 300)
     old = pair.image("old")
