@@ -147,12 +147,19 @@ def _mirror(world: World) -> Iterator[str]:
 
 
 def _mirror_of(world: World) -> Iterator[str]:
-    for key, mirrored in world.cloud_watch.mirror.items():
-        book = world.edge_watch.books.get(key)
-        if book is None or mirrored.seq > book.seq:
-            yield f"account {key[0]}/{key[1]}: the mirror holds {mirrored.seq} entries, the journal {book.seq if book else 0}"
-        elif mirrored.seq and book.lines[mirrored.seq - 1].hash != mirrored.head:
-            yield f"account {key[0]}/{key[1]}: entry {mirrored.seq} of the mirror is another"
+    for key in world.cloud_watch.mirror:
+        yield from behind_mirror(world, key)
+
+
+def behind_mirror(world: World, key: watch.Account) -> Iterator[str]:
+    """How one account's journal is not what the mirror holds and more."""
+    mirrored, book = world.cloud_watch.mirror.get(key), world.edge_watch.books.get(key)
+    if mirrored is None:
+        return
+    if book is None or mirrored.seq > book.seq:
+        yield f"account {key[0]}/{key[1]}: the mirror holds {mirrored.seq} entries, the journal {book.seq if book else 0}"
+    elif mirrored.seq and book.lines[mirrored.seq - 1].hash != mirrored.head:
+        yield f"account {key[0]}/{key[1]}: entry {mirrored.seq} of the mirror is another"
 
 
 def is_healed(world: World) -> bool:

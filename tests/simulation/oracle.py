@@ -248,7 +248,7 @@ class Oracle:
         lease_ms = max(config.cut_lease_until_ms, world.edge.heard_ms + config.cut_lease_until_ms - config.issued_at_ms) if config else 0
         if now_ms > lease_ms + HOUR_MS:
             yield "the right to cut had ended"
-        if world.rolled_back:
+        if world.rolled_back and not world.is_healed(account):
             yield "the disk was an old one"
         yield from self._unwarned(account)
         if world.offline_for_ms() > 60_000 and account.offline_cut == "never":

@@ -256,6 +256,11 @@ class World:
         config = self.edge.config
         return next((a for a in config.accounts if a.meter_no == meter_no), None) if config else None
 
+    def is_healed(self, account: AccountConfig) -> bool:
+        """Whether this account's journal is what the mirror says, after an old disk."""
+        key = (account.account_no, account.account_epoch)
+        return not self.edge_watch.cached[key].fault and next(invariants.behind_mirror(self, key), None) is None
+
     def bound_serial(self, meter_no: int) -> str:
         config = self.edge.config
         return next((x.serial for x in config.meters if x.meter_no == meter_no), "") if config else ""
@@ -339,6 +344,8 @@ class World:
         self._tick_at = 0
         if self.edge.alive:
             self.edge.feed(p.Tick())
+            if any(c.fault for c in self.edge_watch.cached.values()):
+                self.edge.pump()  # what is asked again while a journal is being healed leaves at once
         self._tick_later(60_000 if self.now_ms < self.busy_until_ms or invariants.waits_for_supply(self) else 20 * 60_000)
 
     # ---- network ----------------------------------------------------------------------------------------------

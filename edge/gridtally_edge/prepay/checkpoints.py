@@ -73,7 +73,7 @@ def _send(turn: Turn, own: bytes) -> None:
 def send_again(turn: Turn) -> None:
     """What the cloud has not signed goes again: the answer may have been lost. Once an hour at most, and of each stretch of time only
     the last, as no other is kept once that is signed."""
-    if turn.now_ms - turn.fact("checkpoints_sent_ms") < MS_PER_HOUR:
+    if turn.since_ms("checkpoints_sent_ms") < MS_PER_HOUR:
         return
     turn.remember("checkpoints_sent_ms", turn.now_ms)
     for row in some(turn.db, CheckpointRow, _LAST_UNSIGNED, turn.now_ms, _stretch_ms(turn)):

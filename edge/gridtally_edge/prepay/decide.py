@@ -50,7 +50,7 @@ def facts_of(turn: Turn, account: AccountConfig, rules: InForce, happening: Happ
         serial_proven=row.serial == meter.serial,
         parked=parked_of(turn, account.account_no),
         link_up=turn.link.online, started=turn.link.waited_ms is not None, offline_since_ms=turn.link.offline_since_ms,
-        cloud_seen_ms=turn.fact("cloud_seen_ms"),
+        cloud_seen_ms=_cloud_seen_ms(turn),
         lease_until_ms=lease_until_ms(turn),
         moving=moving,
         pending_action=_is_waited_for(turn, account.meter_no),
@@ -84,9 +84,14 @@ def _newest_topup(turn: Turn, account: AccountConfig) -> int:
 
 def lease_until_ms(turn: Turn) -> int:
     """The right to cut ends by itself: the lease of the configuration, or the same length since the cloud last spoke."""
-    seen_ms = turn.fact("cloud_seen_ms")
+    seen_ms = _cloud_seen_ms(turn)
     renewed_ms = seen_ms + turn.plan.lease_length_ms if seen_ms and turn.plan.lease_length_ms else 0
     return max(turn.plan.config.cut_lease_until_ms, renewed_ms)
+
+
+def _cloud_seen_ms(turn: Turn) -> int:
+    """A moment still to come was told by a clock that was ahead: it makes the right to cut no longer."""
+    return turn.fact("cloud_seen_ms") if turn.since_ms("cloud_seen_ms") < turn.now_ms else 0
 
 
 def _is_waited_for(turn: Turn, meter_no: int) -> bool:

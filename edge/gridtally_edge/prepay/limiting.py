@@ -92,7 +92,7 @@ def _is_off(turn: Turn, account: AccountConfig, read: MeterRead) -> bool:
 
 def _is_whole(turn: Turn, row: LimiterRow, read: MeterRead) -> bool:
     """One run of the agent, one run of the clock, not longer than an hour, and a register that rose."""
-    if row.base_wh is None or row.boot_id != turn.identity.boot_id or row.base_seen_ms <= turn.fact("changed_ms"):
+    if row.base_wh is None or row.boot_id != turn.identity.boot_id or turn.now_ms - row.base_seen_ms >= turn.since_ms("changed_ms"):
         return False
     passed_ms = turn.now_ms - row.base_seen_ms
     stepped = bool(turn.mono_ms) and abs(passed_ms - (turn.mono_ms - row.base_mono_ms)) > STEP_MS

@@ -44,7 +44,7 @@ def prune(turn: Turn) -> None:
     """With each tick: look at some accounts, once a day at each; let some entries go."""
     if turn.identity.signer is None or turn.clock.state is ClockState.UNTRUSTED:
         return
-    if turn.now_ms - turn.fact(_LOOKED_MS) >= MS_PER_DAY:
+    if turn.since_ms(_LOOKED_MS) >= MS_PER_DAY:
         _look(turn)
     _let_go(turn)
 

@@ -158,7 +158,7 @@ def _ask(turn: Turn, row: RecoveryRow) -> None:
 def ask_again(turn: Turn) -> None:
     """What was asked may have been lost on its way: again every few minutes while the link is up."""
     rows = some(turn.db, RecoveryRow, "ORDER BY account_no, epoch") if turn.link.online else []
-    if rows and turn.now_ms - turn.fact("mirror_asked_ms") >= ASK_AGAIN_MS:
+    if rows and turn.since_ms("mirror_asked_ms") >= ASK_AGAIN_MS:
         turn.remember("mirror_asked_ms", turn.now_ms)
         for row in rows:
             _ask(turn, row)

@@ -180,6 +180,11 @@ class Turn:
             self._facts[name] = row.value if row else 0
         return self._facts[name]
 
+    def since_ms(self, name: str) -> int:
+        """How long ago the moment is that a fact remembers; one still to come was told by a clock that was ahead, and counts as none."""
+        at_ms = self.fact(name)
+        return self.now_ms - (at_ms if at_ms <= self.now_ms + clocktrust.STEP_MS else 0)
+
     def remember(self, name: str, value: int) -> None:
         self._facts[name] = value
         save(self.db, FactRow(name, value))
@@ -195,8 +200,7 @@ class Turn:
 
     def report_seldom(self, name: str, detail: str) -> None:
         """`report` of the DCU itself, at most once an hour: for what a stranger could cause as often as he likes."""
-        last_ms = self.fact(f"reported:{name}")
-        if not last_ms or self.now_ms - last_ms >= MS_PER_HOUR:
+        if self.since_ms(f"reported:{name}") >= MS_PER_HOUR:
             self.remember(f"reported:{name}", self.now_ms)
             self.report(0, name, detail)
 

@@ -96,7 +96,7 @@ def take_welcome(turn: Turn, welcome: WelcomeSeen) -> None:
 
 
 def _cloud_seen(turn: Turn) -> None:
-    if turn.now_ms - turn.fact("cloud_seen_ms") >= FLOOR_STEP_MS:
+    if turn.since_ms("cloud_seen_ms") >= FLOOR_STEP_MS:
         turn.remember("cloud_seen_ms", turn.now_ms)
 
 
@@ -124,7 +124,7 @@ def read_of(turn: Turn, action: ActionRow, outcome: SwitchOutcome) -> MeterRead:
 def prune(turn: Turn) -> None:
     """Once a day; of the journals a few entries each time."""
     pruning.prune(turn)
-    if turn.now_ms - turn.fact("pruned_ms") < MS_PER_DAY:
+    if turn.since_ms("pruned_ms") < MS_PER_DAY:
         return
     turn.remember("pruned_ms", turn.now_ms)
     commands.prune(turn)

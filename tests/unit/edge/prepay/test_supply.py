@@ -223,6 +223,24 @@ def test_the_right_to_cut_ends_without_the_cloud_and_comes_back_with_it(tmp_path
     assert not bench.order().close
 
 
+def test_a_clock_that_was_ahead_when_the_cloud_spoke_makes_the_right_to_cut_no_longer(tmp_path: Path) -> None:
+    """Its word is remembered at a time still to come; the lease counts by the configuration, not from there."""
+    bench = Bench(tmp_path)
+    bench.configure(lease_ms=2 * DAY_MS)
+    bench.credit(1, "10")
+    bench.now_ms += 5 * DAY_MS
+    bench.online()
+    bench.now_ms -= 5 * DAY_MS
+    bench.tell(p.WelcomeSeen(bench.now_ms, age_ms=None))
+    bench.now_ms += 3 * DAY_MS
+    bench.trust()
+    bench.read(1, 1_002_000)
+    bench.wait(HOUR_MS)
+    bench.read(1, 1_002_000)
+    assert bench.orders() == []
+    assert "lease" in {t.name for t in bench.decisions()[-1].tests if not t.holds}
+
+
 def test_a_mirror_that_is_ahead_stops_cuts_and_nothing_else(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.credit(1, "8.40")
