@@ -17,6 +17,7 @@ from gridtally_cloud.billing.claims import Books, Rest, rests
 from gridtally_cloud.billing.instalments import ArrangementState, Instalment, Plan, Standing, left_of, planned, standing
 from gridtally_cloud.billing.late import Paused
 from gridtally_cloud.billing.model import Arranged, ArrangedPart
+from gridtally_cloud.billing.periods import late_from_ms
 from gridtally_cloud.billing.receivables import books_of, hold_books
 from gridtally_cloud.billing.tables import arrangement, arrangement_bill, instalment
 from gridtally_cloud.billing.tables import bill as bill_table
@@ -56,7 +57,8 @@ def make(
         raise RefusedCommand("arranged", f"an arrangement of account {account_no} runs: cancel it first")
     open_now = rests(books_of(conn, account_no))
     mine = (_b.account_no == account_no, _b.kind == "bill", _b.cancelled_ms.is_(None), _b.due_ms < at_ms)
-    overdue = [(row, _open(open_now, row.bill_no)) for row in conn.execute(select(_b.bill_no, _b.from_ms, _b.to_ms).where(*mine))]
+    rows = conn.execute(select(_b.bill_no, _b.from_ms, _b.to_ms, _b.due_ms).where(*mine)).all()
+    overdue = [(row, _open(open_now, row.bill_no)) for row in rows if late_from_ms(row.due_ms, account.zone) <= at_ms]
     arrears_nano = sum(open_nano for _, open_nano in overdue)
     if not arrears_nano:
         raise RefusedCommand("no_arrears", f"nothing of account {account_no} is overdue: there is nothing to arrange")
@@ -167,6 +169,15 @@ def _end(conn: Connection, each: Arrangement, stands: Standing, today: int, at_m
 
 
 # ---- what it changes ------------------------------------------------------------------------------------------
+
+
+def running(conn: Connection, account: Account, books: Books, at_ms: int) -> tuple[Plan, dict[str, int]] | None:
+    """The plan of the arrangement that runs, and what it covers of which bills that stand; None where none does."""
+    for each in arrangements_of(conn, account, at_ms, books):
+        if each.standing.state is ArrangementState.RUNNING:
+            covered = _covered(conn, account.account_no, each.arrangement_no)
+            return each.plan, {bill_no: arranged_nano for bill_no, (_, arranged_nano) in covered.items()}
+    return None
 
 
 def pauses(conn: Connection, account: Account, books: Books, at_ms: int) -> Paused:

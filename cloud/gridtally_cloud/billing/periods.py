@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
-from gridtally_cloud.store.days import EPOCH, midnight_ms, zone_of
+from gridtally_cloud.store.days import EPOCH, day_of, midnight_ms, zone_of
 
 
 def local(at_ms: int, zone: str) -> datetime:
@@ -25,6 +25,11 @@ def last_month(at_ms: int, zone: str) -> tuple[int, int]:
 def day_start(text: str, zone: str) -> int:
     """The instant a local day written as '2026-11-21' begins. Raises ValueError."""
     return _start_ms(date.fromisoformat(text), zone)
+
+
+def late_from_ms(due_ms: int, zone: str) -> int:
+    """When what is due at an instant is late: the whole local day of it is time to pay."""
+    return midnight_ms(day_of(due_ms, zone) + 1, zone)
 
 
 def _month_of(day: date, zone: str) -> tuple[int, int]:

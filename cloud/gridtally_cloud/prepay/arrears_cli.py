@@ -1,4 +1,4 @@
-"""`gridtally-mdm arrears`: limit the load of who owes bills, after a notice; it is lifted by their payment."""
+"""`gridtally-mdm arrears`: limit the load of who is overdue with bills, after a notice; it is lifted by payment or an arrangement."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from gridtally_shared.money import display
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], open_desk: OpenDesk) -> None:
     """Add `arrears` with its actions to the commands of gridtally-mdm."""
     parser = commands.add_parser(
-        "arrears", help="limit the load of who owes bills, instead of a cut",
-        description="The household is told first; its payment lifts the limit by itself.",
+        "arrears", help="limit the load of who is overdue with bills, instead of a cut",
+        description="Only what is overdue counts. The household is told first; its payment, or an arrangement, lifts the limit by itself.",
         epilog="example: gridtally-mdm arrears limit 7 900",
     )  # fmt: skip
     actions = parser.add_subparsers(required=True, metavar="action")
@@ -45,7 +45,7 @@ def _show(desk: Desk, options: argparse.Namespace) -> int:
         account_of(conn, options.account)
         found = arrears.limits(conn, options.account)
     for each in found:
-        print(f"{each.limit_no:5}  {each.watts:6} W  {each.state.value:8} {each.reason:6} due {_when(each.due_ms)}")
+        print(f"{each.limit_no:5}  {each.watts:6} W  {each.state.value:8} {each.reason:8} due {_when(each.due_ms)}")
     return 0
 
 

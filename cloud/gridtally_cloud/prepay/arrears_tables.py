@@ -11,7 +11,8 @@ arrears_limit = Table(
     Column("limit_no", Key, primary_key=True),
     Column("account_no", Key, nullable=False),
     Column("watts", Integer, nullable=False),
-    Column("owed_nano", Nano, nullable=False),  # when it was told
+    Column("owed_nano", Nano, nullable=False),  # what was overdue when it was told
+    Column("paid_nano", Nano),  # all that was paid until then
     Column("state", Text, nullable=False),  # told, ordered, lifted, dropped
     Column("reason", Text, nullable=False, default=""),
     Column("due_ms", Ms, nullable=False),

@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from sqlalchemy import Connection, select
 
-from gridtally_cloud.billing.receivables import outstanding_nano
+from gridtally_cloud.billing.overdue import arrears_of
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.prepay.enrolment_tables import programme_option
@@ -59,27 +59,28 @@ class Offer:
     missing: tuple[Need, ...]
 
 
-def _has_switch(conn: Connection, account: Account) -> bool:
+def _has_switch(conn: Connection, account: Account, _at_ms: int) -> bool:
     return balance(conn, account.account_no).supply is not SupplyState.NOT_FITTED
 
 
-def _not_protected(_conn: Connection, account: Account) -> bool:
+def _not_protected(_conn: Connection, account: Account, _at_ms: int) -> bool:
     return not PROTECTING & set(account.policy.holds)
 
 
-def _has_method(conn: Connection, account: Account) -> bool:
+def _has_method(conn: Connection, account: Account, _at_ms: int) -> bool:
     return bool(methods(conn, account.account_no))
 
 
-def _owes_nothing(conn: Connection, account: Account) -> bool:
-    return account.is_prepaid or outstanding_nano(conn, account.account_no) <= 0
+def _not_overdue(conn: Connection, account: Account, at_ms: int) -> bool:
+    """What is arranged or not late yet keeps no option away."""
+    return account.is_prepaid or not arrears_of(conn, account, at_ms).overdue_nano
 
 
-HOLDS: Mapping[Need, Callable[[Connection, Account], bool]] = {
+HOLDS: Mapping[Need, Callable[[Connection, Account, int], bool]] = {
     Need.SWITCH: _has_switch,
     Need.NOT_PROTECTED: _not_protected,
     Need.STORED_METHOD: _has_method,
-    Need.NO_ARREARS: _owes_nothing,
+    Need.NO_ARREARS: _not_overdue,
 }
 
 
@@ -120,7 +121,7 @@ def _offer(conn: Connection, account: Account, row: tuple[ZeroAction, str, tuple
     if document is None or policy_of(document.document).currency != account.currency:
         return None
     asked = tuple(Need(name) for name in needs.split(",") if name)
-    return Offer(programme, option, policy_id, document.version, tuple(n for n in asked if not HOLDS[n](conn, account)))
+    return Offer(programme, option, policy_id, document.version, tuple(n for n in asked if not HOLDS[n](conn, account, at_ms)))
 
 
 def eligible(conn: Connection, account: Account, programme: str, option: str, at_ms: int) -> Offer:

@@ -179,7 +179,7 @@ SCHEMAS: dict[str, Fields] = {
     "LimitOrdered": {"account_no": ("integer", ""), "watts": ("integer", ""), "epoch": ("integer", ""), "gseq": ("integer", "order")},
     "NewArrearsLimit": {"watts": ("integer", "100 to 100000"), "hours": ("integer?", "from the notice to the limit; 72")},
     "ArrearsLimit": {
-        "limit_no": ("integer", ""), "account_no": ("integer", ""), "watts": ("integer", ""), "owed": ("money", "when it was told"),
+        "limit_no": ("integer", ""), "account_no": ("integer", ""), "watts": ("integer", ""), "owed": ("money", "overdue then"),
         "state": ("string", "told, ordered, lifted, dropped"), "due": ("time", "from then on it is limited"),
     },
     "WorkOrder": {
