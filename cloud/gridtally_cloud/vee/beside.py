@@ -33,10 +33,10 @@ VARH = frozenset(BY_NAME[f"interval_reactive_q{n}_varh"].code for n in range(1, 
 
 
 def events_of(conn: Connection, meters: Iterable[int], from_ms: int, to_ms: int) -> tuple[Event, ...]:
-    """Events that a rule looks at, in order of time."""
+    """Events that a rule looks at, in order of time; of one moment in that of their meters and of arrival."""
     e = event.c
     where = and_(e.shard == SHARD, e.meter_no.in_(list(meters)), e.at_ms.between(from_ms - EVENTS_BEFORE_MS, to_ms))
-    rows = conn.execute(select(e.code, e.at_ms, e.detail).where(where).order_by(e.at_ms))
+    rows = conn.execute(select(e.code, e.at_ms, e.detail).where(where).order_by(e.at_ms, e.meter_no, e.event_no))
     return tuple(Event(row.code, row.at_ms, row.detail) for row in rows if row.code in TOLD)
 
 

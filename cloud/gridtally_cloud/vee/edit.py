@@ -17,7 +17,7 @@ from gridtally_cloud.customers.model import Role
 from gridtally_cloud.customers.tables import app_user
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import date_of, day_of, slots_of
-from gridtally_cloud.store.intervals import ChannelRef, Slot, Slots, channel_ref, days_slots, pack
+from gridtally_cloud.store.intervals import ChannelRef, Slot, Slots, channel_ref, days_slots, hold_points, pack
 from gridtally_cloud.store.orders import PENDING
 from gridtally_cloud.vee.beside import check_values
 from gridtally_cloud.vee.documents import day_named
@@ -65,6 +65,7 @@ class Asked:
 def make(conn: Connection, asked: Asked, now_ms: int) -> Edit:
     """Apply an edit, or propose it where the range is billed. Raises RefusedCommand, and ConfigError for a range or argument."""
     _check_person(conn, asked.made_by)
+    hold_points(conn, [asked.channel_no])
     ref, period_s = channel_ref(conn, asked.channel_no)
     days, starts = _range(conn, asked, ref, period_s)
     measured, stands = (days_slots(conn, asked.channel_no, list(days), estimates=e) for e in (False, True))
@@ -92,7 +93,7 @@ def make(conn: Connection, asked: Asked, now_ms: int) -> Edit:
 def decide(conn: Connection, edit_no: int, step: Step, person: str, now_ms: int) -> Edit:
     """Approve, refuse or take back. Raises RefusedCommand where the state or the person does not allow it."""
     _check_person(conn, person)
-    found = find(conn, edit_no)
+    found = _held(conn, edit_no)
     if step is Step.UNDO and found.bills:
         step = Step.ASK_UNDO
     state = advance(found.state, step)
@@ -107,6 +108,12 @@ def decide(conn: Connection, edit_no: int, step: Step, person: str, now_ms: int)
     decided = find(conn, edit_no)
     tell(conn, decided, found.state, now_ms)
     return decided
+
+
+def _held(conn: Connection, edit_no: int) -> Edit:
+    """The edit as it is now, with its usage point held: two persons decide one after the other."""
+    hold_points(conn, [find(conn, edit_no).channel_no])
+    return find(conn, edit_no)
 
 
 def find(conn: Connection, edit_no: int) -> Edit:

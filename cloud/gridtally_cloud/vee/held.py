@@ -133,8 +133,12 @@ def _register(conn: Connection, meters: Sequence[Any], quantity: int, stretch: S
 
 
 def register_of(reads: list[RegisterSample], step: int, stretch: Stretch, midnights: list[int]) -> Register:
-    """What a meter's reads within a stretch, in order of time, say around its midnights."""
-    snapped = {s.at_ms: s for read in _telling(reads, midnights) if (s := on_grid(stretch, read))}
+    """What a meter's reads within a stretch, in order of time, say around its midnights. Of several in one interval the first is the
+    nearest to the grid: what happens to the register after it is not the business of the day before."""
+    snapped: dict[int, RegisterSample] = {}
+    for read in _telling(reads, midnights):
+        if s := on_grid(stretch, read):
+            snapped.setdefault(s.at_ms, s)
     return Register(tuple(snapped.values()), step)
 
 

@@ -74,7 +74,7 @@ _BILLED = Among(select(_c.channel_no).join(account, account.c.usage_point_no == 
 _METERS = Among(select(_m.usage_point_no, _m.meter_no, _m.register_step_wh), _m.usage_point_no, _m.meter_no)
 _EVENTS = Among(select(_ev.meter_no, _ev.code, _ev.at_ms, _ev.detail)
                 .where(_ev.shard == SHARD, _ev.at_ms.between(_from, _to), _ev.code.in_(sorted(TOLD))),
-                _ev.meter_no, _ev.at_ms, thin=True)  # fmt: skip
+                _ev.meter_no, _ev.at_ms, _ev.event_no, thin=True)  # fmt: skip
 _POINTS = Among(select(_p.usage_point_no, _p.class_name, _p.check_point_no, _p.irregular_until_day), _p.usage_point_no)
 
 

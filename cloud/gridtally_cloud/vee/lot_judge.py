@@ -58,6 +58,14 @@ def judged(lot: Lot, name: DayOf, near: Near, rules: RuleSet) -> Judged:
     return Judged(name, ref, near, stretch, known, judge(stretch, known))
 
 
+def nothing_found(lot: Lot, name: DayOf, near: Near, rules: RuleSet) -> Judged:
+    """The same of a day that the sieve let through, without asking again: its registers were not read."""
+    ref = lot.refs[name[1]]
+    stretch = near.stretch(ref.unit)
+    no = bytes(len(stretch))
+    return Judged(name, ref, near, stretch, Known(rules, ref.limit_w, LocalTime(ref.zone)), Judgement((), no, no, ()))
+
+
 def is_clean(j: Judged) -> bool:
     return 0 not in j.near.day.present and j.is_believed and not j.touching(j.judgement.findings)
 
@@ -90,5 +98,6 @@ def _known(lot: Lot, ref: Ref, stretch: Stretch, near: Near, rules: RuleSet) -> 
         midnights = [midnight_ms(day, ref.zone) for day in (*near.days, near.days[-1] + 1)]
         register = register_of(reads, meters[0].register_step_wh, stretch, midnights)
     since_ms, until_ms = stretch.start_ms - EVENTS_BEFORE_MS, stretch.start_of(len(stretch))
-    events = tuple(event for m in meters for event in lot.events.get(m.meter_no, ()) if since_ms <= event.at_ms <= until_ms)
-    return Known(rules, ref.limit_w, LocalTime(ref.zone), register, (), ref.direction, events)
+    events = [event for m in meters for event in lot.events.get(m.meter_no, ()) if since_ms <= event.at_ms <= until_ms]
+    in_order = tuple(sorted(events, key=lambda event: event.at_ms))  # as `events_of` has them where there are two meters
+    return Known(rules, ref.limit_w, LocalTime(ref.zone), register, (), ref.direction, in_order)

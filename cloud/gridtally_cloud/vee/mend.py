@@ -20,14 +20,13 @@ from gridtally_cloud.store.intervals import ESTIMATE, ChannelRef, Slots
 from gridtally_cloud.store.tables import vee_finding
 from gridtally_cloud.vee.columns import EDITED, slots_of_day
 from gridtally_cloud.vee.judge import waits
-from gridtally_cloud.vee.lot import DayOf, Lot, Near
+from gridtally_cloud.vee.lot import DayOf, Lot
 from gridtally_cloud.vee.lot_beside import Compared, compared_months, is_asked
-from gridtally_cloud.vee.lot_judge import Judged, against, judged
+from gridtally_cloud.vee.lot_judge import Judged, against
 from gridtally_cloud.vee.model import Finding
 from gridtally_cloud.vee.outcome import ESTIMATED, FAILED, VALIDATED, Outcome, Verdict, keep_verdicts
 from gridtally_cloud.vee.past import Past, past_of
 from gridtally_cloud.vee.repair import Repaired, estimated_slot, needs_past, repaired
-from gridtally_cloud.vee.sieve import Rules
 from gridtally_shared.records import dataclass
 
 _found = vee_finding.c
@@ -106,13 +105,11 @@ class _Mending:
 _NO_PAST = Past()
 
 
-def mend(
-    conn: Connection, lot: Lot, rules: Rules, near: dict[DayOf, Near], queue: Iterable[tuple[DayOf, Judged | None]], now_ms: int
-) -> tuple[list[Outcome], list[DayOf]]:
+def mend(conn: Connection, lot: Lot, queue: Iterable[Judged], now_ms: int) -> tuple[list[Outcome], list[DayOf]]:
     """(what became of them, those that are for vee/run.py). They come in order of time."""
     mending = _Mending(conn, lot, now_ms)
-    for _, group in groupby(queue, key=lambda pair: pair[0][0]):
-        mending.day([j or judged(lot, name, near[name], rules.of(lot.point_of(lot.refs[name[1]]), name[0])) for name, j in group])
+    for _, of_day in groupby(queue, key=lambda j: j.name[0]):
+        mending.day([*of_day])
     mending.keep()
     return mending.outcomes, mending.left
 
@@ -122,7 +119,7 @@ def _is_estimated(j: Judged) -> bool:
 
 
 def _looks_back(j: Judged) -> bool:
-    return _is_estimated(j) and needs_past(j.stretch, j.judgement, j.span, j.known.rules)
+    return _is_estimated(j) and needs_past(j.stretch, j.known, j.judgement, j.span)
 
 
 def _start_of(j: Judged, place: int) -> int:

@@ -25,7 +25,7 @@ from gridtally_cloud.vee.among import Among
 from gridtally_cloud.vee.held import REGISTER_OF
 from gridtally_cloud.vee.lot import DayOf, Lot, Near, Ref, lot_of
 from gridtally_cloud.vee.lot_beside import Compared, compared_months, ends_month, is_asked, is_plain, looks_back
-from gridtally_cloud.vee.lot_judge import Judged, against, is_clean, judged
+from gridtally_cloud.vee.lot_judge import Judged, against, is_clean, judged, nothing_found
 from gridtally_cloud.vee.lot_reads import around_midnights, at_midnights, rates_and_demand
 from gridtally_cloud.vee.mend import NO_FINDINGS, mend
 from gridtally_cloud.vee.model import RuleSet
@@ -73,7 +73,7 @@ class _Sorting:
     rules: Rules
     near: dict[DayOf, Near]
     clean: list[_Clean] = field(default_factory=list)
-    queue: list[tuple[DayOf, Judged | None]] = field(default_factory=list)
+    queue: list[Judged] = field(default_factory=list)
     behind: dict[int, int] = field(default_factory=dict)
 
     def sort(self) -> None:
@@ -92,19 +92,20 @@ class _Sorting:
 
     def _look(self, name: DayOf, near: Near, is_believed: bool, compared: Compared) -> None:
         """A clean day goes through, any other into the queue."""
-        lot, ref = self.lot, self.lot.refs[name[1]]
-        j = None if is_believed else judged(lot, name, near, self._rules(name))
+        (day, number), lot, rules = name, self.lot, self._rules(name)
+        ref = lot.refs[number]
+        j = None if is_believed else judged(lot, name, near, rules)
         if (j is None or is_clean(j)) and self._nothing_against(name, near, compared):
-            self.clean.append(_clean(lot, ref, near, self._rules(name)))
+            self.clean.append(_clean(lot, ref, near, rules))
             return
-        self.queue.append((name, j))
-        self.behind.setdefault(ref.usage_point_no, name[0])
+        self.queue.append(j or nothing_found(lot, name, near, rules))
+        self.behind[ref.usage_point_no] = min(day, self.behind.get(ref.usage_point_no, day))
 
     def _nothing_against(self, name: DayOf, near: Near, compared: Compared) -> bool:
         ref = self.lot.refs[name[1]]
         if is_plain(self.lot, ref, name[0]):
             return True
-        if looks_back(self.lot, ref, name[0]) and self.behind.get(ref.usage_point_no, name[0]) < name[0]:
+        if looks_back(self.lot, ref, name[0]) and _is_behind(self.lot, self.behind, name):
             return False
         return against(self.conn, self.lot, ref, near, self._rules(name), compared, believed=True) == ()
 
@@ -141,11 +142,11 @@ def judge_lot(conn: Connection, waiting: Iterable[DayOf], now_ms: int) -> Passed
         sorting.sort()
         _write(conn, lot, sorting.clean, now_ms)
     behind = _first_days(lot, left)
-    after = {name for name, _ in sorting.queue if behind.get(lot.refs[name[1]].usage_point_no, name[0]) < name[0]}
-    can = [(name, j) for name, j in sorting.queue if name not in after]
-    mended, not_mended = mend(conn, lot, sorting.rules, near, can[:MENDED_AT_ONCE], now_ms)
-    later = _first_days(lot, [name for name, _ in can[MENDED_AT_ONCE:]])
-    alone = [name for name in sorted({*left, *after, *not_mended}) if name[0] <= later.get(lot.refs[name[1]].usage_point_no, name[0])]
+    after = [j.name for j in sorting.queue if _is_behind(lot, behind, j.name)]
+    can = [j for j in sorting.queue if not _is_behind(lot, behind, j.name)]
+    mended, not_mended = mend(conn, lot, can[:MENDED_AT_ONCE], now_ms)
+    next_turn = _first_days(lot, [j.name for j in can[MENDED_AT_ONCE:]])
+    alone = [name for name in sorted({*left, *after, *not_mended}) if not _is_behind(lot, next_turn, name)]
     passed = [Outcome(c.day, c.channel_no, VALIDATED, ()) for c in sorting.clean]
     return Passed((*passed, *mended), tuple(alone))
 
@@ -156,6 +157,12 @@ def _first_days(lot: Lot, names: Iterable[DayOf]) -> dict[int, int]:
     for day, number in names:
         first.setdefault(lot.refs[number].usage_point_no, day)
     return first
+
+
+def _is_behind(lot: Lot, first_days: dict[int, int], name: DayOf) -> bool:
+    """Whether a day comes after the first of these of its usage point."""
+    day, number = name
+    return first_days.get(lot.refs[number].usage_point_no, day) < day
 
 
 def _clean(lot: Lot, ref: Ref, near: Near, rules: RuleSet) -> _Clean:

@@ -107,10 +107,10 @@ def repaired(near: Stretch, known: Known, judgement: Judgement, past: Before, da
     return Repaired((*judgement.findings, *_too_high(stretch, fitted, known)), tuple(fitted))
 
 
-def needs_past(stretch: Stretch, judgement: Judgement, day: range, rules: RuleSet) -> bool:
+def needs_past(stretch: Stretch, known: Known, judgement: Judgement, day: range) -> bool:
     """Whether estimates of the day could be others with the days before the stretch: not where all its gaps lie within, are short enough
     for a straight line, and have power on one side at least."""
-    failed = judgement.failed
+    stretch, failed, rules = with_outages(stretch, known.events), judgement.failed, known.rules
     gaps = _gaps(failed) if _straddle(judgement, day) else [g for g in _gaps(failed) if g.start < day.stop and g.stop > day.start]
     return any(not _is_line(stretch, failed, gap, rules) for gap in gaps)
 

@@ -116,7 +116,9 @@ def run_again(conn: Connection, channel_no: int, days: range, now_ms: int) -> tu
 
 
 def run_day(conn: Connection, day: int, channel_no: int, now_ms: int) -> Outcome:
-    """Judge one channel-day, replace its findings, let its estimates and edits stand, and tell of what stood otherwise for a bill."""
+    """Judge one channel-day, replace its findings, let its estimates and edits stand, and tell of what stood otherwise for a bill. What
+    comes in meanwhile waits until it is written down, and orders the day again."""
+    hold_points(conn, [channel_no])
     near = around(conn, day, channel_no)
     findings, estimates, waiting = judged(conn, near, day)
     _keep_findings(conn, day, channel_no, findings, now_ms)
