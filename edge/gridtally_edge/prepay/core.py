@@ -14,7 +14,7 @@ Source: prepayment.md 5; reliability-security.md 5; prepayment.md I20, I21.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -82,6 +82,7 @@ class PrepayCore:
         self._permits: dict[bytes, Permit] = {}
         self.wake_ms: int | None = None
         self.near: frozenset[int] = frozenset()
+        self._witness: Mapping[int, tuple[int, int] | None] = {}
 
     def start(self, now_ms: int) -> tuple[PrepayEffect, ...]:
         """Once after opening: check journals against their caches, look at switches whose order has no result."""
@@ -130,14 +131,14 @@ class PrepayCore:
         with transaction(self._db):
             turn = Turn(
                 self._db, self.outbox, self._identity, now_ms, mono_ms, self._plan, self._trust, self._link, self._permits,
-                near=set(self.near),
+                near=set(self.near), witness=self._witness,
             )  # fmt: skip
             upkeep.pass_time(turn)
             for step in steps:
                 step(turn)
             upkeep.store_floor(turn)
             turn.flush()
-        self._plan, self._trust, self._link = turn.plan, turn.trust, turn.link
+        self._plan, self._trust, self._link, self._witness = turn.plan, turn.trust, turn.link, turn.witness
         if turn.near != self.near:
             self.near = frozenset(turn.near)
         waits = [ms for ms in (self.wake_ms, turn.wake_ms) if ms is not None and (ms > now_ms or not turn.ticked)]

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from gridtally_edge.drivers.model import SwitchState
-from gridtally_edge.prepay import actions, limiter, limiting, schedule_money
+from gridtally_edge.prepay import actions, limiter, limiting, schedule_money, witness
 from gridtally_edge.prepay.book import Book
 from gridtally_edge.prepay.charge_store import store_running
 from gridtally_edge.prepay.charges import charge_days, charge_use, collect_debt
@@ -74,6 +74,8 @@ def charge_register(turn: Turn, account: AccountConfig, read: MeterRead) -> None
         return
     if judgement.verdict is Verdict.IGNORE:
         return
+    if judgement.verdict is Verdict.CHARGE:
+        witness.look(turn, account, book, judgement.register_wh, read.at_ms, last_good_ms)
     if judgement.verdict is Verdict.OPEN:
         _open(turn, account, book, *opening_of(account, judgement.register_wh, read.at_ms))
         if book.state.register_wh != judgement.register_wh:

@@ -66,7 +66,8 @@ class Identity:
 @dataclass(frozen=True, slots=True)
 class LinkState:
     """`welcomed`: the cloud has answered since the session came up. Down from a start until told otherwise. `waited_ms`: how long the
-    first welcome after a start has been waited for; None once it came, or was waited for long enough."""
+    first welcome after a start has been waited for; None once it came, or was waited for long enough. `unseen`: accounts whose register
+    says that the disk may be an old one (witness.py), until the cloud has spoken."""
 
     up: bool = False
     welcomed: bool = False
@@ -74,6 +75,7 @@ class LinkState:
     waited_ms: int | None = 0
     seen_ms: int = 0
     seen_mono_ms: int = 0
+    unseen: frozenset[int] = frozenset()
 
     @property
     def online(self) -> bool:
@@ -97,6 +99,7 @@ class Turn:
     wake_ms: int | None = None
     ticked: bool = False
     near: set[int] = field(default_factory=set)
+    witness: Mapping[int, tuple[int, int] | None] = field(default_factory=dict)
     _books: dict[tuple[int, int], Book] = field(default_factory=dict)
     _switches: dict[int, SwitchRow] = field(default_factory=dict)
     _stored: dict[int, tuple[Any, ...]] = field(default_factory=dict)

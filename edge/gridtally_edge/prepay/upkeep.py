@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gridtally_edge.prepay import actions, checkpoints, clocktrust, commands, pruning, recovery
+from gridtally_edge.prepay import actions, checkpoints, clocktrust, commands, pruning, recovery, witness
 from gridtally_edge.prepay.account_orders import with_orders
 from gridtally_edge.prepay.clocktrust import Trust
 from gridtally_edge.prepay.events import ClockObserved, ClockSource, MeterRead, SwitchOutcome, WelcomeSeen
@@ -87,6 +87,7 @@ def take_welcome(turn: Turn, welcome: WelcomeSeen) -> None:
         _adopt(turn, clocktrust.observe_signed(turn.trust, observation), observation)
     turn.link = replace(turn.link, up=True, welcomed=True, waited_ms=None)
     _cloud_seen(turn)
+    witness.the_cloud_spoke(turn)
     accounts = turn.plan.accounts
     heads = [h for h in welcome.accounts if h.account_no in accounts and accounts[h.account_no].account_epoch == h.epoch]
     for head in heads:
@@ -105,6 +106,7 @@ def _cloud_seen(turn: Turn) -> None:
 
 def start(turn: Turn) -> None:
     turn.trust = clocktrust.restarted(turn.trust)
+    turn.link = replace(turn.link, unseen=witness.stored(turn.db))
     turn.plan = with_orders(turn, turn.plan)
     for row in some(turn.db, AccountRow, "ORDER BY account_no, epoch"):
         _check_journal(turn, row)

@@ -213,8 +213,8 @@ def _notice(s: Situation) -> Seen:
 
 
 def _offline(s: Situation) -> Seen:
-    """ALLOWED asks for a keypad code that can restore on the spot (safety.md 6). Soon after a start nobody is cut offline: the disk may
-    be an old one, and the cloud's first word tells."""
+    """ALLOWED asks for a keypad code that can restore on the spot (safety.md 6). Soon after a start nobody is cut offline, nor after one
+    behind which the register shows a gap: the disk may be an old one, and the cloud's first word tells."""
     f, p = s.facts, s.policy
     if f.link_up:
         return Seen(True, "online", (("online", "yes"),))

@@ -54,14 +54,15 @@ class Happening(Enum):
 @dataclass(frozen=True, slots=True)
 class Facts:
     """`funded`: the account had an instrument at least once. `known`: funded, or charged in its first epoch (a later one is not known
-    before what it brings along is there). `emergency_nano` is what of the emergency credit is used, `last_topup_nano` the credit that
-    has just been applied. `started`: the box has only just started, and waits for the first word of the cloud. `moving`: a switch
-    action is under way. `switch_fault`: it did not move, or says open and is live behind; `arms`: its meter waits for the button after
-    a close, None not known. `demand_over`: the averaged demand is above the limit in force, None where none is watched; `demand_w` that
-    average, `over_for_ms` for how long. `limits` are those of orders and schedules, `limit_for_ms` how long region E stands where it
-    stands, by elapsed time. `limiter`: "meter" where the meter was seen to have a limiter of its own, "none" where it has none, '' not
-    known. `boundary`: a reading at the end of a recording interval has just been charged. `region`: local time, holidays and announced
-    weather by the account's calendar; None where it names none. `converted_ms`: the last change from regular billing to prepayment."""
+    before what it brings along is there). `emergency_nano` is what of the emergency credit is used, `last_topup_nano` the credit that has
+    just been applied. `started`: the box has only just started, or its register says that the disk may be an old one; it waits for the
+    first word of the cloud. `moving`: a switch action is under way. `switch_fault`: it did not move, or says open and is live behind;
+    `arms`: its meter waits for the button after a close, None not known. `demand_over`: the averaged demand is above the limit in force,
+    None where none is watched; `demand_w` that average, `over_for_ms` for how long. `limits` are those of orders and schedules,
+    `limit_for_ms` how long region E stands where it stands, by elapsed time. `limiter`: "meter" where the meter was seen to have a
+    limiter of its own, "none" where it has none, '' not known. `boundary`: a reading at the end of a recording interval has just been
+    charged. `region`: local time, holidays and announced weather by the account's calendar; None where it names none. `converted_ms`: the
+    last change from regular billing to prepayment."""
 
     account: AccountConfig
     now_ms: int
