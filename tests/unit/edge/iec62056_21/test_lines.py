@@ -195,7 +195,7 @@ def test_a_flipped_bit_in_every_answer_gives_no_value(
 
 
 def test_a_scan_of_an_m_bus_line_finds_every_meter(street: RunningStreet) -> None:
-    timing = LinkTiming(timeout_ms=60, retries=0)
+    timing = LinkTiming(timeout_ms=200, retries=0)
     line = opened(street, "bus")
 
     def probed(key: str, conversation: Any) -> Probed:
