@@ -1,7 +1,8 @@
 """Instalment arrangements of accounts: made over what is overdue, kept or broken by the books alone, cancelled by a person.
 
 * What an arrangement covers, and whether it is kept, is read out of the books each time; `check` writes down how one ended, with its audit.
-* A bill that is made again stands in the place of the arranged one, with no more than was arranged of it.
+* A bill that is made again stands in the place of the arranged one, with no more than was arranged of it. What other bills claim more
+  since then, older ones made again or late ones of an older time, is paid last: it takes nothing from an instalment that was paid.
 * While it is kept no late payment charge accrues on the arranged bills, from the day on which it was made.
 * One runs for an account at a time.
 """
@@ -9,17 +10,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
-from gridtally_cloud.billing.claims import Books, Rest, rests
+from gridtally_cloud.billing.claims import Books, Claim, Rest, rests
 from gridtally_cloud.billing.instalments import ArrangementState, Instalment, Plan, Standing, left_of, planned, standing
 from gridtally_cloud.billing.late import Paused
 from gridtally_cloud.billing.model import Arranged, ArrangedPart
 from gridtally_cloud.billing.periods import late_from_ms
 from gridtally_cloud.billing.receivables import books_of, hold_books
-from gridtally_cloud.billing.tables import arrangement, arrangement_bill, instalment
+from gridtally_cloud.billing.tables import arrangement, arrangement_bill, instalment, receivable
 from gridtally_cloud.billing.tables import bill as bill_table
 from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.audit import record
@@ -103,6 +105,32 @@ def _arranged_rest(found: Mapping[str, Rest], covered: Mapping[str, tuple[int, i
     return rest_nano
 
 
+def _claimed_then(conn: Connection, account_no: int, made_ms: int) -> dict[str, int]:
+    """Of bills that were made again since the arrangement: what the bill of their period claimed when it was made."""
+    before, r = bill_table.alias(), receivable.c
+    old = before.c
+    same = (old.account_no == _b.account_no) & (old.from_ms == _b.from_ms) & (old.to_ms == _b.to_ms) & (old.kind == _b.kind)
+    mine = (_b.account_no == account_no, _b.kind == "bill", _b.cancelled_ms.is_(None), old.cancelled_ms >= made_ms)
+    posted = (r.bill_no == old.bill_no) & (r.account_no == account_no) & (r.kind == "bill") & (r.at_ms <= made_ms)
+    query = select(_b.bill_no, r.amount_nano).join(before, same).join(receivable, posted).where(*mine)
+    return {row.bill_no: row.amount_nano for row in conn.execute(query)}
+
+
+def _in_its_order(claims: Sequence[Claim], covered: Mapping[str, tuple[int, int]], then: Mapping[str, int], made_ms: int
+                  ) -> tuple[Claim, ...]:  # fmt: skip
+    """What was claimed when the arrangement was made, and the bills it covers, before what was claimed since."""
+    first, since, left = [], [], dict(then)
+    for claim in claims:
+        if claim.at_ms <= made_ms or claim.bill_no in covered:
+            first.append(claim)
+            continue
+        before_nano = min(max(0, claim.amount_nano), left.get(claim.bill_no, 0))
+        left[claim.bill_no] = left.get(claim.bill_no, 0) - before_nano
+        first.append(replace(claim, at_ms=made_ms, amount_nano=before_nano))
+        since.append(replace(claim, amount_nano=claim.amount_nano - before_nano))
+    return (*first, *since)
+
+
 def arrangements_of(conn: Connection, account: Account, at_ms: int, books: Books | None = None) -> tuple[Arrangement, ...]:
     """Oldest first, as they stand."""
     rows = conn.execute(_OF_ACCOUNT, {"account": account.account_no}).all()
@@ -114,9 +142,11 @@ def _read(conn: Connection, account: Account, row: Row[Any], books: Books, at_ms
     parts = conn.execute(select(instalment).where(instalment.c.arrangement_no == row.arrangement_no).order_by(instalment.c.place))
     plan = Plan(day_of(row.made_ms, account.zone), row.grace_days, tuple(Instalment(p.due_day, p.amount_nano) for p in parts))
     covered = _covered(conn, account.account_no, row.arrangement_no)
+    ordered = _in_its_order(books.claims, covered, _claimed_then(conn, account.account_no, row.made_ms), row.made_ms)
+    mine = replace(books, claims=ordered)
 
     def open_before(day: int | None) -> int:
-        return _arranged_rest(rests(books, None if day is None else midnight_ms(day, account.zone)), covered)
+        return _arranged_rest(rests(mine, None if day is None else midnight_ms(day, account.zone)), covered)
 
     if row.ended:
         stands = Standing(ArrangementState(row.ended), open_before(None), row.ended_day)
