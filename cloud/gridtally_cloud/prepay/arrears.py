@@ -6,7 +6,7 @@
   and who pays that later is free, whatever became overdue meanwhile: for that the household is told anew.
 * The order is a signed one like any other; the meter's side keeps its own protections above it (flags, holds, weather: safety.md 5).
 * It is lifted by the worker, without a hand. One account whose order is refused keeps no other one limited.
-* A hold of the account against cuts is one against this too.
+* A hold of the account against cuts is one against this too. An account that the MDM runs is not limited: only a concentrator does that.
 
 Source: C3-N5; seed 002 (demand limiting for poor payers, prepaid or not).
 """
@@ -21,13 +21,13 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from gridtally_cloud.billing.overdue import Arrears, arrears_of
 from gridtally_cloud.billing.receivables import hold_books
-from gridtally_cloud.commands.flow import check_may_limit
 from gridtally_cloud.customers import outgoing
 from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.prepay import control
 from gridtally_cloud.prepay.arrears_tables import arrears_limit
+from gridtally_cloud.prepay.handover_tables import is_managed
 from gridtally_cloud.store.days import date_of, day_of
 from gridtally_cloud.store.db import Database
 from gridtally_shared.clock import MS_PER_DAY
@@ -67,6 +67,7 @@ class Freed(StrEnum):
     ARRANGED = "arranged"
     NOT_DUE = "not_due"
     HOLD = "hold"
+    MANAGED = "managed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +92,14 @@ OPEN = frozenset({LimitState.TOLD, LimitState.ORDERED})
 
 def tell(conn: Connection, account_no: int, watts: int, now_ms: int, actor: str, lead_ms: int = LEAD_MS) -> ArrearsLimit:
     """Tell the household that its load is limited from `lead_ms` on unless it pays what is overdue. Raises RefusedCommand (unknown_account,
-    no_dcu, no_flow_limit, nothing_owed, arranged, not_due, limited_already, bad_watts, hold)."""
+    no_dcu, no_flow_limit, managed, nothing_owed, arranged, not_due, limited_already, bad_watts, hold)."""
     account = account_of(conn, account_no)
     hold_books(conn, account_no)
     if not LEAST_W <= watts <= MOST_W:
         raise RefusedCommand(ArrearsReason.BAD_WATTS, f"{watts} W: a limit is {LEAST_W} to {MOST_W} W, so that light and a fan stay on")
     if not account.dcu:
         raise RefusedCommand(control.ControlReason.NO_DCU, f"no concentrator serves account {account_no}: nothing can be ordered of it")
-    check_may_limit(conn, account.meter_no)
+    control.check_limit(conn, account)
     found = arrears_of(conn, account, now_ms)
     if not found.overdue_nano:
         raise _nothing_overdue(account, found)
@@ -160,11 +161,18 @@ def carry_out(db: Database, signer: Signer, now_ms: int) -> None:
 def _next(conn: Connection, limit: ArrearsLimit, now_ms: int) -> tuple[LimitState, str] | None:
     account = account_of(conn, limit.account_no)
     is_told, freed = limit.state is LimitState.TOLD, freed_by(limit, arrears_of(conn, account, now_ms))
-    if is_told and freed is None and holds_against_cut(account.policy.holds):
-        freed = Freed.HOLD
+    if is_told and freed is None:
+        freed = _kept_free(conn, account)
     if freed is not None:
         return LimitState.DROPPED if is_told else LimitState.LIFTED, freed.value
     return (LimitState.ORDERED, "") if is_told and now_ms >= limit.due_ms else None
+
+
+def _kept_free(conn: Connection, account: Account) -> Freed | None:
+    """What keeps a limit from being ordered, though it was told."""
+    if holds_against_cut(account.policy.holds):
+        return Freed.HOLD
+    return Freed.MANAGED if is_managed(conn, account.account_no) else None
 
 
 def _step(conn: Connection, signer: Signer, seen: ArrearsLimit, now_ms: int) -> None:

@@ -16,7 +16,9 @@ from sqlalchemy import Connection
 from gridtally_cloud.commands.flow import check_may_limit
 from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.audit import record
+from gridtally_cloud.customers.model import Account
 from gridtally_cloud.prepay import keypad
+from gridtally_cloud.prepay.handover_tables import is_managed
 from gridtally_cloud.prepay.instruments import Source, issue
 from gridtally_cloud.prepay.restored import check_may_issue
 from gridtally_shared.contract.messages import InstrumentType
@@ -43,15 +45,24 @@ class ControlReason(StrEnum):
     UNKNOWN_REASON = "unknown_reason"
     NOTHING_TO_CORRECT = "nothing_to_correct"
     NOT_PREPAID = "not_prepaid"
+    MANAGED = "managed"
 
 
 def order(conn: Connection, signer: Signer, account_no: int, detail: Order, at_ms: int, actor: str, owed_nano: int = 0) -> int:
     """Issue what `detail` orders; the instrument's number. `owed_nano`: how much a debt is. Raises RefusedCommand
-    (unknown_account, no_dcu, on_site_only, unknown_reason, no_flow_limit)."""
+    (unknown_account, no_dcu, on_site_only, unknown_reason, no_flow_limit, managed)."""
     _check(detail)
     if isinstance(detail, d.LimitOrder) and detail.limit_w:
-        check_may_limit(conn, account_of(conn, account_no).meter_no)
+        check_limit(conn, account_of(conn, account_no))
     return _issue(conn, signer, account_no, TYPES[type(detail)], at_ms, actor, detail, -owed_nano)
+
+
+def check_limit(conn: Connection, account: Account) -> None:
+    """Raises RefusedCommand (no_flow_limit, managed) where nobody could keep a limit."""
+    check_may_limit(conn, account.meter_no)
+    if is_managed(conn, account.account_no):
+        raise RefusedCommand(ControlReason.MANAGED, f"account {account.account_no} is managed from here, and only a concentrator limits a "
+                             "load: give it back to its concentrator first")  # fmt: skip
 
 
 def correct(conn: Connection, signer: Signer, account_no: int, amount_nano: int, detail: d.ChargeCorrection, at_ms: int,

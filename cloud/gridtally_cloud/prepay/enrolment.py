@@ -14,6 +14,7 @@ Source: C3-S1.1 to S1.4, S1.11, C3-IE1, IE6, C3-N3, N6.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any
 
@@ -213,8 +214,9 @@ def _keep(conn: Connection, signer: Signer, found: Request, now_ms: int) -> None
         return
     policy_id = _eligible_policy(conn, account, found, now_ms)
     if followed(conn).get(account.account_no) != policy_id:
-        follow(conn, account.account_no, policy_id, now_ms, "system:enrolment")
-        outgoing.put(conn, account.account_no, "option_changed", f"request {found.request_no}/{now_ms}", now_ms)
+        with suppress(RefusedCommand):  # it stays with what it follows
+            follow(conn, account.account_no, policy_id, now_ms, "system:enrolment")
+            outgoing.put(conn, account.account_no, "option_changed", f"request {found.request_no}/{now_ms}", now_ms)
 
 
 WORK = {S.ASKED: _begin, S.STARTING: _settle, S.ACTIVE: _keep}

@@ -5,7 +5,9 @@
 * Either way begins a new epoch with what the mirror of the one before holds: balance, debts, open slabs, orders that stand. So nothing is
   made, lost or charged twice, and the day costs the same in both modes.
 * The engine runs here with all its tests (managed_engine.py); the concentrator carries out what is ordered, and refuses what its own
-  tests forbid. A step of a load limit needs the demand as it is at the moment: an account whose rules limit at zero is refused.
+  tests forbid. A limit of the load is kept by a concentrator only: it needs the demand as it is at the moment, and its one automatic
+  close must come though the link is gone. So an account is refused whose rules limit, now or by a version to come; one that is managed
+  neither follows such a policy (policies.py) nor takes an order to limit (control.py).
 * The regions come along both ways: nobody is warned or cut a second time by the change.
 
 Source: seed 004 5.2.5 (remotely managed); seed 000 1.4, 17.5.
@@ -26,7 +28,6 @@ from gridtally_cloud.prepay.handover_tables import CLOUD, EDGE, is_managed
 from gridtally_cloud.prepay.managed_run import release
 from gridtally_shared.contract.prepay_messages import Managed
 from gridtally_shared.errors import RefusedCommand
-from gridtally_shared.prepay.policy import ZeroAction
 from gridtally_shared.signing import Signer
 
 KINDS = {Managed.EDGE: EDGE, Managed.CLOUD: CLOUD}
@@ -59,7 +60,7 @@ def _check(conn: Connection, account: Account, by: Managed, at_ms: int) -> None:
     if not account.is_prepaid or pending_mode(conn, account) is not None:
         raise RefusedCommand(ManagedReason.NOT_PREPAID, f"account {no} is not prepaid, or on its way to regular billing: there is no "
                              "journal to keep")  # fmt: skip
-    policy = policies.rules_at(conn, account, at_ms)
-    if policy.emergency.step or ZeroAction.LIMIT in (policy.zero_action, policy.then):
+    policy_id = policies.followed(conn).get(no, "")
+    if policies.limits_load(policies.rules_at(conn, account, at_ms)) or policies.will_limit(conn, policy_id, at_ms):
         raise RefusedCommand(ManagedReason.LIMITS, f"the rules of account {no} limit its load, which only its concentrator can do: let it "
                              "follow a policy without a limit, or leave the account local")  # fmt: skip

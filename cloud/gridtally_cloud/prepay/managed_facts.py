@@ -86,7 +86,7 @@ def config_of(conn: Connection, account: Account, rules: Said, now_ms: int) -> A
 
 def rules_of(config: AccountConfig, rules: Said, at_ms: int) -> InForce:
     """The policy in force. Whoever cuts from here is never offline by leave of a policy; a step of a limit is not taken from here, and
-    what asks for one does nothing."""
+    what asked for one before the account came here does nothing (later it is refused, policies.py)."""
     found = in_force(config, rules.policies, at_ms)
     p = found.policy
     changed = replace(p, offline_cut=OfflineCut.NEVER, emergency=replace(p.emergency, step=0), zero_action=_unlimited(p.zero_action),

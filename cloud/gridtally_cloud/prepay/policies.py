@@ -3,6 +3,8 @@
 * Versions are added, never changed; each is in force from its `from_ms`, the start of a quarter of an hour, until the next
   one. A version begins after the one before it and not in the past (I25).
 * An account follows a policy of its own currency. A sample follows only into trials: its `source` says what is missing.
+* A policy that limits a load is kept by a concentrator only: an account that the MDM runs (prepay/managed.py) does not follow one, and a
+  policy it follows gets no such version. What nobody carries out is refused, not taken and left undone.
 * To the edge travel the version in force and all that are still to come; the configuration that carries them is signed.
 
 Source: prepayment.md 3.6.
@@ -19,12 +21,13 @@ from gridtally_cloud.assets.account_config import account_config
 from gridtally_cloud.customers.accounts import account
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
+from gridtally_cloud.prepay.handover_tables import is_managed, managed_ones
 from gridtally_cloud.prepay.policy_tables import account_policy, policy_version
 from gridtally_shared.contract.prepay_messages import PolicyDocument
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.prepay.document import canonical, policy_of
 from gridtally_shared.prepay.in_force import active, in_force
-from gridtally_shared.prepay.policy import Policy
+from gridtally_shared.prepay.policy import Policy, ZeroAction
 
 BOUNDARY_MS = 900_000
 
@@ -34,11 +37,12 @@ class PolicyReason(StrEnum):
     POLICY_IN_THE_PAST = "policy_in_the_past"
     NOT_AT_A_BOUNDARY = "not_at_a_boundary"
     OTHER_CURRENCY = "other_currency"
+    LIMITS = "limits_at_zero"
 
 
 def add_policy(conn: Connection, from_ms: int, document: str, at_ms: int, actor: str) -> PolicyDocument:
     """Add the next version of the policy that the document names. Raises ConfigError for one that is not understood,
-    RefusedCommand for a time at which it can not begin."""
+    RefusedCommand for a time at which it can not begin, and for one that limits accounts which are managed from here."""
     text = canonical(document)
     policy_id, p = policy_of(text).code, policy_version.c
     number, begun_ms = conn.execute(select(func.max(p.version), func.max(p.from_ms)).where(p.policy_id == policy_id)).one()
@@ -46,6 +50,7 @@ def add_policy(conn: Connection, from_ms: int, document: str, at_ms: int, actor:
         raise RefusedCommand(PolicyReason.NOT_AT_A_BOUNDARY, f"policy {policy_id}: a version begins with a quarter of an hour")
     if from_ms < at_ms - BOUNDARY_MS or (begun_ms is not None and from_ms <= begun_ms):
         raise RefusedCommand(PolicyReason.POLICY_IN_THE_PAST, f"policy {policy_id}: choose a later time than now and than version {number}")
+    _check_managed(conn, policy_id, text)
     made = PolicyDocument(policy_id, (number or 0) + 1, from_ms, text)
     conn.execute(insert(policy_version).values(policy_id=policy_id, version=made.version, from_ms=from_ms, document=text, created_ms=at_ms))
     record(conn, at_ms, actor, "policy.added", f"policy:{policy_id}", f"version {made.version} from {from_ms}")
@@ -61,10 +66,31 @@ def follow(conn: Connection, account_no: int, policy_id: str, at_ms: int, actor:
             raise RefusedCommand(PolicyReason.UNKNOWN_POLICY, f"there is no policy {policy_id!r}; load it first")
         if policy_of(newest[-1].document).currency != currency:
             raise RefusedCommand(PolicyReason.OTHER_CURRENCY, f"policy {policy_id} is not in {currency}, account {account_no} is")
+        if is_managed(conn, account_no) and will_limit(conn, policy_id, at_ms):
+            raise RefusedCommand(PolicyReason.LIMITS, f"policy {policy_id} limits the load, which only a concentrator can do: give account "
+                                 f"{account_no} back to its concentrator first")  # fmt: skip
     conn.execute(delete(account_policy).where(account_policy.c.account_no == account_no))
     if policy_id:
         conn.execute(insert(account_policy).values(account_no=account_no, policy_id=policy_id, since_ms=at_ms))
     record(conn, at_ms, actor, "account.follows", f"account:{account_no}", policy_id or "its own rules")
+
+
+def limits_load(policy: Policy) -> bool:
+    """Whether it steps a load down, at zero or while emergency credit is in use."""
+    return policy.emergency.step > 0 or ZeroAction.LIMIT in (policy.zero_action, policy.then)
+
+
+def will_limit(conn: Connection, policy_id: str, at_ms: int) -> bool:
+    """Whether the version in force limits, or one to come; "" is no policy."""
+    return bool(policy_id) and any(limits_load(policy_of(document.document)) for document in _needed(conn, policy_id, at_ms))
+
+
+def _check_managed(conn: Connection, policy_id: str, text: str) -> None:
+    followers = select(account_policy.c.account_no).where(account_policy.c.policy_id == policy_id)
+    managed = managed_ones(conn) & set(conn.execute(followers).scalars()) if limits_load(policy_of(text)) else frozenset()
+    if managed:
+        raise RefusedCommand(PolicyReason.LIMITS, f"policy {policy_id} would limit the load of {len(managed)} accounts managed from here "
+                             f"(the first is {min(managed)}), which only a concentrator can do: give them back first")  # fmt: skip
 
 
 def followed(conn: Connection) -> dict[int, str]:

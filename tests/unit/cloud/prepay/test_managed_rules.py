@@ -13,11 +13,12 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy import event as sqlalchemy_event
 
+from gridtally_cloud.billing import receivables
 from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.desk import Desk
 from gridtally_cloud.customers.seed import Plan
 from gridtally_cloud.ingest.measurements import take_status
-from gridtally_cloud.prepay import control, managed_cli, managed_run, policies
+from gridtally_cloud.prepay import arrears, control, managed_cli, managed_run, policies
 from gridtally_cloud.prepay.managed import manage
 from gridtally_cloud.prepay.managed_due import REST_MS, Rounds
 from gridtally_cloud.prepay.reconcile import reconcile
@@ -209,12 +210,66 @@ def test_a_close_only_arms_where_presence_is_asked_for(tmp_path: Path) -> None:
     street.close()
 
 
-def test_an_account_whose_rules_limit_its_load_stays_with_its_concentrator(street: ManagedStreet) -> None:
-    limited = POLICY | {"zero_action": "limit", "limit": {"at_zero": 1, "steps": [{"code": "lifeline", "watts": 300}]}}
+STEPS = {"limit": {"at_zero": 1, "steps": [{"code": "lifeline", "watts": 300}]}}
+LEAN = POLICY | STEPS | {"code": "lean", "zero_action": "limit"}
+LIMITING = {
+    "at zero": {"zero_action": "limit"},
+    "after a request": {"zero_action": "replenish", "then": "limit"},
+    "in emergency": {"emergency": {"limit": "20", "step": 1}},
+}
+
+
+def quarter_after(at_ms: int) -> int:
+    return at_ms + QUARTER_MS - at_ms % QUARTER_MS
+
+
+@pytest.mark.parametrize("days", [0, 30])
+def test_an_account_whose_rules_limit_its_load_stays_with_its_concentrator(street: ManagedStreet, days: int) -> None:
+    """Also where the version that limits is still to come."""
+    begins_ms = quarter_after(street.now_ms)
     with street.db.write() as conn:
-        policies.add_policy(conn, street.now_ms + QUARTER_MS - street.now_ms % QUARTER_MS, json.dumps(limited), street.now_ms, "asha")
+        policies.add_policy(conn, begins_ms, json.dumps(LEAN | {"zero_action": "none"}), street.now_ms, "asha")
+        policies.follow(conn, street.no(LOCAL), "lean", street.now_ms, "asha")
+        policies.add_policy(conn, begins_ms + QUARTER_MS + days * DAY_MS, json.dumps(LEAN), street.now_ms, "asha")
         with pytest.raises(RefusedCommand, match="limit its load"):
-            manage(conn, SIGNER, street.no(LOCAL), Managed.CLOUD, street.now_ms + HOUR_MS, "asha")
+            manage(conn, SIGNER, street.no(LOCAL), Managed.CLOUD, begins_ms + QUARTER_MS, "asha")
+
+
+@pytest.mark.parametrize("how", LIMITING)
+def test_one_that_is_managed_is_limited_by_no_policy(street: ManagedStreet, how: str) -> None:
+    """Nobody would carry it out, so it is refused: neither followed, nor the next version of the policy that is."""
+    begins_ms, document = quarter_after(street.now_ms), POLICY | STEPS | LIMITING[how]
+    with street.db.write() as conn:
+        policies.add_policy(conn, begins_ms, json.dumps(document | {"code": "lean"}), street.now_ms, "asha")
+        with pytest.raises(RefusedCommand, match="limits the load"):
+            policies.follow(conn, street.no(REMOTE), "lean", street.now_ms, "asha")
+        with pytest.raises(RefusedCommand, match=rf"1 accounts managed from here \(the first is {street.no(REMOTE)}\)"):
+            policies.add_policy(conn, begins_ms, json.dumps(document), street.now_ms, "asha")
+        assert policies.followed(conn)[street.no(REMOTE)] == "ours"
+        policies.follow(conn, street.no(LOCAL), "lean", street.now_ms, "asha")
+        manage(conn, SIGNER, street.no(REMOTE), Managed.EDGE, street.now_ms, "asha")
+        policies.follow(conn, street.no(REMOTE), "lean", street.now_ms, "asha")
+
+
+def test_one_that_is_managed_takes_no_order_to_limit(street: ManagedStreet) -> None:
+    with street.db.write() as conn:
+        with pytest.raises(RefusedCommand, match="only a concentrator limits"):
+            control.order(conn, SIGNER, street.no(REMOTE), d.LimitOrder(1_000), street.now_ms, "asha")
+        with pytest.raises(RefusedCommand, match="only a concentrator limits"):
+            arrears.tell(conn, street.no(REMOTE), 1_000, street.now_ms, "asha")
+        control.order(conn, SIGNER, street.no(REMOTE), d.LimitOrder(0), street.now_ms, "asha")
+
+
+def test_a_limit_for_what_is_owed_is_dropped_where_the_account_came_here_after_it_was_told(street: ManagedStreet) -> None:
+    no = street.no(LOCAL)
+    with street.db.write() as conn:
+        receivables.post_bill(conn, account_of(conn, no), nano("500"), "B-1", street.now_ms)
+        arrears.tell(conn, no, 1_000, street.now_ms, "asha", HOUR_MS)
+        manage(conn, SIGNER, no, Managed.CLOUD, street.now_ms, "asha")
+    street.wait(2 * HOUR_MS)
+    arrears.carry_out(street.db, SIGNER, street.now_ms)
+    with street.db.read() as conn:
+        assert [(found.state.value, found.reason) for found in arrears.limits(conn, no)] == [("dropped", "managed")]
 
 
 def test_soon_after_a_change_of_rules_the_share_of_an_hour_is_that_of_the_day(street: ManagedStreet) -> None:
