@@ -124,6 +124,11 @@ def given(edits: tuple[Edit, ...], measured: Slots) -> tuple[Slots, frozenset[in
     return slots, frozenset(beyond)
 
 
+def given_by(edits: tuple[Edit, ...]) -> frozenset[int]:
+    """Starts of the intervals that have their value from a person, whatever marks came with what was measured."""
+    return frozenset(at for edit in edits if edit.tool not in MARKING for at in edit.slots)
+
+
 def laid_over(edits: tuple[Edit, ...], slots: Slots) -> Slots:
     """What stands with the edits in it, each interval with its mark."""
     result = dict(slots)

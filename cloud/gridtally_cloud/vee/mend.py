@@ -18,7 +18,7 @@ from gridtally_cloud.store.close import save_version
 from gridtally_cloud.store.inbox import SUMMED_UNITS, save_usage
 from gridtally_cloud.store.intervals import ESTIMATE, ChannelRef, Slots
 from gridtally_cloud.store.tables import vee_finding
-from gridtally_cloud.vee.columns import EDITED, slots_of_day
+from gridtally_cloud.vee.columns import slots_of_day
 from gridtally_cloud.vee.judge import waits
 from gridtally_cloud.vee.lot import DayOf, Lot
 from gridtally_cloud.vee.lot_beside import Compared, compared_months, is_asked
@@ -90,8 +90,7 @@ class _Mending:
             version += 1
             save_version(self.conn, ref, grid, version, should, ESTIMATE, True, self.now_ms)
         if ref.unit in SUMMED_UNITS:
-            ours = sum(at in estimates or bool(slot.quality & EDITED) for at, slot in should.items())
-            save_usage(self.conn, ref, grid.day, grid.period_s, should, ours)
+            save_usage(self.conn, ref, grid.day, grid.period_s, should, len(estimates))
         return version
 
     def keep(self) -> None:

@@ -29,7 +29,7 @@ from gridtally_cloud.store.work import Hand, in_other_hands, share, this_process
 from gridtally_cloud.vee.across import across, whatever_the_day
 from gridtally_cloud.vee.beside import beside, check_values
 from gridtally_cloud.vee.checks import BY_RULE
-from gridtally_cloud.vee.edits import laid_over, overtaken
+from gridtally_cloud.vee.edits import given_by, laid_over, overtaken
 from gridtally_cloud.vee.held import Around, around, with_history
 from gridtally_cloud.vee.judge import Judgement, judge, waits
 from gridtally_cloud.vee.model import Finding
@@ -195,8 +195,8 @@ def _keep_what_stands(conn: Connection, near: Around, day: int, estimates: dict[
         save_version(conn, near.ref, grid, version, should, EDIT if is_edited else ESTIMATE, True, now_ms)
         version += 1
     if near.ref.unit in SUMMED_UNITS:
-        ours = sum(at in estimates or bool(slot.quality & Quality.EDITED) for at, slot in should.items())
-        save_usage(conn, near.ref, day, period_s, should, ours)
+        ours = (estimates.keys() | given_by(near.edits)) & should.keys()
+        save_usage(conn, near.ref, day, period_s, should, len(ours))
     return Stands(standing_version(conn, day, no), should, is_edited)
 
 

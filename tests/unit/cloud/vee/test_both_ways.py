@@ -10,19 +10,20 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, delete, insert, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from gridtally_cloud.store.close import GRACE_MS, close_days
 from gridtally_cloud.store.days import midnight_ms
 from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.inbox import store_block
 from gridtally_cloud.store.intervals import ChannelRef, days_slots
-from gridtally_cloud.store.tables import event, meter, reading
+from gridtally_cloud.store.tables import event, meter, reading, usage_day
 from gridtally_cloud.store.totals import DaySum, save_days
 from gridtally_cloud.vee import passing
 from gridtally_cloud.vee.model import RegisterSample
 from gridtally_cloud.vee.run import Outcome, _neighbours, run_day, run_pending
 from gridtally_shared.events import BY_NAME as EVENTS
+from gridtally_shared.quality import Quality
 from gridtally_shared.quantities import BY_NAME
 from support.cloud_store import DCU, Street, new_street
 from support.edge_peer import block
@@ -186,3 +187,17 @@ def test_a_month_is_compared_when_the_days_before_have_their_estimates(tmp_path:
     found = _same_both_ways(street, now_ms)
     assert [found[FRIDAY + i, 1].status for i in range(3)] == ["estimated", "failed", "failed"]
     assert [f.rule for f in found[FRIDAY + 1, 1].findings] == ["high_low"]
+
+
+def test_an_interval_that_came_with_the_mark_of_an_edit_was_measured_all_the_same(tmp_path: Path) -> None:
+    """The mark is ours to give: only an edit makes a value a person's."""
+    street, columns, now_ms = _days(tmp_path)
+    columns.quality[100] = int(Quality.EDITED)
+    with street.db.write() as conn:
+        add_blocks(conn, 1, columns)
+    while close_days(street.db, now_ms):
+        pass
+    judged_both_ways(street.db, now_ms)
+    with street.db.read() as conn:
+        assert conn.execute(select(usage_day.c.present).where(usage_day.c.day == FRIDAY + 1)).scalar_one() == 96
+    street.db.close()
