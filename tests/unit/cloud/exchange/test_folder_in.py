@@ -221,14 +221,14 @@ from pathlib import Path
 from gridtally_cloud.exchange import folder_in
 from gridtally_cloud.store.db import Database
 folder_in._move = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-folder_in.turn(Database(Path(sys.argv[1])), folder_in.Watched(Path(sys.argv[2]), 10, "UTC"), int(sys.argv[3]), 4e9)
+folder_in.turn(Database(sys.argv[1]), folder_in.Watched(Path(sys.argv[2]), 10, "UTC"), int(sys.argv[3]), 4e9)
 """
 
 
 def test_killed_with_its_values_committed_it_is_moved_and_told_once(street: Street, watched: Watched) -> None:
     """kill -9 in a process of its own: the lock goes with it."""
     (watched.folder / "k.csv").write_text(DAY)
-    words = [sys.executable, "-c", CHILD, street.db.url.removeprefix("sqlite:///"), str(watched.folder), str(NOW_MS)]
+    words = [sys.executable, "-c", CHILD, street.db.url, str(watched.folder), str(NOW_MS)]
     assert subprocess.run(words, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}).returncode == -9
     assert (total(street), names(watched, ".work/_"), names(watched, "done")) == (ALL, ["k.csv"], [])
     (row,) = turned(street, watched)
