@@ -52,6 +52,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("web.consumers_change_mode", bool, False, "", "Whether a consumer may ask for bills or prepayment himself."),
     Setting("payments.gateway", str, "", "", "Payment gateway: empty for none, 'test' for the built-in one without real money."),
     Setting("payments.minimum_covers_reconnection", bool, False, "", "Whether who is cut must pay at least what brings the supply back."),
+    Setting("billing.month_end_day", int, 3, "", "Day (1 to 28) on which the end of the month before begins in the books; 0: by hand."),
     Setting("messages.email", str, "file", "", "Who carries e-mail to consumers: smtp, file (a file for another program), or empty."),
     Setting("messages.sms", str, "file", "", "Who carries SMS: file (a file for another program), or empty for nobody."),
     Setting("messages.file", str, "messages.ndjson", "path", "That file, one JSON object a line; relative to data_dir."),
@@ -145,6 +146,7 @@ class CloudConfig:
     payments_gateway: str
     payments_minimum_covers_reconnection: bool
     readings_ask_missing: bool
+    month_end_day: int
     messages: MessagesConfig
     exchange: ExchangeConfig
     provisioner: ProvisionerConfig
@@ -184,6 +186,7 @@ def load_config(path: Path) -> CloudConfig:
         payments_gateway=v["payments.gateway"],
         payments_minimum_covers_reconnection=v["payments.minimum_covers_reconnection"],
         readings_ask_missing=v["readings.ask_missing"],
+        month_end_day=_day_of_month("billing.month_end_day", v["billing.month_end_day"]),
         messages=_messages(v, base, data_dir),
         exchange=_exchange(v, base),
         provisioner=_provisioner(v, base),
@@ -234,6 +237,12 @@ def _path(base: Path, text: str) -> str:
 def _port(name: str, value: int) -> int:
     if not 1 <= value <= 65_535:
         raise ConfigError(name, value, "write a port from 1 to 65535")
+    return value
+
+
+def _day_of_month(name: str, value: int) -> int:
+    if not 0 <= value <= 28:
+        raise ConfigError(name, value, "write a day every month has, 1 to 28, or 0 for none")
     return value
 
 

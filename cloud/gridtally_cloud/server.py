@@ -20,6 +20,7 @@ import threading
 import time
 from typing import Any
 
+from gridtally_cloud.billing import month_end
 from gridtally_cloud.config import BrokerConfig, CloudConfig, WebConfig
 from gridtally_cloud.context import Context
 from gridtally_cloud.customers.delivery import deliver
@@ -70,6 +71,8 @@ def new_worker(context: Context) -> Worker:
         jobs += (Job("missing data", 600.0, lambda now_ms: ask_missing(context.db, context.signer, now_ms)),)
     jobs += exchange_jobs(context.db, context.clock, context.config)
     jobs += (Job("silent days", SILENT_EVERY_S, lambda now_ms: close_silent(context.db, now_ms), due_s=time.monotonic() + SILENT_EVERY_S),)
+    zone, on_day = context.config.zone, context.config.month_end_day
+    jobs += (Job("month end", 60.0, lambda now_ms: month_end.start_due(context.db, now_ms, zone, on_day)),)
     return Worker(context.db, context.clock, context.signer, broker, jobs)
 
 
