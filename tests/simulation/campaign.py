@@ -18,12 +18,14 @@ import os
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from simulation import coverage
 from simulation.plan import DAY_MS, Plan, Step, plan_of
 from simulation.rim import collected_once
 from simulation.world import Counts, World, world_of
@@ -55,14 +57,16 @@ def lived(shape: Shape, seed: int) -> dict[str, Any]:
     logging.disable(logging.WARNING)
     begun = time.monotonic()
     try:
-        world = live(plan_of(seed, shape.days, shape.homes, shape.density))
+        with coverage.transitions() as fired:
+            world = live(plan_of(seed, shape.days, shape.homes, shape.density))
     except Exception:
         fell = {"invariant": "fell", "what": traceback.format_exc()[-2_000:]}
-        return {"seed": seed, "shape": shape.name, "hash": "", "seconds": 0, "findings": [fell], "wrong": [], **asdict(Counts())}
+        lost = {"seed": seed, "shape": shape.name, "hash": "", "seconds": 0, "findings": [fell], "wrong": [], "fired": {}}
+        return {**lost, **asdict(Counts())}
     wrong = [[j.close, list(j.wrong)] for j in world.oracle.judged if j.wrong]
     return {
         "seed": seed, "shape": shape.name, "hash": world.trace_hash, "seconds": round(time.monotonic() - begun, 3),
-        "findings": [asdict(f) for f in world.findings], "wrong": wrong, **asdict(world.counts),
+        "findings": [asdict(f) for f in world.findings], "wrong": wrong, "fired": dict(fired), **asdict(world.counts),
     }  # fmt: skip
 
 
@@ -178,12 +182,23 @@ def report(shape: Shape, rows: list[dict[str, Any]]) -> str:
         f"wrongful cuts: {wrong.count(False)} of {total['cuts']}",
         f"wrongful closes: {wrong.count(True)} of {total['closes']}",
         f"seeds with a finding: {len(failing)}",
+        *_fired(rows),
     ]
     for seed in failing[:10]:
         row = next(r for r in rows if r["seed"] == seed)
         finding = row["findings"][0]
         lines += [f"  seed {seed}: {finding['invariant']} {finding['what']}", f"    {command_of(shape, seed)}"]
     return "\n".join(lines)
+
+
+def _fired(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """How often each transition fired, and in how many seeds; what is kept of runs of earlier may not say."""
+    times, seeds = Counter[str](), Counter[str]()
+    for row in rows:
+        times.update(row.get("fired", {}))
+        seeds.update(row.get("fired", {}).keys())
+    yield coverage.told(times)
+    yield "  " + ", ".join(f"{name} {times[name]} in {seeds[name]}" for name in coverage.EVERY if times[name])
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -215,7 +215,7 @@ class EdgeNode:
         port = SimPort(meter, self.now_ms, lambda: self.world.now_ms, lambda x, close: self.world.judge(x, close, order))
         self.world.busy()
         talk = switch_conversation(port, self.now_ms, order)  # type: ignore[arg-type]
-        self.world.converse(self, talk, lambda outcome: self.feed(p.SwitchFinished(order.action_id, outcome)))
+        self.world.converse(self, talk, lambda outcome: self.feed(p.SwitchFinished(order.action_id, outcome)), meter.wait_ms)
 
     def _run_read(self, order: p.RunRead) -> None:
         def finish() -> None:

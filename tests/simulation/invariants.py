@@ -310,13 +310,16 @@ def _entitled(world: World) -> Iterator[str]:
 
 
 def _reclosed(world: World) -> Iterator[str]:
-    """After a trip above a load limit one close by itself; another one only after a whole clean period."""
+    """After a trip above a load limit one close by itself; another one only after a whole clean period, or since the desk lifted it."""
     for key, line in world.edge_watch.fresh:
         if not _closed_by_limit(line):
             continue
-        before = [x for x in world.edge_watch.books[key].lines[: line.seq - 1] if _closed_by_limit(x)]
-        if before and line.at_ms - before[-1].at_ms < CLEAN_MS:
-            yield f"meter {line.meter_no}: closed by itself again {(line.at_ms - before[-1].at_ms) // 1000} s after the first time"
+        past = world.edge_watch.books[key].lines[: line.seq - 1]
+        before = next((x for x in reversed(past) if _closed_by_limit(x)), None)
+        if before is None or line.at_ms - before.at_ms >= CLEAN_MS:
+            continue
+        if not any((key[0], x.gseq) in world.limits_lifted for x in past[before.seq :]):
+            yield f"meter {line.meter_no}: closed by itself again {(line.at_ms - before.at_ms) // 1000} s after the first time"
 
 
 def _closed_by_limit(line: watch.Line) -> bool:
@@ -348,7 +351,7 @@ def _should_be_on(world: World, account: AccountConfig) -> bool:
     if book is None or cached is None or meter.state is not SwitchState.OPEN or not meter.has_switch:
         return False
     row = world.edge.db.execute("SELECT off_reason FROM switch WHERE meter_no = ?", (account.meter_no,)).fetchone()
-    free = not world.edge.holds_of(account) and not account.arm_only
+    free = not world.edge.holds_of(account) and not account.arm_only and not meter.wait_ms
     works = meter.reachable and not meter.stuck and not meter.backfeed_w and not meter.welded and not meter.bypassed
     return bool(row and row[0] == "balance" and free and works and book.pool(watch.PAID) >= max(1, account.restore_min_nano))
 

@@ -22,7 +22,8 @@ Talk = Generator[str, None, Any]
 
 @dataclass(slots=True)
 class SimMeter:
-    """`hourly_w`: the load of each hour since `start_ms`, round and round. `modulus_wh` is where the register rolls over."""
+    """`hourly_w`: the load of each hour since `start_ms`, round and round. `modulus_wh` is where the register rolls over. `wait_ms`: how
+    long an order waits for its line at most."""
 
     meter_no: int
     serial: str
@@ -39,6 +40,7 @@ class SimMeter:
     welded: bool = False
     bypassed: bool = False
     backfeed_w: int = 0
+    wait_ms: int = 0
     load_percent: int = 100
     counted_wms: int = 0
     at_ms: int = 0

@@ -6,6 +6,7 @@ A step is (time, name, numbers). The list is made first so that a failing seed c
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
@@ -83,6 +84,7 @@ def _home(random: Random, homes: int) -> int:
     return random.randrange(homes)
 
 
+LINE_WAITS_MS = (2 * MINUTE_MS, 10 * MINUTE_MS, 20 * MINUTE_MS)
 CLOCK_JUMPS_S = (-86_400, -7_200, -400, -60, 60, 400, 7_200, 86_400, 400_000)
 
 KINDS: tuple[Make, ...] = (
@@ -118,7 +120,10 @@ KINDS: tuple[Make, ...] = (
     ("replayed", 0.6, lambda r, n: (r.randrange(1 << 30),)),
     ("garbage_up", 0.2, lambda r, n: (r.randrange(1 << 30),)),
     ("spoilt_link", 0.15, lambda r, n: (r.randint(20, 200), 120 * MINUTE_MS)),
+    ("slow_line", 0.2, lambda r, n: (_home(r, n), r.choice(LINE_WAITS_MS), r.choice((60, 600)) * MINUTE_MS)),
 )  # fmt: skip
+HARD_TIMES_A_DAY = 0.6
+"""How often a household is in trouble: troubles come together (`_hard_times`)."""
 
 
 def plan_of(seed: int, days: int = 7, homes: int = 3, density: float = 1.0) -> Plan:
@@ -139,12 +144,26 @@ def plan_of(seed: int, days: int = 7, homes: int = 3, density: float = 1.0) -> P
 def _steps(random: Random, days: int, homes: int, density: float) -> tuple[Step, ...]:
     steps = [Step(EPOCH_MS + 10 * MINUTE_MS + n, "cash", (n, random.choice((10, 30, 100, 400)) * 1_000)) for n in range(homes)]
     for kind, a_day, numbers in KINDS:
-        expected = a_day * days * density
-        times = int(expected) + (random.random() < expected % 1)
-        for _ in range(times):
-            at_ms = EPOCH_MS + HOUR_MS + random.randrange(max(1, days * DAY_MS - 2 * HOUR_MS))
-            steps.append(Step(at_ms, kind, numbers(random, homes)))
+        steps += [Step(at_ms, kind, numbers(random, homes)) for at_ms in _moments(random, a_day * density, days)]
+    for at_ms in _moments(random, HARD_TIMES_A_DAY * density, days):
+        steps += _hard_times(random, at_ms, _home(random, homes))
     return tuple(sorted(steps, key=lambda s: (s.at_ms, s.kind, s.numbers)))
+
+
+def _moments(random: Random, a_day: float, days: int) -> Iterator[int]:
+    """When something that happens so often a day happens."""
+    expected = a_day * days
+    for _ in range(int(expected) + (random.random() < expected % 1)):
+        yield EPOCH_MS + HOUR_MS + random.randrange(max(1, days * DAY_MS - 2 * HOUR_MS))
+
+
+def _hard_times(random: Random, at_ms: int, home: int) -> tuple[Step, ...]:
+    """The load is limited, the line is slow, and a bank takes all payments back: within the hour, each at its own moment."""
+    return (
+        Step(at_ms, "slow_line", (home, random.choice(LINE_WAITS_MS[1:]), 60 * MINUTE_MS)),
+        Step(at_ms + random.randrange(10 * MINUTE_MS), "limit", (home, random.choice((100, 300)))),
+        Step(at_ms + random.randrange(10 * MINUTE_MS, 40 * MINUTE_MS), "charged_back", (home,)),
+    )
 
 
 def _made_home(random: Random, n: int, names: list[str], zones: tuple[str, ...]) -> Home:

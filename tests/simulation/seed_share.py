@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from simulation import coverage
 from simulation.campaign import Shape, command_of, live
 from simulation.plan import plan_of
 
@@ -21,15 +22,16 @@ def live_seeds(shape: Shape, first: int, tell: Callable[[str, object], None]) ->
     logging.disable(logging.WARNING)
     begun_s, seed, cuts, closes, power_cuts = time.process_time(), first, 0, 0, 0
     try:
-        while seed - first < AT_LEAST or (time.process_time() - begun_s < SECONDS and seed - first < AT_MOST):
-            world = live(plan_of(seed, shape.days, shape.homes, shape.density))
-            assert not world.findings, _story(shape, seed, world)
-            cuts, closes, power_cuts = cuts + world.counts.cuts, closes + world.counts.closes, power_cuts + world.counts.power_cuts
-            seed += 1
+        with coverage.transitions() as fired:
+            while seed - first < AT_LEAST or (time.process_time() - begun_s < SECONDS and seed - first < AT_MOST):
+                world = live(plan_of(seed, shape.days, shape.homes, shape.density))
+                assert not world.findings, _story(shape, seed, world)
+                cuts, closes, power_cuts = cuts + world.counts.cuts, closes + world.counts.closes, power_cuts + world.counts.power_cuts
+                seed += 1
     finally:
         logging.disable(logging.NOTSET)
     tell("simulation", f"{seed - first} seeds of {shape.name} from {first} on: {cuts} cuts, {closes} closes, {power_cuts} power cuts, "
-                       f"no finding, in {time.process_time() - begun_s:.0f} s of one core")  # fmt: skip
+                       f"no finding, in {time.process_time() - begun_s:.0f} s of one core; {coverage.told(fired)}")  # fmt: skip
 
 
 def _story(shape: Shape, seed: int, world) -> str:  # type: ignore[no-untyped-def]

@@ -54,6 +54,16 @@ def refund(world: World, place: int, percent: int) -> None:
     world.cloud.beat()
 
 
+def charged_back(world: World, place: int) -> None:
+    """The bank takes back whatever is left of every payment of an account: they were made with somebody else's card."""
+    query = """SELECT payment_no, amount_nano - (SELECT coalesce(sum(r.amount_nano), 0) FROM refund r WHERE r.payment_no = p.payment_no)
+        FROM payment p WHERE account_no = ? ORDER BY payment_no"""
+    for payment_no, left_nano in world.cloud.eye.execute(query, (_account(world, place),)).fetchall():
+        if left_nano:
+            world.cloud.refund(payment_no, left_nano)
+    world.cloud.beat()
+
+
 def _account(world: World, place: int) -> int:
     return world.plan.homes[place % len(world.plan.homes)].account_no
 
@@ -109,8 +119,11 @@ def debt(world: World, place: int, milli: int, by_time: int) -> None:
 
 def limit(world: World, place: int, watts: int) -> None:
     account_no = _account(world, place)
-    if world.cloud.limit(account_no, watts) and watts:
+    gseq = world.cloud.limit(account_no, watts)
+    if gseq and watts:
         world.limits.setdefault(account_no, []).append(watts)
+    elif gseq:
+        world.limits_lifted.add((account_no, gseq))
     world.cloud.beat()
 
 
@@ -240,6 +253,11 @@ def _for_a_while(name: str, value: Any, usual: Any) -> Callable[[World, int, int
         world.after(length_ms, f"{name} of meter {meter.meter_no} is {usual} again", mend)
 
     return step
+
+
+def slow_line(world: World, place: int, wait_ms: int, length_ms: int) -> None:
+    """An order to this meter waits so long for its line at most."""
+    _for_a_while("wait_ms", wait_ms, 0)(world, place, length_ms)
 
 
 def backfeed(world: World, place: int, length_ms: int) -> None:
@@ -377,6 +395,7 @@ def heal(world: World) -> None:
     for meter in world.meters.values():
         meter.advance(world.now_ms)
         meter.reachable, meter.stuck, meter.welded, meter.bypassed, meter.backfeed_w = True, False, False, False, 0
+        meter.wait_ms = 0
     _cloud_starts(world)
     if world.edge.alive:
         world.edge.fuse.left = None
@@ -391,6 +410,7 @@ STEPS: dict[str, Callable[..., None]] = {
     "cash": cash,
     "online": online,
     "refund": refund,
+    "charged_back": charged_back,
     "outage": outage,
     "crash": crash,
     "snapshot": snapshot,
@@ -405,6 +425,7 @@ STEPS: dict[str, Callable[..., None]] = {
     "silence": _for_a_while("reachable", False, True),
     "stuck": _for_a_while("stuck", True, False),
     "welded": _for_a_while("welded", True, False),
+    "slow_line": slow_line,
     "bypass": _for_a_while("bypassed", True, False),
     "backfeed": backfeed,
     "by_hand": by_hand,

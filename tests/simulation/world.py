@@ -96,6 +96,7 @@ class World:
     issued_commands: dict[bytes, Ordered] = field(default_factory=dict)
     backfed_since: dict[int, int] = field(default_factory=dict)
     limits: dict[int, list[int]] = field(default_factory=dict)
+    limits_lifted: set[tuple[int, int]] = field(default_factory=set)
     restore_due: dict[int, int] = field(default_factory=dict)
     images: list[Disk] = field(default_factory=list)
     rolled_back: bool = False
@@ -281,8 +282,8 @@ class World:
     def offline_for_ms(self) -> int:
         return 0 if self.cut_off_ms is None else self.now_ms - self.cut_off_ms
 
-    def converse(self, edge: EdgeNode, talk: Generator[Any, Any, Any], done: Callable[[Any], None]) -> None:
-        """A conversation with a meter, an exchange at a time; it dies with the box."""
+    def converse(self, edge: EdgeNode, talk: Generator[Any, Any, Any], done: Callable[[Any], None], most_wait_ms: int) -> None:
+        """A conversation with a meter, once its line is free, an exchange at a time; it dies with the box."""
         boot = edge.boots
 
         def go_on() -> None:
@@ -296,7 +297,8 @@ class World:
                 return
             self.after(self._chance.randint(50, 1_500), "line", go_on)
 
-        self.after(self._chance.randint(50, 3_000), "line", go_on)
+        wait_ms = self._chance.randint(0, most_wait_ms) if most_wait_ms else 0
+        self.after(wait_ms + self._chance.randint(50, 3_000), "line", go_on)
 
     def edge_job(self, edge: EdgeNode, label: str, act: Callable[[], None]) -> None:
         boot = edge.boots
