@@ -100,6 +100,7 @@ def desk_jobs(db: Database, payments: Payments, senders: Senders) -> tuple[Job, 
             forget_attempts(conn, SystemClock().now_ms() - KEEP_ATTEMPTS_MS)
 
     rounds = Rounds()
+    looked: dict[int, arrears.Mark] = {}
     return (
         Job("orders", 60.0, orders),
         Job("refunds", 10.0, lambda now_ms: send_refunds(db, payments, now_ms)),
@@ -111,7 +112,7 @@ def desk_jobs(db: Database, payments: Payments, senders: Senders) -> tuple[Job, 
         Job("disconnect runs", 5.0, lambda now_ms: disconnect_run.order_due(db, payments.signer, now_ms)),
         Job("webhooks", 1.0, lambda now_ms: webhook_sending.send_due(db, now_ms), shared=True),
         Job("migrations", 2.0, lambda now_ms: migration.carry_out(db, payments.signer, now_ms)),
-        Job("arrears", 5.0, lambda now_ms: arrears.carry_out(db, payments.signer, now_ms)),
+        Job("arrears", 5.0, lambda now_ms: arrears.carry_out(db, payments.signer, now_ms, looked)),
         Job("zero to billing", 10.0, lambda now_ms: zero_billing.carry_out(db, now_ms)),
         Job("no power", 2.0, lambda now_ms: no_power.judge(db, now_ms)),
         Job("enrolment", 5.0, lambda now_ms: enrolment.carry_out(db, payments.signer, now_ms)),

@@ -6,7 +6,8 @@
   and who pays that later is free, whatever became overdue meanwhile: for that the household is told anew.
 * The order is a signed one like any other; the meter's side keeps its own protections above it (flags, holds, weather: safety.md 5).
 * It is lifted by the worker, without a hand. One account whose order is refused keeps no other one limited.
-* A hold of the account against cuts is one against this too. An account that the MDM runs is not limited: only a concentrator does that.
+* A hold of the account against cuts is one against this too, also where it comes later. An account that the MDM runs is not limited: only
+  a concentrator does that.
 
 Source: C3-N5; seed 002 (demand limiting for poor payers, prepaid or not).
 """
@@ -17,17 +18,19 @@ import logging
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from gridtally_cloud.billing.overdue import Arrears, arrears_of
 from gridtally_cloud.billing.receivables import hold_books
+from gridtally_cloud.billing.tables import arrangement, receivable
 from gridtally_cloud.customers import outgoing
 from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
+from gridtally_cloud.customers.tables import account as account_table
 from gridtally_cloud.prepay import control
 from gridtally_cloud.prepay.arrears_tables import arrears_limit
-from gridtally_cloud.prepay.handover_tables import is_managed
+from gridtally_cloud.prepay.handover_tables import is_managed, managed_ones
 from gridtally_cloud.store.days import date_of, day_of
 from gridtally_cloud.store.db import Database
 from gridtally_shared.clock import MS_PER_DAY
@@ -85,6 +88,10 @@ class ArrearsLimit:
     due_ms: int
     ordered_ms: int | None
     ended_ms: int | None
+
+    def is_over(self, now_ms: int) -> bool:
+        """Whether its notice has run out, with nothing ordered yet."""
+        return self.state is LimitState.TOLD and now_ms >= self.due_ms
 
 
 OPEN = frozenset({LimitState.TOLD, LimitState.ORDERED})
@@ -145,11 +152,21 @@ def freed_by(limit: ArrearsLimit, found: Arrears) -> Freed | None:
     return Freed.PAID if since_nano > 0 or limit.paid_nano is None else Freed.NOT_DUE
 
 
-def carry_out(db: Database, signer: Signer, now_ms: int) -> None:
+Mark = tuple[int, int, str, bool]
+"""How many rows the books of an account have, how many arrangements, its holds, and whether the MDM runs it: while all are the same,
+nothing frees it."""
+
+
+def carry_out(db: Database, signer: Signer, now_ms: int, looked: dict[int, Mark] | None = None) -> None:
     """The worker's part: limit those whose notice is over, free those for whom nothing is overdue any more. A refused order is tried again
-    with the next turn."""
+    with the next turn. `looked`: what was found to stand in earlier turns of this process, which is not looked through again."""
+    known = {} if looked is None else looked
     with db.read() as conn:
-        due = [each for each in _open(conn) if _next(conn, each, now_ms) is not None]
+        found = _open(conn)
+        open_now = [limit for limit, mark in found.values() if known.get(limit.limit_no) != mark or limit.is_over(now_ms)]
+        due = [limit for limit in open_now if _next(conn, limit, now_ms) is not None]
+    known.clear()
+    known.update({number: mark for number, (limit, mark) in found.items() if limit not in due})
     for each in due:
         try:
             with db.write() as conn:
@@ -160,19 +177,17 @@ def carry_out(db: Database, signer: Signer, now_ms: int) -> None:
 
 def _next(conn: Connection, limit: ArrearsLimit, now_ms: int) -> tuple[LimitState, str] | None:
     account = account_of(conn, limit.account_no)
-    is_told, freed = limit.state is LimitState.TOLD, freed_by(limit, arrears_of(conn, account, now_ms))
-    if is_told and freed is None:
-        freed = _kept_free(conn, account)
+    freed = freed_by(limit, arrears_of(conn, account, now_ms)) or _kept_free(conn, account, limit)
     if freed is not None:
-        return LimitState.DROPPED if is_told else LimitState.LIFTED, freed.value
-    return (LimitState.ORDERED, "") if is_told and now_ms >= limit.due_ms else None
+        return LimitState.DROPPED if limit.state is LimitState.TOLD else LimitState.LIFTED, freed.value
+    return (LimitState.ORDERED, "") if limit.is_over(now_ms) else None
 
 
-def _kept_free(conn: Connection, account: Account) -> Freed | None:
-    """What keeps a limit from being ordered, though it was told."""
+def _kept_free(conn: Connection, account: Account, limit: ArrearsLimit) -> Freed | None:
+    """A hold ends a limit, a change to the MDM's care keeps one from being ordered."""
     if holds_against_cut(account.policy.holds):
         return Freed.HOLD
-    return Freed.MANAGED if is_managed(conn, account.account_no) else None
+    return Freed.MANAGED if limit.state is LimitState.TOLD and is_managed(conn, account.account_no) else None
 
 
 def _step(conn: Connection, signer: Signer, seen: ArrearsLimit, now_ms: int) -> None:
@@ -199,10 +214,13 @@ def limits(conn: Connection, account_no: int) -> tuple[ArrearsLimit, ...]:
     return tuple(_limit(r) for r in rows)
 
 
-def _open(conn: Connection) -> tuple[ArrearsLimit, ...]:
-    a = arrears_limit.c
-    rows = conn.execute(select(arrears_limit).where(a.state.in_([s.value for s in OPEN])).order_by(a.limit_no))
-    return tuple(_limit(r) for r in rows)
+def _open(conn: Connection) -> dict[int, tuple[ArrearsLimit, Mark]]:
+    a, c, managed = arrears_limit.c, account_table.c, managed_ones(conn)
+    rows = select(func.count()).where(receivable.c.account_no == a.account_no).scalar_subquery()
+    arranged = select(func.count()).where(arrangement.c.account_no == a.account_no).scalar_subquery()
+    query = select(arrears_limit, rows.label("rows"), arranged.label("arranged"), c.holds).join(account_table, c.account_no == a.account_no)
+    found = conn.execute(query.where(a.state.in_([s.value for s in OPEN])).order_by(a.limit_no))
+    return {r.limit_no: (_limit(r), (r.rows, r.arranged, r.holds, r.account_no in managed)) for r in found}
 
 
 def _limit(r: Row[Any]) -> ArrearsLimit:

@@ -129,9 +129,9 @@ class Books:
             self.tell()
         return str(found.value.reason), found.value.detail
 
-    def turn(self) -> tuple[LimitState, str]:
+    def turn(self, looked: dict[int, arrears.Mark] | None = None) -> tuple[LimitState, str]:
         """The worker looks; the newest limit."""
-        arrears.carry_out(self.db, SIGNER, self.now_ms)
+        arrears.carry_out(self.db, SIGNER, self.now_ms, looked)
         with self.db.read() as conn:
             newest = arrears.limits(conn, self.no)[0]
         return newest.state, newest.reason
@@ -366,6 +366,46 @@ def test_an_account_that_can_not_be_ordered_keeps_no_other_one_limited(street: S
     with street.db.write() as conn:
         conn.execute(update(meter).where(meter.c.meter_no == 1).values(dcu=street.dcu))
     assert stuck.turn() == (LimitState.LIFTED, "paid")
+
+
+def test_a_hold_drops_a_notice_and_lifts_a_limit(home: Books) -> None:
+    def holds(codes: str) -> None:
+        with home.db.write() as conn:
+            conn.execute(update(account_table).values(holds=codes))
+
+    home.bill("300", 1)
+    home.wait(2)
+    looked: dict[int, arrears.Mark] = {}
+    for hours, ended in ((24, LimitState.DROPPED), (0, LimitState.LIFTED)):
+        home.tell(hours)
+        home.turn(looked)
+        assert home.turn(looked)[0] is (LimitState.TOLD if hours else LimitState.ORDERED)
+        holds("medical")
+        assert home.turn(looked) == (ended, "hold")
+        assert home.refused()[0] == "hold"
+        holds("")
+    assert home.orders() == [900, 0]
+
+
+def test_a_worker_looks_again_only_where_something_changed_and_misses_nothing(home: Books) -> None:
+    """What it remembers is a matter of speed: with it and without it a limit ends in the same turn."""
+    home.bill("300", 1)
+    home.bill("50", 30)
+    home.wait(2)
+    looked: dict[int, arrears.Mark] = {}
+    number = home.tell(hours=24).limit_no
+    assert home.turn(looked)[0] is LimitState.TOLD
+    assert looked == {number: (2, 0, "", False)}
+    home.wait(1)
+    assert home.turn(looked)[0] is LimitState.ORDERED, "the notice is over, though nothing changed"
+    assert home.turn(looked)[0] is LimitState.ORDERED
+    home.pay("100")
+    assert home.turn(looked)[0] is LimitState.ORDERED
+    assert looked == {number: (3, 0, "", False)}
+    home.arrange(10)
+    assert home.turn(looked) == (LimitState.LIFTED, "arranged")
+    home.turn(looked)
+    assert looked == {}
 
 
 def test_two_workers_at_once_order_once(home: Books) -> None:
