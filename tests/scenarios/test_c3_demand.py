@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from gridtally_cloud.billing import receivables
+from gridtally_cloud.billing.tables import bill
 from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.audit import audit_rows
 from gridtally_cloud.customers.contact_tables import consumer_message
@@ -52,11 +53,21 @@ def post(t: Chain, path: str, key: str = "", **body: Any) -> tuple[int, dict[str
 
 @pytest.mark.covers("C3-N5")
 def test_who_owes_bills_is_told_limited_and_free_with_the_payment(tmp_path: Path) -> None:
-    """Pre: a postpaid home with an open bill. Post: limited after its notice, on all the time, free when it has paid."""
+    """Pre: a postpaid home with an overdue bill, and one that is not due. Post: limited after its notice for the first, on all the time,
+    free when it has paid that."""
     with chain(tmp_path, postpaid=1) as c:
         no = c.homes[0].account_no
         path = f"/accounts/{no}/arrears-limit"
         assert post(c, path, watts=900)[1]["type"].endswith("nothing-owed")
+        with c.db.write() as conn:
+            conn.execute(insert(bill).values(
+                bill_no="B-2", account_no=no, kind="bill", from_ms=1, to_ms=2, currency="INR", charged_nano=nano("80"), document="{}",
+                closing_nano=nano("80"), issued_ms=c.now_ms, due_ms=c.now_ms + 14 * 24 * HOUR_MS,
+            ))  # fmt: skip
+            receivables.post_bill(conn, account_of(conn, no), nano("80"), "B-2", c.now_ms)
+        status, refused = post(c, path, watts=900)
+        assert (status, refused["type"].rpartition("/")[2]) == (422, "not-due")
+        assert "order again from that day on" in refused["detail"]
         with c.db.write() as conn:
             receivables.post_bill(conn, account_of(conn, no), nano("500"), "B-1", c.now_ms)
         assert post(c, path, watts=5)[1]["type"].endswith("bad-watts")
@@ -87,7 +98,8 @@ def test_who_owes_bills_is_told_limited_and_free_with_the_payment(tmp_path: Path
         c.wait(MINUTE_MS)
         assert limit_w(c) == 0
         with c.db.read() as conn:
-            assert [x.state.value for x in arrears.limits(conn, no)] == ["lifted"]
+            assert [(x.state.value, x.reason) for x in arrears.limits(conn, no)] == [("lifted", "paid")]
+            assert receivables.outstanding_nano(conn, no) == nano("80")
 
 
 @pytest.fixture
