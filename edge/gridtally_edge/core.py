@@ -146,9 +146,14 @@ class EdgeCore:
         if moment.mono_s - self._receipts_s >= STORE_RECEIPTS_S:
             self._store_receipts(moment)
         if moment.now_ms - self._prune_ms >= PRUNE_EVERY_MS:
+            self._prune(moment)
+        return effects + self.send(moment)
+
+    def _prune(self, moment: Moment) -> None:
+        """What is old is said by a clock that is believed only: by one years ahead, all of it would be."""
+        if self.prepay.clock(moment.now_ms).state is not m.ClockState.UNTRUSTED:
             self._prune_ms = moment.now_ms
             self.journal.prune(moment.now_ms)
-        return effects + self.send(moment)
 
     def polls(self, moment: Moment) -> tuple[Effect, ...]:
         return tuple(StartPoll(meter.key, due.request, due.priority) for meter, due in self.street.due(moment.now_ms, moment.factor <= 1))

@@ -22,7 +22,6 @@ from gridtally_shared.contract.messages import Entry, EntryKind, Lane, StreamHea
 from gridtally_shared.errors import ContractError
 
 KEEP_RECEIPTED_MS = 45 * MS_PER_DAY
-KEEP_UNRECEIPTED_MS = 90 * MS_PER_DAY
 ENTRY_OVERHEAD_BYTES = 16
 
 
@@ -110,16 +109,6 @@ class Outbox:
         query = """DELETE FROM outbox_entry WHERE created_ms < ? AND (stream_id <> ?
             OR seq <= (SELECT receipted FROM outbox_lane l WHERE l.lane = outbox_entry.lane))"""
         return self._db.execute(query, (now_ms - KEEP_RECEIPTED_MS, self.stream_id)).rowcount
-
-    def give_up(self, now_ms: int) -> int:
-        """For a full disk only: drop unreceipted entries older than 90 days and start a new stream, so that the cloud
-        is not left waiting for numbers that no longer exist. How many entries were dropped."""
-        query = """DELETE FROM outbox_entry WHERE created_ms < ? AND stream_id = ?
-            AND seq > (SELECT receipted FROM outbox_lane l WHERE l.lane = outbox_entry.lane)"""
-        dropped = self._db.execute(query, (now_ms - KEEP_UNRECEIPTED_MS, self.stream_id)).rowcount
-        if dropped:
-            self.renew_stream()
-        return dropped
 
     def _head(self, stream_id: bytes, lane: int) -> StreamHead:
         for head in self.heads():

@@ -166,6 +166,21 @@ def test_events_outlive_forty_five_days(tmp_path: Path) -> None:
         assert rows.fetchone() == (1,)
 
 
+def test_a_clock_years_ahead_that_nobody_believes_forgets_nothing(tmp_path: Path) -> None:
+    with little_street(tmp_path) as street:
+        ready(street)
+        street.next_quarter(2)
+        held = "SELECT count(*) FROM interval"
+        (before,) = street.core.journal._db.execute(held).fetchone()
+        street.wind(1_000 * DAY_MS)
+        street.beat()
+        assert street.core.journal._db.execute(held).fetchone()[0] >= before > 0
+        street.say_time()
+        street.beat()
+        query = "SELECT count(*) FROM interval WHERE start_ms < ?"
+        assert street.core.journal._db.execute(query, (street.clock.now_ms() - 999 * DAY_MS,)).fetchone() == (0,)
+
+
 # ---- quality at the source ----------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gridtally_edge.journal.outbox import KEEP_RECEIPTED_MS, KEEP_UNRECEIPTED_MS, Outbox
+from gridtally_edge.journal.outbox import KEEP_RECEIPTED_MS, Outbox
 from gridtally_edge.journal.sqlite import Migration, Store, migrate, migrate_in_child, open_reader, open_store, transaction
 from gridtally_shared.contract.codec import decode
 from gridtally_shared.contract.messages import EntryKind, Event, Lane
@@ -108,24 +108,12 @@ def test_a_new_stream_carries_over_exactly_what_had_no_receipt(db: sqlite3.Conne
         outbox.receipt(old, Lane.LIVE, 1, NOW_MS)
 
 
-def test_unreceipted_entries_outlive_45_and_90_days(db: sqlite3.Connection) -> None:
+def test_what_nobody_receipted_outlives_everything(db: sqlite3.Connection) -> None:
     outbox = Outbox(db)
     put(db, outbox, 3)
     outbox.receipt(outbox.stream_id, Lane.LIVE, 1, NOW_MS)
-    assert outbox.prune(NOW_MS + 10 * KEEP_UNRECEIPTED_MS) == 1
+    assert outbox.prune(NOW_MS + 20 * KEEP_RECEIPTED_MS) == 1
     assert outbox.depth() == 2
-    assert outbox.give_up(NOW_MS + KEEP_UNRECEIPTED_MS) == 0
-
-
-def test_giving_up_starts_a_new_stream_so_that_the_cloud_does_not_wait_for_lost_numbers(db: sqlite3.Connection) -> None:
-    outbox = Outbox(db)
-    old = outbox.stream_id
-    put(db, outbox, 2)
-    put(db, outbox, 1, at_ms=NOW_MS + KEEP_UNRECEIPTED_MS)
-    with transaction(db):
-        assert outbox.give_up(NOW_MS + KEEP_UNRECEIPTED_MS + 1) == 2
-    assert outbox.stream_id != old
-    assert [e.seq for e in outbox.pending(Lane.LIVE, 0, 1000)] == [1]
 
 
 def test_the_store_is_durable_and_says_what_is_missing(tmp_path: Path) -> None:
