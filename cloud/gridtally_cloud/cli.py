@@ -53,6 +53,7 @@ AREAS = (
     "gridtally_cloud.inquiry.retailer_cli",
     "gridtally_cloud.grid.cli",
     "gridtally_cloud.runs_cli",
+    "gridtally_cloud.retention.cli",
     "gridtally_cloud.store.sql_cli",
 )
 

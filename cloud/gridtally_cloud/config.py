@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gridtally_cloud.retention.rules import RULES, checked
 from gridtally_cloud.store.days import zone_of
 from gridtally_shared.errors import ConfigError
 from gridtally_shared.records import dataclass
@@ -72,6 +73,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("provisioner.control", bool, False, "", "Whether the broker has dynamic security for the provisioner to order."),
     Setting("provisioner.certificate_file", str, "", "path", "Certificate of the provisioner at the broker."),
     Setting("provisioner.key_file", str, "", "path", "Its private key."),
+    *(Setting(rule.setting, int, rule.days, "days", rule.sentence) for rule in RULES),
 )
 
 BY_NAME: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS}
@@ -150,6 +152,7 @@ class CloudConfig:
     messages: MessagesConfig
     exchange: ExchangeConfig
     provisioner: ProvisionerConfig
+    retention: Mapping[str, int]
 
     @property
     def command_key_file(self) -> Path:
@@ -190,6 +193,7 @@ def load_config(path: Path) -> CloudConfig:
         messages=_messages(v, base, data_dir),
         exchange=_exchange(v, base),
         provisioner=_provisioner(v, base),
+        retention=checked({rule.name: v[rule.setting] for rule in RULES}),
     )
 
 

@@ -40,7 +40,9 @@ from gridtally_cloud.prepay.resend import watch
 from gridtally_cloud.prepay.service import expire_orders, send_refunds
 from gridtally_cloud.prepay.settings import Payments
 from gridtally_cloud.prepay.settling import settle
+from gridtally_cloud.retention import passes
 from gridtally_cloud.store.db import Database
+from gridtally_cloud.store.work import this_process
 from gridtally_cloud.worker import Job, Worker
 from gridtally_cloud.workorders import no_power
 from gridtally_shared.clock import MS_PER_DAY, Clock, SystemClock
@@ -69,7 +71,7 @@ def new_worker(context: Context) -> Worker:
     jobs = desk_jobs(context.db, context.payments, context.senders)
     if context.config.readings_ask_missing:
         jobs += (Job("missing data", 600.0, lambda now_ms: ask_missing(context.db, context.signer, now_ms)),)
-    jobs += exchange_jobs(context.db, context.clock, context.config)
+    jobs += (*exchange_jobs(context.db, context.clock, context.config), retention_job(context.db, context.clock, context.config))
     jobs += (Job("silent days", SILENT_EVERY_S, lambda now_ms: close_silent(context.db, now_ms), due_s=time.monotonic() + SILENT_EVERY_S),)
     zone, on_day = context.config.zone, context.config.month_end_day
     jobs += (Job("month end", 60.0, lambda now_ms: month_end.start_due(context.db, now_ms, zone, on_day)),)
@@ -86,6 +88,12 @@ def exchange_jobs(db: Database, clock: Clock, config: CloudConfig) -> tuple[Job,
     if config.exchange.in_dir:
         jobs.append(Job("files in", 5.0, TakingIn(db, config.exchange, config.zone).start_turn, shared=True))
     return tuple(jobs)
+
+
+def retention_job(db: Database, clock: Clock, config: CloudConfig) -> Job:
+    """What has been kept long enough is deleted, some of it at a time."""
+    days = config.retention
+    return Job("retention", 60.0, lambda now_ms: passes.turn(db, now_ms, days, this_process(clock.factor())), shared=True)
 
 
 def desk_jobs(db: Database, payments: Payments, senders: Senders) -> tuple[Job, ...]:

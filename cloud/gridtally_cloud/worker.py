@@ -81,7 +81,6 @@ class Worker:
             Job("close days", 5.0, lambda now_ms: close.close_days(db, now_ms, self._hand()) > 0, shared=True),
             Job("validate", 5.0, lambda now_ms: vee.run_pending(db, now_ms, hand=self._hand()) != (), shared=True),
             Job("runs", 1.0, lambda now_ms: runs.take_up(db, now_ms, self._hand()), shared=True),
-            Job("prune", 600.0, lambda now_ms: close.prune(db, now_ms)),
             *more,
         )
 

@@ -16,9 +16,11 @@ from sqlalchemy import select
 from gridtally_cloud.customers import accounts
 from gridtally_cloud.grid import register
 from gridtally_cloud.grid.register import Level, Transformer
-from gridtally_cloud.store import close
+from gridtally_cloud.retention import passes
+from gridtally_cloud.retention.rules import RULES
 from gridtally_cloud.store.days import utc_text
 from gridtally_cloud.store.tables import event
+from gridtally_cloud.store.work import Hand
 from gridtally_cloud.web.api.operations import OPERATIONS, Operation
 from gridtally_cloud.web.tokens import SCOPES, create_token
 from gridtally_edge.config import load_config
@@ -78,7 +80,9 @@ def test_events_are_kept_for_45_days_at_least(acacia: Town, tmp_path: Path) -> N
     journal = ReadingsJournal(acacia.readings, LEAST_EVENTS_DAYS)
     then_ms = at_ms + 44 * DAY_MS
     journal.prune(then_ms)
-    close.prune(acacia.db, then_ms)
+    days = {rule.name: rule.least for rule in RULES}
+    while passes.turn(acacia.db, then_ms, days, Hand("worker")):
+        pass
     found = acacia.readings.execute("SELECT code FROM event WHERE at_ms = ?", (at_ms,)).fetchall()
     assert [tuple(row) for row in found] == [(EVENTS["cover_opened"].code,)]
     query = {"from": utc_text(at_ms - DAY_MS), "to": utc_text(then_ms)}

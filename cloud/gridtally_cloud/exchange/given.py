@@ -88,9 +88,10 @@ def _note(conn: Connection, taker: str, points: Sequence[int], from_ms: int, to_
     ])  # fmt: skip
 
 
-def is_noted(conn: Connection, taker: str, point: int, from_ms: int, to_ms: int) -> bool:
-    """Whether one row holds the whole span already."""
-    whole = and_(_g.shard == SHARD, _g.usage_point_no == point, _g.taker == taker, _g.from_ms <= from_ms, _g.to_ms >= to_ms)
+def is_noted(conn: Connection, taker: str, point: int, from_ms: int, to_ms: int, since_ms: int = 0) -> bool:
+    """Whether one row holds the whole span already, noted last at `since_ms` or later."""
+    whole = and_(_g.shard == SHARD, _g.usage_point_no == point, _g.taker == taker, _g.from_ms <= from_ms, _g.to_ms >= to_ms,
+                 _g.last_ms >= since_ms)  # fmt: skip
     return conn.execute(select(_g.from_ms).where(whole)).first() is not None
 
 

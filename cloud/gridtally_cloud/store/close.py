@@ -1,4 +1,4 @@
-"""Closes local days: what waits in the inbox becomes packed blocks; and drops what is old enough.
+"""Closes local days: what waits in the inbox becomes packed blocks.
 
 * A day closes when it is over and complete, or `GRACE_MS` after its end however incomplete it is.
 * Version 0 is what came first, never altered. What came later and better is the next version; a value that contradicts
@@ -36,11 +36,10 @@ from gridtally_cloud.store.intervals import (
 )
 from gridtally_cloud.store.orders import order_day, order_days
 from gridtally_cloud.store.postgres import make_month
-from gridtally_cloud.store.tables import channel, interval_block, interval_inbox, meter, reading
+from gridtally_cloud.store.tables import channel, interval_block, interval_inbox, meter
 from gridtally_cloud.store.whole import Name, first_versions
 from gridtally_cloud.store.work import Hand, in_other_hands, share_lots, this_process
 from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
-from gridtally_shared.quantities import QUANTITIES, Kind
 
 GRACE_MS = 24 * MS_PER_HOUR
 EARLIEST_ZONE_MS = 14 * MS_PER_HOUR
@@ -55,9 +54,6 @@ ROWS_AT_ONCE = 10_000
 
 POINTS_A_TURN, LOOKED_AT_ONCE = 1_000, 500
 """Between two turns the worker takes in what arrived."""
-
-KEEP_INSTANT_MS = 45 * MS_PER_DAY
-KEEP_REGISTER_MS = 800 * MS_PER_DAY
 
 
 def close_days(db: Database, now_ms: int, hand: Hand | None = None) -> int:
@@ -234,13 +230,3 @@ def save_version(conn: Connection, ref: ChannelRef, grid: DaySlots, version: int
         raise ValueError(f"a version of source {source} is {'' if block.approved else 'not '}approved")
     make_month(conn, grid.day)
     put_rows(conn, interval_block, COLUMNS, [packed_row(block)])
-
-
-def prune(db: Database, now_ms: int) -> int:
-    """Drop momentary values after 45 days and register samples after 800. How many."""
-    instants = [q.code for q in QUANTITIES if q.kind is Kind.INSTANT]
-    r = reading.c
-    with db.write() as conn:
-        young = and_(r.shard == SHARD, r.quantity.in_(instants), r.at_ms < now_ms - KEEP_INSTANT_MS)
-        old = and_(r.shard == SHARD, r.at_ms < now_ms - KEEP_REGISTER_MS)
-        return sum(conn.execute(delete(reading).where(where)).rowcount for where in (young, old))

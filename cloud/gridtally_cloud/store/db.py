@@ -20,9 +20,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, bindparam, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, Table, Text, bindparam, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import GenericFunction
 
 from gridtally_shared.errors import ConfigError
 
@@ -217,3 +219,20 @@ def _upsert(table: Table, columns: tuple[str, ...], dialect: str, added: tuple[s
 def _insert(table: Table, columns: tuple[str, ...], dialect: str) -> Any:
     make: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
     return make(table).values({name: bindparam(name) for name in columns})
+
+
+class hexed(GenericFunction[str]):
+    """Bytes as lower-case hexadecimal digits."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(hexed)
+def _hexed(element: hexed, compiler: Any, **words: Any) -> str:
+    return f"lower(hex({compiler.process(element.clauses, **words)}))"
+
+
+@compiles(hexed, "postgresql")
+def _hexed_postgresql(element: hexed, compiler: Any, **words: Any) -> str:
+    return f"encode({compiler.process(element.clauses, **words)}, 'hex')"

@@ -40,6 +40,7 @@ MODULES = (
     "gridtally_cloud.exchange.given_tables",
     "gridtally_cloud.vee.sibling_tables",
     "gridtally_cloud.web.tables",
+    "gridtally_cloud.retention.tables",
 )
 
 for _name in MODULES:

@@ -63,6 +63,7 @@ api = Blueprint("api", __name__, url_prefix=BASE)
 csrf.exempt(api)
 
 MAX_REFERENCE = 40
+GIVEN_AGAIN_MS = 30 * MS_PER_DAY
 
 
 def _json(value: Any, status: int = 200) -> tuple[Response, int]:
@@ -159,11 +160,12 @@ def intervals(meter_no: int) -> tuple[Response, int]:
 
 
 def _note_given(usage_point_no: int, from_ms: int, to_ms: int) -> None:
-    """Who fetches a range is named when it is doubted. In whole days (UTC), so that one who asks each minute writes once a day."""
+    """Who fetches a range is named when it is doubted. In whole days (UTC), so that one who asks each minute writes once a day; what is
+    fetched again a month later is noted anew, for it is kept from the last time on."""
     taker = given.taker(given.Kind.TOKEN, token().name)
     from_ms, to_ms = from_ms // MS_PER_DAY * MS_PER_DAY, -(-to_ms // MS_PER_DAY) * MS_PER_DAY
     with site().db.read() as conn:
-        if given.is_noted(conn, taker, usage_point_no, from_ms, to_ms):
+        if given.is_noted(conn, taker, usage_point_no, from_ms, to_ms, site().now_ms - GIVEN_AGAIN_MS):
             return
     with site().db.write() as conn:
         given.note(conn, taker, [usage_point_no], from_ms, to_ms, site().now_ms)
