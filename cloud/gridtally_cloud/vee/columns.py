@@ -34,6 +34,10 @@ class Columns:
     def is_whole(self) -> bool:
         return 0 not in self.present
 
+    @property
+    def has_any(self) -> bool:
+        return 1 in self.present
+
 
 def laid(rows: Sequence[Any], grid: DaySlots) -> Columns | None:
     """Rows of a day over each other: a value over what is there, but not over an edited one. None where they are not on the grid."""

@@ -2,14 +2,13 @@
 
 * It holds what vee/held.py and vee/beside.py read for one day. Where a day needs more (an edit, a bill, a second meter, a contradiction,
   blocks of another grid), its channel is apart, and the day is judged by itself.
-* Registers are read in vee/lot_reads.py, other channels and months in vee/lot_beside.py.
+* A day with its neighbours is vee/near.py; registers are read in vee/lot_reads.py, other channels and months in vee/lot_beside.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import field
-from functools import lru_cache
 from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,7 +18,7 @@ from gridtally_cloud.billing.tables import bill
 from gridtally_cloud.customers.tables import account
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.blocks import ALL, CONFLICT, EDIT, ESTIMATE, Block, block_of
-from gridtally_cloud.store.days import DaySlots, midnight_ms, slots_of
+from gridtally_cloud.store.days import midnight_ms, slots_of
 from gridtally_cloud.store.orders import PENDING
 from gridtally_cloud.store.tables import (
     channel,
@@ -33,10 +32,10 @@ from gridtally_cloud.store.tables import (
 from gridtally_cloud.vee.among import Among
 from gridtally_cloud.vee.beside import EVENTS_BEFORE_MS, VAH, VARH
 from gridtally_cloud.vee.classes import Point
-from gridtally_cloud.vee.columns import Columns, joined, laid, nothing
+from gridtally_cloud.vee.columns import Columns, laid
 from gridtally_cloud.vee.edits import STANDING
 from gridtally_cloud.vee.lot_reads import AtMidnight, Reads
-from gridtally_cloud.vee.model import Stretch
+from gridtally_cloud.vee.near import Near, Ref, frame_of
 from gridtally_cloud.vee.said import TOLD, Event
 from gridtally_cloud.vee.tables import vee_edit, vee_point
 from gridtally_shared.records import dataclass
@@ -76,43 +75,6 @@ _EVENTS = Among(select(_ev.meter_no, _ev.code, _ev.at_ms, _ev.detail)
                 .where(_ev.shard == SHARD, _ev.at_ms.between(_from, _to), _ev.code.in_(sorted(TOLD))),
                 _ev.meter_no, _ev.at_ms, _ev.event_no, thin=True)  # fmt: skip
 _POINTS = Among(select(_p.usage_point_no, _p.class_name, _p.check_point_no, _p.irregular_until_day), _p.usage_point_no)
-
-
-@dataclass(frozen=True, slots=True)
-class Ref:
-    """A channel with what its usage point says of it."""
-
-    channel_no: int
-    usage_point_no: int
-    quantity: int
-    direction: str
-    unit: str
-    period_s: int
-    zone: str
-    limit_w: int
-
-
-@dataclass(frozen=True, slots=True)
-class Near:
-    """A day and those neighbours of which anything came; `own` is the place of the day among `parts`."""
-
-    days: tuple[int, ...]
-    parts: tuple[Columns, ...]
-    own: int
-    grid: DaySlots
-    start_ms: int
-
-    @property
-    def day(self) -> Columns:
-        return self.parts[self.own]
-
-    @property
-    def first(self) -> int:
-        """The day's first interval in its stretch."""
-        return len(self.parts[0].values) if self.own else 0
-
-    def stretch(self, unit: str) -> Stretch:
-        return joined(self.parts, self.start_ms, self.grid.period_s, unit)
 
 
 @dataclass(slots=True)
@@ -168,37 +130,14 @@ class Lot:
 
     def near(self, day: int, ref: Ref) -> Near | None:
         """The day with its neighbours. None where it is apart, or its days do not begin at midnight."""
-        frame = _frame(day, ref.zone, ref.period_s)
+        frame = frame_of(day, ref.zone, ref.period_s)
         if frame is None or self.is_apart(day, ref):
             return None
         before, own, after = (self.columns(d, ref) for d in frame.days)
-        if ref.channel_no in self.odd:
-            return None
-        is_after, is_before = after is not None and 1 in after.present, before is not None and 1 in before.present
-        there = tuple(part for part in (before if is_before else None, own or nothing(frame.own.n), after if is_after else None) if part)
-        days = frame.days[0 if is_before else 1 : 3 if is_after else 2]
-        return Near(days, there, int(is_before), frame.own, frame.starts[0 if is_before else 1])
+        return None if ref.channel_no in self.odd else frame.near(before, own, after)
 
 
 _PLAIN = Point()
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """Three days around a midnight and the next."""
-
-    days: tuple[int, int, int]
-    starts: tuple[int, int, int]
-    own: DaySlots
-
-
-@lru_cache(maxsize=1024)
-def _frame(day: int, zone: str, period_s: int) -> _Frame | None:
-    """None where a day does not begin at midnight on the grid."""
-    before, own, after = (slots_of(d, zone, period_s) for d in (day - 1, day, day + 1))
-    starts = (before.start_ms, own.start_ms, after.start_ms)
-    at_midnight = starts == tuple(midnight_ms(grid.day, zone) for grid in (before, own, after))
-    return _Frame((day - 1, day, day + 1), starts, own) if at_midnight else None
 
 
 def lot_of(conn: Connection, waiting: Iterable[DayOf]) -> Lot:

@@ -21,8 +21,9 @@ from gridtally_cloud.vee.across import Beside, Month
 from gridtally_cloud.vee.among import Among
 from gridtally_cloud.vee.beside import DEMAND, RATES, TOTAL, VAH, demand_of, had_any, month_of, months_to_compare, rates_of
 from gridtally_cloud.vee.checks import BY_RULE
-from gridtally_cloud.vee.lot import Lot, Ref
+from gridtally_cloud.vee.lot import Lot
 from gridtally_cloud.vee.model import RegisterSample, Stretch
+from gridtally_cloud.vee.near import Ref
 from gridtally_shared.records import dataclass
 
 Compared = tuple[Month | None, Month | None]

@@ -10,9 +10,10 @@ from gridtally_cloud.vee.beside import EVENTS_BEFORE_MS
 from gridtally_cloud.vee.held import REGISTER_OF, register_of
 from gridtally_cloud.vee.judge import Judgement, Known, judge
 from gridtally_cloud.vee.local import LocalTime
-from gridtally_cloud.vee.lot import DayOf, Lot, Near, Ref
+from gridtally_cloud.vee.lot import DayOf, Lot
 from gridtally_cloud.vee.lot_beside import Compared, beside_of, is_asked, within
 from gridtally_cloud.vee.model import Finding, RuleSet, Stretch
+from gridtally_cloud.vee.near import Near, Ref
 from gridtally_cloud.vee.registers import Register
 from gridtally_shared.records import dataclass
 

@@ -5,7 +5,15 @@ one by one out of what was read together (vee/mend.py).
   more than was read, nothing is written and vee/run.py judges it by itself.
 * Days look back: estimates at what was estimated before, months at all their days. So days go in order of time, and a day that looks back
   over one that is left goes with it.
-* What is written is what vee/run.py would write. A test holds both ways together.
+* What is written is what vee/run.py would write. Tests hold both ways together (tests/unit/cloud/vee/test_both_ways.py).
+
+| a day of the lot | what becomes of it |
+| --- | --- |
+| needs more than the lot holds (vee/lot.py, `is_apart`) | left: judged by itself, this turn |
+| nothing suspected, register and neighbours of its meter agree | clean: written down with the others |
+| looks back over a day that is left | left with it |
+| anything else | in the queue: judged by all rules and mended, at most `MENDED_AT_ONCE` a turn |
+| looks back over one that waits for the next turn | waits as well |
 """
 
 from __future__ import annotations
@@ -23,12 +31,13 @@ from gridtally_cloud.store.tables import usage_day, vee_finding
 from gridtally_cloud.store.totals import DaySum, save_days
 from gridtally_cloud.vee.among import Among
 from gridtally_cloud.vee.held import REGISTER_OF
-from gridtally_cloud.vee.lot import DayOf, Lot, Near, Ref, lot_of
+from gridtally_cloud.vee.lot import DayOf, Lot, lot_of
 from gridtally_cloud.vee.lot_beside import Compared, compared_months, ends_month, is_asked, is_plain, looks_back
 from gridtally_cloud.vee.lot_judge import Judged, against, is_clean, judged, nothing_found
 from gridtally_cloud.vee.lot_reads import around_midnights, at_midnights, rates_and_demand
 from gridtally_cloud.vee.mend import NO_FINDINGS, mend
 from gridtally_cloud.vee.model import RuleSet
+from gridtally_cloud.vee.near import Near, Ref
 from gridtally_cloud.vee.outcome import VALIDATED, Outcome, Verdict, keep_verdicts
 from gridtally_cloud.vee.sieve import Rules, agrees, unsuspected
 from gridtally_shared.records import dataclass
@@ -77,15 +86,22 @@ class _Sorting:
     behind: dict[int, int] = field(default_factory=dict)
 
     def sort(self) -> None:
-        lot, unsuspicious = self.lot, set(unsuspected(self.near, self.lot, self.rules))
-        totals = {name: sum(self.near[name].day.values) for name in unsuspicious}
-        agreeing = {name: agrees(lot, lot.refs[name[1]], self.near[name], total, self._rules(name)) for name, total in totals.items()}
+        agreeing = self._agreeing()
         self._read_registers([name for name in self.near if not agreeing.get(name)])
         compared = self._compared()
         for name, near in self.near.items():
-            said = agreeing.get(name, False)
-            is_believed = self._never_read(name) if said is None else said
-            self._look(name, near, is_believed, compared.get(name[0], {}).get(name[1], (None, None)))
+            (day, number), is_believed = name, agreeing.get(name, False)
+            if is_believed is None:
+                is_believed = self._never_read(name)
+            self._look(name, near, is_believed, compared.get(day, {}).get(number, (None, None)))
+
+    def _agreeing(self) -> dict[DayOf, bool | None]:
+        """Of the days whose intervals raise no suspicion: whether the register moved as they sum, None where it was not read at both
+        midnights. A day that is not in it is judged by all rules, and so is one whose register says otherwise."""
+        return {
+            name: agrees(self.lot, self.lot.refs[name[1]], self.near[name], self._rules(name))
+            for name in unsuspected(self.near, self.lot, self.rules)
+        }
 
     def _rules(self, name: DayOf) -> RuleSet:
         return self.rules.of(self.lot.point_of(self.lot.refs[name[1]]), name[0])

@@ -19,8 +19,9 @@ from sqlalchemy import Connection
 from gridtally_cloud.vee.classes import Point, rules_for
 from gridtally_cloud.vee.columns import MISSING, Columns
 from gridtally_cloud.vee.held import REGISTER_OF
-from gridtally_cloud.vee.lot import DayOf, Lot, Near, Ref
+from gridtally_cloud.vee.lot import DayOf, Lot
 from gridtally_cloud.vee.model import RuleSet, Stretch
+from gridtally_cloud.vee.near import Near, Ref
 from gridtally_cloud.vee.registers import tolerance
 from gridtally_cloud.vee.screen import screened_to
 from gridtally_native import SCREEN_STUCK, SCREEN_ZERO
@@ -94,8 +95,9 @@ def unsuspected(near: dict[DayOf, Near], lot: Lot, rules: Rules) -> list[DayOf]:
     return [name for sheet in sheets.values() for name in sheet.unsuspected()]
 
 
-def agrees(lot: Lot, ref: Ref, near: Near, total: int, rules: RuleSet) -> bool | None:
-    """Whether the register moved as the day sums; None where it was not read at its midnights."""
+def agrees(lot: Lot, ref: Ref, near: Near, rules: RuleSet) -> bool | None:
+    """Whether the register moved as the day sums; None where it was not read at its midnights. Where no one register can tell (two
+    meters, a quantity without), nothing speaks against the day."""
     meters = lot.meters.get(ref.usage_point_no, ())
     quantity = REGISTER_OF.get(ref.quantity)
     if quantity is None or len(meters) != 1:
@@ -105,5 +107,5 @@ def agrees(lot: Lot, ref: Ref, near: Near, total: int, rules: RuleSet) -> bool |
     now = lot.at_midnight.get((meter_no, quantity, near.grid.end_ms))
     if before is None or now is None:
         return None
-    moved = now - before
+    moved, total = now - before, sum(near.day.values)
     return moved >= 0 and abs(moved - total) <= tolerance(moved, meters[0].register_step_wh, rules)
