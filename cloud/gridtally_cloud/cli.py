@@ -54,11 +54,14 @@ AREAS = (
     "gridtally_cloud.grid.cli",
     "gridtally_cloud.runs_cli",
     "gridtally_cloud.retention.cli",
+    "gridtally_cloud.person.cli",
     "gridtally_cloud.store.sql_cli",
 )
 
 OWN = frozenset({"all", "web", "worker", "provisioner", "init", "show-config", "vee", "set-aside"})
-"""Commands this module brings itself."""
+"""Commands that need none of the areas."""
+
+VEE, VEE_TOOLS = "vee", "gridtally_cloud.vee.cli"
 
 Parsers = Any
 
@@ -88,10 +91,17 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     _add_processes(commands)
     _add_setup(commands)
     _add_tools(commands)
-    for name in () if set(given) & OWN else AREAS:
+    for name in _areas(set(given)):
         if importlib.util.find_spec(name) is not None:
             importlib.import_module(name).add_parser(commands, open_desk)
     return parser
+
+
+def _areas(given: set[str]) -> tuple[str, ...]:
+    """Those whose commands may be meant."""
+    if VEE in given:
+        return (VEE_TOOLS,)
+    return () if given & OWN else (*AREAS, VEE_TOOLS)
 
 
 def open_context(options: argparse.Namespace) -> Context:
@@ -106,7 +116,7 @@ def open_desk(options: argparse.Namespace) -> Iterator[Desk]:
     """What the commands of the desk work with."""
     context = open_context(options)
     try:
-        yield Desk(context.db, context.payments, context.clock)
+        yield Desk(context.db, context.payments, context.clock, context.data_dir)
     finally:
         context.db.close()
 
@@ -197,7 +207,6 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _add_tools(commands: Parsers) -> None:
-    importlib.import_module("gridtally_cloud.vee.cli").add_parser(commands, open_desk)
     poison = _add(commands, "set-aside", "list what could not be taken in, or try it again",
                   "gridtally-mdm set-aside --retry", _aside)  # fmt: skip
     poison.add_argument("--retry", action="store_true", help="try every entry again, after the cause was mended")

@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 
 from gridtally_cloud.config import CONFIG_NAME, CloudConfig, load_config
+from gridtally_cloud.person import listed
 from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.tables import dcu
 from gridtally_shared.doctor import Check, port_check
@@ -30,7 +31,8 @@ def checks() -> list[Check]:
         config = load_config(path)
     except GridtallyError as error:
         return [Check("mdm configuration", False, str(error), "mend the setting; 'gridtally-mdm show-config' lists them")]
-    return [Check("mdm configuration", True, str(path)), _store(config), _keys(config), _disk(config), _broker(config), _pages(config)]
+    return [Check("mdm configuration", True, str(path)), _store(config), _erasures(config), _keys(config), _disk(config), _broker(config),
+            _pages(config)]  # fmt: skip
 
 
 def _store(config: CloudConfig) -> Check:
@@ -43,6 +45,23 @@ def _store(config: CloudConfig) -> Check:
         text = str(error).splitlines()[0]
         return Check("mdm store", False, f"{config.store_url}: {text}", "run 'gridtally-mdm init', or mend store.url")
     return Check("mdm store", True, f"{config.store_url}, {count} DCUs")
+
+
+def _erasures(config: CloudConfig) -> Check:
+    """Whether an older copy of the store brought somebody back. A store that can not be read is the check before this one."""
+    file = config.data_dir / listed.NAME
+    try:
+        db = Database(config.store_url)
+        with db.read() as conn:
+            back = listed.back_again(conn, file) if file.exists() else ()
+        db.close()
+    except Exception:
+        return Check("mdm erasures", True, "not looked at: the store can not be read")
+    if back:
+        numbers = ", ".join(str(line.customer_no) for line in back)
+        message = f"customers {numbers} were erased and are in the store again"
+        return Check("mdm erasures", False, message, "run 'gridtally-mdm person again'")
+    return Check("mdm erasures", True, "nobody who was erased is in the store")
 
 
 def _keys(config: CloudConfig) -> Check:

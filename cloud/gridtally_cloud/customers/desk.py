@@ -22,11 +22,12 @@ ACTOR = "command line"
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """`clock` is business time; logins use the machine's own."""
+    """`clock` is business time; logins use the machine's own. `data_dir`: what lies beside the store."""
 
     db: Database
     payments: Payments
     clock: Clock
+    data_dir: Path = Path()
 
 
 OpenDesk = Callable[[argparse.Namespace], AbstractContextManager[Desk]]

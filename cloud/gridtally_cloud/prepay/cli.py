@@ -6,6 +6,8 @@ import argparse
 import json
 
 from gridtally_cloud.customers.desk import ACTOR, Desk, OpenDesk, with_desk
+from gridtally_cloud.person import listed
+from gridtally_cloud.person.again import again
 from gridtally_cloud.prepay.capture import pay_at_desk
 from gridtally_cloud.prepay.orders import new_id
 from gridtally_cloud.prepay.reconcile import reconcile
@@ -36,7 +38,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], op
     restored = commands.add_parser(
         "restored", help="say that the store was put back from an older copy", epilog="example: gridtally-mdm restored",
         description="Say so before the MDM runs again. Each concentrator then greets again and tells which numbers are used; until it has, "
-        "nothing is issued to it: money waits, orders are refused. Run 'gridtally-mdm ledger' when all have.",
+        "nothing is issued to it: money waits, orders are refused. Run 'gridtally-mdm ledger' when all have. Who was erased since the copy "
+        "was made is erased again.",
     )  # fmt: skip
     restored.set_defaults(run=with_desk(open_desk, _restored))
 
@@ -78,4 +81,7 @@ def _restored(desk: Desk, options: argparse.Namespace) -> int:
     with desk.db.write() as conn:
         meta.note_restore(conn, desk.clock.now_ms())
     print("noted: nothing is issued to a concentrator before it has greeted again. Start the MDM now")
-    return 0
+    results = again(desk.db, desk.data_dir / listed.NAME, ACTOR, desk.clock.now_ms())
+    for result in results:
+        print(result.text)
+    return int(any(not result.done for result in results))

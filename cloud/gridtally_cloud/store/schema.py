@@ -41,6 +41,7 @@ MODULES = (
     "gridtally_cloud.vee.sibling_tables",
     "gridtally_cloud.web.tables",
     "gridtally_cloud.retention.tables",
+    "gridtally_cloud.person.tables",
 )
 
 for _name in MODULES:

@@ -7,6 +7,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from gridtally_cloud.billing import service as billing
 from gridtally_cloud.customers import accounts
+from gridtally_cloud.person.erasing import erased_ms
 from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.web.amounts import typed_amount
 from gridtally_cloud.web.consumer import own_bill, pdf_response
@@ -46,6 +47,7 @@ def _account_page(account_no: int, problems: dict[str, str]) -> str:
             commands=command_reads.commands(conn, meter_no=found.meter_no, limit=COMMANDS_SHOWN),
             bills=billing.list_bills(conn, account_no), due_nano=billing.outstanding_nano(conn, account_no),
             no_power_case=no_power.open_case(conn, account_no), why=why_told(conn, found, balance), problems=problems, form=request.form,
+            erased_ms=erased_ms(conn, found.customer_no),
         )  # fmt: skip
 
 
