@@ -38,7 +38,7 @@ from gridtally_shared.lifecycle import SENT_AHEAD_MS, CommandState
 from gridtally_shared.money import NANO
 from gridtally_shared.schedules.document import Programme
 from gridtally_shared.signing import KeySigner
-from simulation.plan import CARE, Home
+from simulation.plan import DOCUMENTS, Home
 from simulation.rim import memory_folder, seeded_system
 
 if TYPE_CHECKING:
@@ -124,10 +124,11 @@ class CloudNode:
                 tariff_id=home.tariff_id, currency="INR", zone=home.zone, opened_ms=start_ms, **accounts.policy_values(home.policy),
             ))  # fmt: skip
             keypad.offer(conn, home.account_no, True, start_ms, "simulation")
-        if self.world.plan.care:
-            policies.add_policy(conn, start_ms, CARE, start_ms, "simulation")
+        rules = self.world.plan.rules
+        if rules:
+            policies.add_policy(conn, start_ms, DOCUMENTS[rules], start_ms, "simulation")
             for home in self.homes:
-                policies.follow(conn, home.account_no, "care", start_ms, "simulation")
+                policies.follow(conn, home.account_no, rules, start_ms, "simulation")
 
     def start(self) -> None:
         """A fresh process over the same store."""

@@ -310,16 +310,26 @@ def _entitled(world: World) -> Iterator[str]:
 
 
 def _reclosed(world: World) -> Iterator[str]:
-    """After a trip above a load limit one close by itself; another one only after a whole clean period, or since the desk lifted it."""
+    """After a trip above a load limit one close by itself; another one only after a whole clean period."""
     for key, line in world.edge_watch.fresh:
         if not _closed_by_limit(line):
             continue
-        past = world.edge_watch.books[key].lines[: line.seq - 1]
-        before = next((x for x in reversed(past) if _closed_by_limit(x)), None)
-        if before is None or line.at_ms - before.at_ms >= CLEAN_MS:
-            continue
-        if not any((key[0], x.gseq) in world.limits_lifted for x in past[before.seq :]):
-            yield f"meter {line.meter_no}: closed by itself again {(line.at_ms - before.at_ms) // 1000} s after the first time"
+        lines = world.edge_watch.books[key].lines[: line.seq]
+        closes = [x for x in lines if _closed_by_limit(x) and _by_itself(world, key[0], lines[: x.seq])]
+        if len(closes) > 1 and closes[-1] is line and 0 <= line.at_ms - closes[-2].at_ms < CLEAN_MS:
+            yield f"meter {line.meter_no}: closed by itself again {(line.at_ms - closes[-2].at_ms) // 1000} s after the first time"
+
+
+def _by_itself(world: World, account_no: int, lines: list[watch.Line]) -> bool:
+    """Whether the close at the end came without the desk lifting the limit, a payment that ends it, or somebody at home asking."""
+    close = lines[-1]
+    trip = next((x for x in reversed(lines) if x.kind == watch.SWITCH and isinstance(x.detail, dict) and not x.detail.get(0)), lines[0])
+    since = lines[trip.seq :]
+    lifted = any((account_no, x.gseq) in world.limits_lifted for x in since)
+    paid = world.plan.rules == "lean" and any(x.kind == watch.CREDIT for x in since)
+    asked = [(at_ms, step) for number, at_ms, step in world.asked_back if number == account_no]
+    by_hand = any(trip.at_ms <= at_ms <= close.at_ms or trip.step <= step <= close.step for at_ms, step in asked)
+    return not (lifted or paid or by_hand)
 
 
 def _closed_by_limit(line: watch.Line) -> bool:

@@ -17,7 +17,7 @@ from gridtally_edge.prepay.events import RunSwitch
 from gridtally_shared.contract.messages import AccountConfig
 from simulation import watch
 from simulation.meter import SimMeter
-from simulation.plan import CARE_EMERGENCY
+from simulation.plan import CARE_EMERGENCY, LEAN_W
 from simulation.tariffs import Plain, Tariff
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 HOUR_MS = 3_600_000
 CLOCK_OFF_MS = 10_000
+ASKED_EVENTS = 60
+"""Who asks for the supply back is at home: for about as long as his order takes."""
 KEEPS_ON = frozenset({"regulator", "disaster", "weather", "medical", "priority", "dispute", "conversion", "schedule"})
 KEEPS_OFF = frozenset({"safety", "work", "tamper", "vacant", "customer", "regulator"})
 CROSS_REASONS = frozenset({"safety", "work"})
@@ -215,14 +217,16 @@ class Oracle:
             yield f"held off by {sorted(holds & KEEPS_OFF)}"
         if not close and holds & KEEPS_ON:
             yield f"protected by {sorted(holds & KEEPS_ON)}"
-        if not close and not any(watts < max(meter.hourly_w) for watts in self.world.limits.get(account.account_no, ())):
+        limits = [*self.world.limits.get(account.account_no, ()), *([LEAN_W] if self.world.plan.rules == "lean" else ())]
+        if not close and not any(watts < max(meter.hourly_w) for watts in limits):
             yield "the load never was above a limit"
 
     def _closed(self, meter: SimMeter, account: AccountConfig) -> Iterator[str]:
         holds = self.world.edge.holds_of(account)
         if holds & KEEPS_OFF:
             yield f"held off by {sorted(holds & KEEPS_OFF)}"
-        if account.arm_only and not meter.arms:
+        asked = any(number == account.account_no and self.world.event_no - step < ASKED_EVENTS for number, _, step in self.world.asked_back)
+        if account.arm_only and not meter.arms and not asked:
             yield "the consumer must be present"
         book = self.world.edge_watch.books[account.account_no, account.account_epoch]
         lent = CARE_EMERGENCY + min(0, book.pool(watch.EMERGENCY)) if self.world.plan.care else 0
@@ -258,10 +262,8 @@ class Oracle:
             yield "a payment lay in the box"
 
     def _unwarned(self, account: AccountConfig) -> Iterator[str]:
-        book = self.world.edge_watch.books[account.account_no, account.account_epoch]
-        codes = [(line.at_ms, line.detail.get(0)) for line in book.lines if line.kind == watch.NOTICE and isinstance(line.detail, dict)]
-        warned = [at_ms for at_ms, code in codes if code in WARNINGS]
-        if not warned:
+        """What the household was told counts, whatever became of the entry: those of an old disk go aside."""
+        if not any(number == account.account_no and code in WARNINGS for _, number, code in self.world.edge.announced):
             yield "nobody was warned"
 
     def _used(self, account: AccountConfig) -> dict[int, int]:

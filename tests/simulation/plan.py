@@ -27,6 +27,14 @@ CARE = json.dumps({
         {"kind": "time", "period": "day", "rate": "3.00"}],
 })  # fmt: skip
 """The policy document of a world with care: emergency credit, and debts that are collected by time and out of payments."""
+LEAN_W = 300
+LEAN = json.dumps({
+    "kind": "policy", "code": "lean", "currency": "INR", "zero_action": "limit", "offline": {"cut": "allowed"},
+    "low": {"money": ["10"], "hours": [24]}, "overdraft": [{"money": "5"}],
+    "limit": {"at_zero": 2, "cut_after_h": 3, "steps": [{"code": "half", "watts": 1_000}, {"code": "lifeline", "watts": LEAN_W}]},
+})  # fmt: skip
+"""The one of a lean world: who has used up his credit and a little more is limited first, and cut hours later."""
+DOCUMENTS = {"care": CARE, "lean": LEAN}
 CARE_RULES = Policy(10 * NANO, "disconnect", "allowed", 0, (), (), 1, False, 0)
 """The same in the account's own words, for the oracle."""
 
@@ -55,7 +63,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`steps` in the order of their time. `care`: every home follows the policy `CARE`."""
+    """`steps` in the order of their time. `rules`: the policy document every home follows, "" for the account's own words."""
 
     seed: int
     days: int
@@ -66,7 +74,11 @@ class Plan:
     cut_share_permille: int
     network: tuple[int, int, int, int]
     steps: tuple[Step, ...]
-    care: bool = False
+    rules: str = ""
+
+    @property
+    def care(self) -> bool:
+        return self.rules == "care"
 
     @property
     def end_ms(self) -> int:
@@ -120,6 +132,7 @@ KINDS: tuple[Make, ...] = (
     ("replayed", 0.6, lambda r, n: (r.randrange(1 << 30),)),
     ("garbage_up", 0.2, lambda r, n: (r.randrange(1 << 30),)),
     ("spoilt_link", 0.15, lambda r, n: (r.randint(20, 200), 120 * MINUTE_MS)),
+    ("reclose", 0.6, lambda r, n: (_home(r, n),)),
     ("slow_line", 0.2, lambda r, n: (_home(r, n), r.choice(LINE_WAITS_MS), r.choice((60, 600)) * MINUTE_MS)),
 )  # fmt: skip
 HARD_TIMES_A_DAY = 0.6
@@ -136,9 +149,10 @@ def plan_of(seed: int, days: int = 7, homes: int = 3, density: float = 1.0) -> P
     made = tuple(_made_home(random, n, names, zones) for n in range(1, homes + 1))
     network = (random.choice((0, 0, 20, 100, 300)), random.choice((0, 20, 200)), random.choice((0, 0, 0, 10)),
                random.choice((300, 3_000, 40_000)))  # fmt: skip
-    share, care = random.choice((1000, 1000, 400)), random.random() < 0.3
-    made = tuple(replace(h, policy=CARE_RULES) for h in made) if care else made
-    return Plan(seed, days, EPOCH_MS, interval_ms, made, documents, share, network, _steps(random, days, homes, density), care)
+    share, drawn = random.choice((1000, 1000, 400)), random.random()
+    rules = "care" if drawn < 0.3 else "lean" if drawn < 0.45 else ""
+    made = tuple(replace(h, policy=CARE_RULES) for h in made) if rules else made
+    return Plan(seed, days, EPOCH_MS, interval_ms, made, documents, share, network, _steps(random, days, homes, density), rules)
 
 
 def _steps(random: Random, days: int, homes: int, density: float) -> tuple[Step, ...]:

@@ -127,6 +127,13 @@ def limit(world: World, place: int, watts: int) -> None:
     world.cloud.beat()
 
 
+def reclose(world: World, place: int) -> None:
+    """Somebody at home asks for the supply back after a trip; he does so as often as he likes."""
+    account_no = _account(world, place)
+    world.asked_back.append((account_no, world.edge.now_ms(), world.event_no))
+    world.edge.feed(p.RecloseAsked(account_no))
+
+
 # ---- network and boxes ----------------------------------------------------------------------------------------
 
 
@@ -309,7 +316,7 @@ def hold(world: World, place: int, which: int) -> None:
 
 def policy(world: World, place: int, which: int) -> None:
     """The account's own rules; they say nothing while it follows a document."""
-    if world.plan.care:
+    if world.plan.rules:
         return
     world.cloud.set_policy(_account(world, place), **POLICIES[which % len(POLICIES)])
     world.cloud.beat()
@@ -435,6 +442,7 @@ STEPS: dict[str, Callable[..., None]] = {
     "tell": tell,
     "book": book,
     "hold": hold,
+    "reclose": reclose,
     "policy": policy,
     "clock": clock,
     "ntp_off": ntp_off,

@@ -96,6 +96,7 @@ class World:
     issued_commands: dict[bytes, Ordered] = field(default_factory=dict)
     backfed_since: dict[int, int] = field(default_factory=dict)
     limits: dict[int, list[int]] = field(default_factory=dict)
+    asked_back: list[tuple[int, int, int]] = field(default_factory=list)
     limits_lifted: set[tuple[int, int]] = field(default_factory=set)
     restore_due: dict[int, int] = field(default_factory=dict)
     images: list[Disk] = field(default_factory=list)
