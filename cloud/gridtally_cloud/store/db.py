@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, Text, bindparam, create_engine, event, make_url, text
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
@@ -108,6 +108,9 @@ def _engine(url: str) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if parsed.get_backend_name() == "postgresql":
+        from gridtally_cloud.store.tables import say_to_postgresql
+
+        say_to_postgresql()
         return create_engine(url, connect_args={"options": "-c synchronous_commit=on -c timezone=UTC"})
     raise ConfigError("store.url", url, "write sqlite:///file.db or postgresql+psycopg://user@host/name")
 
@@ -195,7 +198,7 @@ def _put(table: Table, columns: tuple[str, ...], dialect: str, replace: bool) ->
     if dialect == "sqlite":
         source = f"VALUES ({', '.join('?' * len(columns))})"
     else:
-        types = (table.c[name].type.compile(postgresql.dialect()) for name in columns)  # type: ignore[no-untyped-call]
+        types = (table.c[name].type.compile(dialect_of(dialect).dialect()) for name in columns)
         source = f"SELECT * FROM unnest({', '.join(f'%s::{kind}[]' for kind in types)})"
     keys = [c.name for c in table.primary_key.columns]
     others = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in keys)
@@ -216,9 +219,13 @@ def _upsert(table: Table, columns: tuple[str, ...], dialect: str, added: tuple[s
     return statement.on_conflict_do_update(index_elements=keys, set_=values) if values else statement.on_conflict_do_nothing()
 
 
+def dialect_of(name: str) -> Any:
+    """SQLAlchemy's module of an engine. Loaded when it is needed: that of PostgreSQL takes 2 MB, which a store on SQLite does without."""
+    return importlib.import_module(f"sqlalchemy.dialects.{name}")
+
+
 def _insert(table: Table, columns: tuple[str, ...], dialect: str) -> Any:
-    make: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    return make(table).values({name: bindparam(name) for name in columns})
+    return dialect_of(dialect).insert(table).values({name: bindparam(name) for name in columns})
 
 
 class hexed(GenericFunction[str]):

@@ -14,15 +14,15 @@ Source: mdm.md F.3; performance.md section 8 (what a row of totals costs).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import days_of_month, month_no
-from gridtally_cloud.store.db import add_all, put_rows
+from gridtally_cloud.store.db import add_all, dialect_of, put_rows
 from gridtally_cloud.store.tables import usage_day, usage_month
 from gridtally_shared.records import dataclass
 
@@ -82,13 +82,11 @@ _ANY = (select(_m.channel_no).where(_m.shard == SHARD, _m.month == bindparam("mo
 _THERE = select(_m.channel_no).where(_m.shard == SHARD, _m.month == bindparam("month"), _m.channel_no.in_(_CHANNELS))
 
 
-def _statement(make: Any) -> Any:
+@cache
+def _sum_up(dialect: str) -> Any:
     columns = [c.name for c in usage_month.columns]
-    insert = make(usage_month).from_select(columns, _SUMMED)
+    insert = dialect_of(dialect).insert(usage_month).from_select(columns, _SUMMED)
     return insert.on_conflict_do_update(index_elements=columns[:3], set_={name: insert.excluded[name] for name in columns[3:]})
-
-
-_SUM_UP = {"sqlite": _statement(sqlite.insert), "postgresql": _statement(postgresql.insert)}
 
 
 def _keep_months(conn: Connection, days: Iterable[DaySum], begin: bool) -> None:
@@ -118,7 +116,7 @@ def _there(conn: Connection, month: int, channels: set[int]) -> set[int]:
 def sum_up(conn: Connection, month: int, channels: Iterable[int]) -> None:
     """Make the rows of a month out of its days, or make them anew."""
     for some in _lots(sorted(channels)):
-        conn.execute(_SUM_UP[conn.dialect.name], {"month": month, "days": list(days_of_month(month)), "channels": some})
+        conn.execute(_sum_up(conn.dialect.name), {"month": month, "days": list(days_of_month(month)), "channels": some})
 
 
 def _lots(channels: list[int]) -> Iterable[list[int]]:

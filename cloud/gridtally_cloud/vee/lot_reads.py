@@ -19,7 +19,6 @@ from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.tables import meter, reading
 from gridtally_cloud.vee.among import Among
 from gridtally_cloud.vee.beside import DEMAND, RATES, TOTAL
-from gridtally_cloud.vee.held import REGISTER_OF
 from gridtally_cloud.vee.model import RegisterSample
 
 Of = tuple[int, int]
@@ -89,6 +88,3 @@ def _by_register(rows: Iterable[Any]) -> Reads:
     for row in rows:
         found.setdefault((row.meter_no, row.quantity), []).append(RegisterSample(row.at_ms, row.value))
     return {of: sorted(samples, key=lambda s: s.at_ms) for of, samples in found.items()}
-
-
-REGISTERS = frozenset(REGISTER_OF.values())
