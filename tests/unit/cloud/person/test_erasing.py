@@ -65,6 +65,21 @@ def _names(row: tuple[Any, ...], who: Someone) -> bool:
     return any(word in text for word in who.words)
 
 
+def test_who_lives_there_now_is_another(db: Database, tmp_path: Path) -> None:
+    """Omar has her meter since she left: what was ordered and edited in his time is his, whoever is named in it."""
+    command, edit = metadata.tables["command"], metadata.tables["vee_edit"]
+    with db.write() as conn:
+        moved_in = {"usage_point_no": 1, "meter_no": 1, "opened_ms": CLOSED_MS, "closed_ms": None}
+        conn.execute(update(account).where(account.c.account_no == 2).values(moved_in))
+        conn.execute(update(command).where(command.c.meter_no == 2).values(meter_no=1, issued_at_ms=CLOSED_MS, text="Quasthoff?"))
+        conn.execute(update(edit).where(edit.c.channel_no == 2).values(channel_no=1, from_ms=CLOSED_MS, note="was Quasthoff"))
+    erase(db, tmp_path)
+    with db.read() as conn:
+        assert conn.execute(select(command.c.text).order_by(command.c.issued_at_ms)).scalars().all()[1] == "Quasthoff?"
+        assert conn.execute(select(edit.c.note).order_by(edit.c.from_ms)).scalars().all()[1] == "was Quasthoff"
+    assert words_left(db, ZERLINA) == ["command: Quasthoff", "vee_edit: Quasthoff"]
+
+
 def test_numbers_and_what_is_kept_are_as_before(db: Database, tmp_path: Path) -> None:
     """All columns that no erasure names, in every row of hers that stays: amounts, times, chains, references."""
     before = all_rows(db)
