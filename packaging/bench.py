@@ -26,6 +26,7 @@ BENCHES: dict[str, tuple[str, str]] = {
     "store": ("cloud/bench/store_speed.py", "blocks of closed days: written, held and read, against rows in SQLite"),
     "vee": ("cloud/bench/vee_speed.py", "intervals that VEE judges in a CPU-second, alone and with its store"),
     "billing": ("cloud/bench/billing_speed.py", "bills by time of use and slabs from a month of quarter hours, alone and out of a store"),
+    "retention": ("cloud/bench/retention_speed.py", "seconds of a worker that deletes 100,000 old rows, against one DELETE of them all"),
     "capacity": ("cloud/bench/capacity.py", "disk, memory and CPU time of a meter-day in the MDM: the slopes of docs/capacity.md"),
     "mdm": ("cloud/bench/mdm_rss.py", "resident memory of the MDM's processes, idle after their start"),
     "agent": ("edge/bench/agent_rss.py", "resident memory of the agent with the demo street"),

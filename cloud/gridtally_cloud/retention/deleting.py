@@ -21,7 +21,9 @@ from gridtally_shared.records import dataclass
 SERIES_AT_ONCE = 500
 """Series of readings looked at in one lot."""
 
-BEGUN = "begun"
+END = 2**62
+"""Beyond every instant."""
+
 Key = Sequence[Any]
 
 
@@ -79,29 +81,24 @@ def _by_key(conn: Connection, source: Source, after: Key, cut_ms: int, most: int
 
 def _of_series(conn: Connection, source: Source, after: Key, cut_ms: int, most: int) -> Step:
     r, deleted = reading.c, 0
+    key = (r.meter_no, r.quantity, r.at_ms)
     for _ in range(SERIES_AT_ONCE):
-        first = select(r.meter_no, r.quantity, r.at_ms).where(source.here, _beyond(source.key, after))
-        oldest = conn.execute(first.order_by(r.meter_no, r.quantity, r.at_ms).limit(1)).first()
+        oldest = conn.execute(select(*key).where(source.here, _beyond(key, after)).order_by(*key).limit(1)).first()
         if oldest is None:
             return Step(None, deleted)
         if oldest.quantity in source.series and oldest.at_ms < cut_ms:
-            deleted += _delete_of_series(conn, oldest.meter_no, oldest.quantity, cut_ms, most - deleted)
-            if deleted >= most:
-                return Step(after, deleted)
-        after = (oldest.meter_no, oldest.quantity)
+            mine = and_(r.shard == SHARD, r.meter_no == oldest.meter_no, r.quantity == oldest.quantity, r.at_ms >= oldest.at_ms)
+            until_ms = _beyond_most(conn, r.at_ms, and_(mine, r.at_ms < cut_ms), most - deleted)
+            deleted += conn.execute(delete(reading).where(mine, r.at_ms < (cut_ms if until_ms is None else until_ms))).rowcount
+            if until_ms is not None:
+                return Step((oldest.meter_no, oldest.quantity, until_ms - 1), deleted)
+        after = (oldest.meter_no, oldest.quantity, END)
     return Step(after, deleted)
 
 
-def _delete_of_series(conn: Connection, meter_no: int, quantity: int, cut_ms: int, most: int) -> int:
-    r = reading.c
-    mine = and_(r.shard == SHARD, r.meter_no == meter_no, r.quantity == quantity)
-    old = select(r.at_ms).where(mine, r.at_ms < cut_ms).order_by(r.at_ms).limit(most)
-    return conn.execute(delete(reading).where(mine, r.at_ms.in_(old))).rowcount
-
-
 def _of_runs(conn: Connection, source: Source, after: Key, cut_ms: int, most: int) -> Step:
-    """Rows of the next run that is due, and at last the run. A key of two: its rows are going already, and whether any failed is not
-    asked again."""
+    """Rows of the next run that is due, and at last the run. A key of two: its rows are going already, from that usage point on, and
+    whether any failed is not asked again."""
     r, i = work_run.c, work_item.c
     begun = len(after) == 2
     which = and_(r.run_no == after[0], r.ended_ms < CUT) if begun else and_(_beyond(source.key, after), source.due)
@@ -109,12 +106,18 @@ def _of_runs(conn: Connection, source: Source, after: Key, cut_ms: int, most: in
     run = conn.execute(query.with_for_update(of=work_run), {"cut_ms": cut_ms}).first()
     if run is None:
         return Step(after[:1] if begun else None, 0)
-    mine = and_(i.shard == SHARD, i.kind == run.kind, i.run_no == run.run_no)
-    some = select(i.usage_point_no).where(mine).order_by(i.usage_point_no).limit(most)
-    deleted = conn.execute(delete(work_item).where(mine, i.usage_point_no.in_(some))).rowcount
-    if deleted >= most:
-        return Step((run.run_no, BEGUN), deleted)
+    mine = and_(i.shard == SHARD, i.kind == run.kind, i.run_no == run.run_no, i.usage_point_no >= after[1] if begun else true())
+    until = _beyond_most(conn, i.usage_point_no, mine, most)
+    if until is not None:
+        return Step((run.run_no, until), conn.execute(delete(work_item).where(mine, i.usage_point_no < until)).rowcount)
+    deleted = conn.execute(delete(work_item).where(mine)).rowcount
     return Step((run.run_no,), deleted + conn.execute(delete(work_run).where(r.run_no == run.run_no)).rowcount)
+
+
+def _beyond_most(conn: Connection, column: Any, where: ColumnElement[bool], most: int) -> int | None:
+    """The first value after `most` rows; None where there are no more."""
+    value: int | None = conn.execute(select(column).where(where).order_by(column).offset(most).limit(1)).scalar_one_or_none()
+    return value
 
 
 def counted(conn: Connection, source: Source, cut_ms: int | None) -> Count:
