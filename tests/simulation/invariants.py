@@ -310,13 +310,15 @@ def _entitled(world: World) -> Iterator[str]:
 
 
 def _reclosed(world: World) -> Iterator[str]:
-    """After a trip above a load limit one close by itself; another one only after a whole clean period."""
+    """After a trip above a load limit one close by itself; another one only after a whole clean period. An old disk forgot the first."""
     for key, line in world.edge_watch.fresh:
         if not _closed_by_limit(line):
             continue
         lines = world.edge_watch.books[key].lines[: line.seq]
         closes = [x for x in lines if _closed_by_limit(x) and _by_itself(world, key[0], lines[: x.seq])]
-        if len(closes) > 1 and closes[-1] is line and 0 <= line.at_ms - closes[-2].at_ms < CLEAN_MS:
+        if len(closes) < 2 or closes[-1] is not line or not 0 <= line.at_ms - closes[-2].at_ms < CLEAN_MS:
+            continue
+        if not any(closes[-2].at_ms <= at_ms <= line.at_ms for at_ms in world.rolled_back_ms):
             yield f"meter {line.meter_no}: closed by itself again {(line.at_ms - closes[-2].at_ms) // 1000} s after the first time"
 
 

@@ -190,6 +190,7 @@ def old_disk(world: World, which: int, down_ms: int) -> None:
     world.edge.restore(world.images[which % len(world.images)])
     world.edge_watch.forget()
     world.rolled_back = world.edge_watch.may_change = True
+    world.rolled_back_ms.append(world.edge.now_ms())
     world.after(down_ms, "the box starts", lambda: _start(world))
 
 

@@ -101,6 +101,7 @@ class World:
     restore_due: dict[int, int] = field(default_factory=dict)
     images: list[Disk] = field(default_factory=list)
     rolled_back: bool = False
+    rolled_back_ms: list[int] = field(default_factory=list)
     healed: bool = False
     ntp_ok: bool = True
     cut_off_ms: int | None = None
