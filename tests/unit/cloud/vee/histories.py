@@ -35,7 +35,7 @@ from gridtally_cloud.vee.tables import vee_point, vee_rule_set
 from gridtally_cloud.vee.tools import Tool
 from gridtally_native import encode_block
 from gridtally_shared.contract.messages import ChannelBlock
-from gridtally_shared.errors import ConfigError
+from gridtally_shared.errors import ConfigError, RefusedCommand
 from gridtally_shared.events import BY_NAME as EVENTS
 from gridtally_shared.quality import Quality
 from gridtally_shared.quantities import BY_NAME
@@ -425,7 +425,7 @@ def _edited(conn: Connection, house: House, known: range, rng: random.Random) ->
     after = min(span.stop, first + rng.choice((1, 6)))
     tool, argument = rng.choice(((Tool.SET, "5"), (Tool.UNTRUST, ""), (Tool.SPREAD, "1000")))
     start_ms = house.use.at(first)
-    with suppress(ConfigError):  # where there is no value to be marked
+    with suppress(ConfigError, RefusedCommand):  # no value to be marked, or the end of the last hour lies in a day that is open
         make(conn, Asked(house.no, start_ms, start_ms + (after - first) * period_ms, tool, argument, Reason.SITE_VISIT, "asha"), 1)
 
 
