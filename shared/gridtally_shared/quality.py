@@ -21,3 +21,7 @@ class Quality(IntFlag):
     UNTRUSTWORTHY = 2048
     VERIFIED = 4096
     EDITED = 8192
+
+
+OF_THE_MDM = Quality.UNTRUSTWORTHY | Quality.VERIFIED | Quality.EDITED
+"""Marks that people and rules of the MDM set: none comes from a concentrator."""

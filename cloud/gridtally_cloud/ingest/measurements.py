@@ -33,10 +33,13 @@ from gridtally_shared.contract.messages import (
     Value,
 )
 from gridtally_shared.errors import ContractError
+from gridtally_shared.quality import OF_THE_MDM
 from gridtally_shared.quantities import BY_CODE, Kind
 from gridtally_shared.records import dataclass
 
 FUTURE_MS = 15 * 60_000
+FROM_BELOW = bytes(high for high in range(256) if not high << 8 & OF_THE_MDM)
+"""High octets of a quality word that a concentrator may send."""
 """A reading may be this far ahead of the cloud's clock."""
 
 
@@ -88,10 +91,16 @@ def take_intervals(arrival: Arrival, message: Intervals) -> None:
         try:
             known = _one(meters, block.meter_no, arrival.dcu)
             check_block(block, arrival.now_ms, known.installed_ms)
+            _check_marks(block.meter_no, block.quality[1::2].translate(None, FROM_BELOW))
             good.append(unpack(_channel(arrival.conn, channels, known, block), block, known.installed_ms))
         except ContractError as error:
             poison.set_aside_entry(arrival, EntryKind.INTERVALS, encode(Intervals((block,))), str(error))
     store_blocks(arrival.conn, good, arrival.now_ms)
+
+
+def _check_marks(meter_no: int, foreign: bytes | int) -> None:
+    if foreign:
+        raise ContractError(f"meter {meter_no}: a value is marked as edited, verified or untrustworthy, which only the MDM does")
 
 
 def _channels(conn: Connection, meters: dict[int, ServedMeter]) -> dict[ChannelKey, int]:
@@ -136,6 +145,7 @@ def _check_value(meters: dict[int, ServedMeter], value: Value, arrival: Arrival)
     _one(meters, value.meter_no, arrival.dcu)
     if value.quantity not in BY_CODE:
         raise ContractError(f"meter {value.meter_no}: unknown quantity {value.quantity}")
+    _check_marks(value.meter_no, value.quality & OF_THE_MDM)
     if value.at_ms > arrival.now_ms + FUTURE_MS:
         raise ContractError(f"meter {value.meter_no}: the reading lies in the future")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ from gridtally_shared.contract.messages import (
     Value,
     Welcome,
 )
+from gridtally_shared.quality import Quality
 from gridtally_shared.signing import KeySigner, verify1
 from support.cloud_store import START_MS, Street, new_street
 from support.edge_peer import block, intervals_entry
@@ -151,6 +153,20 @@ def test_one_bad_block_is_set_aside_and_the_rest_of_the_entry_stored(ingest: Ing
         "meter 2, quantity 11: the intervals are not on the UTC grid",
         f"meter 99 is not served by {street.dcu}",
     ]
+
+
+@pytest.mark.parametrize("mark", [Quality.EDITED, Quality.VERIFIED, Quality.UNTRUSTWORTHY | Quality.ESTIMATED])
+def test_a_mark_that_only_the_mdm_sets_is_taken_from_no_concentrator(ingest: Ingest, street: Street, mark: Quality) -> None:
+    """A value so marked could never be replaced by a better one."""
+    marked = replace(block(1, START_MS, [5, 6]), quality=int(Quality.ESTIMATED).to_bytes(2, "little") + int(mark).to_bytes(2, "little"))
+    sample = Entry(2, EntryKind.READINGS, encode(Readings((Value(1, 1, START_MS, 7, mark), Value(1, 1, START_MS + 1, 8)))))
+    _send(ingest, street, Entry(1, EntryKind.INTERVALS, encode(Intervals((marked, block(2, START_MS, [9]))))), sample)
+    with street.db.read() as conn:
+        assert list(read_intervals(conn, 2, START_MS, START_MS + 900_000).values) == [9]
+        assert conn.execute(select(reading.c.value)).scalars().all() == [8]
+        reasons = [row.reason for row in poison.waiting(conn)]
+    assert len(reasons) == 2
+    assert all("only the MDM" in reason for reason in reasons)
 
 
 def test_what_was_set_aside_can_be_taken_in_after_a_repair(ingest: Ingest, street: Street) -> None:
