@@ -99,7 +99,8 @@ def soak_plan(seed: int, homes: int = HOMES) -> Plan:
         steps += [Step(EPOCH_MS + hour * HOUR_MS, "silence", (0, 20 * MINUTE_MS)) for hour in range(1, 23, 3)]
     ordered = tuple(sorted(steps, key=lambda s: (s.at_ms, s.kind, s.numbers)))
     return replace(plan, homes=houses, tariffs=tariffs.simple(1, EPOCH_MS), network=(LOST_PERMILLE, DOUBLED_PERMILLE, 0, 2_000),
-                   cut_share_permille=1000, interval_ms=HOUR_MS, steps=ordered)  # fmt: skip
+                   cut_share_permille=1000, interval_ms=HOUR_MS, steps=ordered,
+                   rules="care" if plan.care else "")  # fmt: skip
 
 
 def measured(seed: int, homes: int = HOMES) -> tuple[Figures, list[str]]:
