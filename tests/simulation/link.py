@@ -30,6 +30,7 @@ class Link:
     life: int = 0
     sent: int = 0
     lost: int = 0
+    commands_to_lose: int = 0
     sent_at: dict[bytes, list[int]] = field(default_factory=dict)
     now_ms: Callable[[], int] = lambda: 0
     seen_down: list[tuple[str, bytes]] = field(default_factory=list)
@@ -42,6 +43,9 @@ class Link:
             self.sent_at.setdefault(payload, []).append(self.now_ms())
         if len(self.seen_down) < 500:
             self.seen_down.append((topic, payload))
+        if self.commands_to_lose and topic.endswith("/command"):
+            self.commands_to_lose, self.lost = self.commands_to_lose - 1, self.lost + 1
+            return
         self._send("down", self.to_edge, topic, payload)
 
     def inject_down(self, topic: str, payload: bytes) -> None:

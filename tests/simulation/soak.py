@@ -94,6 +94,7 @@ def soak_plan(seed: int, homes: int = HOMES) -> Plan:
         steps.append(Step(EPOCH_MS + hour * HOUR_MS + 20 * MINUTE_MS, "order_close", (place,)))
     for n in range(1, homes, 3):
         steps += [Step(LIMIT_FROM_MS, "limit", (n, 100)), Step(LIMIT_ENDS_MS, "limit", (n, 0))]
+    steps += [Step(EPOCH_MS + hour * HOUR_MS, "lose", (1,)) for hour in (4, 12)]  # sorts before the order of the same moment
     steps += [Step(EPOCH_MS + 2 * HOUR_MS + n * MINUTE_MS, "book", (n, 30 + n)) for n in range(0, homes, 5)]
     if seed % 2 == 0:  # one home in a hundred: in every second world of fifty
         steps += [Step(EPOCH_MS + hour * HOUR_MS, "silence", (0, 20 * MINUTE_MS)) for hour in range(1, 23, 3)]

@@ -225,6 +225,11 @@ def spoilt_link(world: World, permille: int, length_ms: int) -> None:
     world.after(length_ms, "the link is clean again", good_again)
 
 
+def lose(world: World, commands: int) -> None:
+    """The next commands get lost on their way to the box, whatever chance says."""
+    world.link.commands_to_lose += commands
+
+
 def clock(world: World, jump_ms: int, length_ms: int) -> None:
     """The box's clock jumps, and jumps back after a while."""
     world.edge.offset_ms += jump_ms
@@ -439,6 +444,7 @@ STEPS: dict[str, Callable[..., None]] = {
     "by_hand": by_hand,
     "order_open": _order(m.CommandType.SWITCH_OPEN),
     "order_close": _order(m.CommandType.SWITCH_CLOSE),
+    "lose": lose,
     "look": _order(m.CommandType.READ_SWITCH),
     "tell": tell,
     "book": book,
