@@ -76,6 +76,7 @@ cdef enum:
     EXP_GOLOMB = 0x40
     FROM_LEAST = 0x20
     MAX_K = 30
+    AHEAD = 512                # rows fetched in front: the chip's own fetching ends with each page
 
 cdef int64_t INT64_MAX = _records.INT64_MAX
 cdef int64_t MAX_MS = _records.MAX_MS
@@ -279,6 +280,11 @@ cdef int _sorted_rows(const int32_t* meters, const int64_t* at, const value_t* v
             break
         value = values[i]
         total = minimum = maximum = first = value
+        GT_FETCH(at + i + AHEAD)
+        GT_FETCH(at + i + AHEAD + 8)
+        GT_FETCH(values + i + AHEAD)
+        GT_FETCH(values + i + AHEAD + 8)
+        GT_FETCH(meters + i + AHEAD)
         j = i + 1
         while j < rows and meters[j] == meter:
             now = at[j]
@@ -357,6 +363,11 @@ cdef int _any_rows(const int32_t* meters, const int64_t* at, const value_t* valu
     cdef value_t value, lowest, highest
     cdef Part* part
     cdef value_t* cells
+    cdef Slot* slots = p.slots
+    cdef Slot* slot
+    cdef Part* parts = p.parts
+    cdef uint32_t mask = p.mask
+    cdef int shift = p.shift
     for i in range(rows):
         now = at[i]
         if not GT_LIKELY(now >= grid_start and now < grid_end):
@@ -364,11 +375,13 @@ cdef int _any_rows(const int32_t* meters, const int64_t* at, const value_t* valu
             continue
         meter = meters[i]
         value = values[i]
-        index = _hash(meter, p.shift)
-        while p.slots[index].meter != meter and p.slots[index].part >= 0:
-            index = (index + 1) & p.mask
-        if GT_LIKELY(p.slots[index].part >= 0):
-            part = p.parts + p.slots[index].part
+        index = _hash(meter, shift)
+        slot = slots + index
+        while not GT_LIKELY(slot.meter == meter) and slot.part >= 0:
+            index = (index + 1) & mask
+            slot = slots + index
+        if GT_LIKELY(slot.part >= 0):
+            part = parts + slot.part
             if GT_LIKELY(<uint64_t> (now - part.start) < <uint64_t> period):
                 cells = <value_t*> part.cells
                 after = <uint32_t> (now - part.start)
@@ -386,6 +399,7 @@ cdef int _any_rows(const int32_t* meters, const int64_t* at, const value_t* valu
                 continue
         if _new_part(p, index, meter, now - (now - grid_start) % period) != DONE:
             return NO_MEMORY
+        slots, parts, mask, shift = p.slots, p.parts, p.mask, p.shift
         part = p.parts + p.used - 1
         part.count = 1
         part.first_after = part.last_after = <uint32_t> (now - part.start)
@@ -672,6 +686,33 @@ cdef inline uint16_t _coverage_flag(int64_t covered, int64_t period) noexcept no
     return PARTIAL if covered else MISSING
 
 
+cdef struct Plain:             # a step inside the interval, neither long nor too large
+    uint64_t gap
+    uint64_t step
+    int64_t power
+    int64_t forgiven
+
+
+cdef inline Py_ssize_t _plain_steps(const Plain* plain, const int64_t* at, const int64_t* register, Py_ssize_t row,
+                                    Py_ssize_t rows, int64_t high) noexcept nogil:
+    """The first row from `row` on whose step is not plain. They add up by themselves: nothing but the ends counts."""
+    cdef uint64_t gap = plain.gap, most = plain.step
+    cdef int64_t power = plain.power, forgiven = plain.forgiven, t0 = at[row - 1], t1, before = register[row - 1], now, moved
+    GT_FETCH(at + row + AHEAD)
+    GT_FETCH(at + row + AHEAD + 8)
+    GT_FETCH(register + row + AHEAD)
+    GT_FETCH(register + row + AHEAD + 8)
+    while row < rows:
+        t1, now = at[row], register[row]
+        moved = <int64_t> (<uint64_t> now - <uint64_t> before)
+        if not GT_LIKELY(t1 <= high and <uint64_t> (t1 - t0) <= gap and <uint64_t> moved <= most
+                         and (moved - forgiven) * 3_600_000 <= power * (t1 - t0 + 1000)):
+            break
+        t0, before = t1, now
+        row += 1
+    return row
+
+
 cdef Py_ssize_t _one_meter(const Settings* s, const int64_t* at, const int64_t* register, Py_ssize_t rows,
                            int64_t* energy_wh, uint16_t* flags) noexcept nogil:
     """Fills the n cells of one meter; returns the first row whose time goes back where it must not, or 0."""
@@ -679,11 +720,12 @@ cdef Py_ssize_t _one_meter(const Settings* s, const int64_t* at, const int64_t* 
     cdef int64_t t0, t1, moved, booked, share
     cdef int seen = 0, flag
     cdef bint counts, behind, standing = False
-    cdef Py_ssize_t row = 1, index = 0
-    # The plain step: inside the interval, neither long nor too large. All else takes the long way below.
-    cdef uint64_t plain_gap = <uint64_t> (s.max_gap if s.max_gap < <int64_t> 1 << 31 else (<int64_t> 1 << 31) - 1)
-    cdef int64_t power = s.max_power, forgiven = s.resolution if s.max_power else MAX_STEP_WH
-    cdef uint64_t plain_step = <uint64_t> MAX_STEP_WH
+    cdef Py_ssize_t row = 1, index = 0, end
+    cdef Plain plain
+    plain.gap = <uint64_t> (s.max_gap if s.max_gap < <int64_t> 1 << 31 else (<int64_t> 1 << 31) - 1)
+    plain.step = <uint64_t> MAX_STEP_WH
+    plain.power = s.max_power
+    plain.forgiven = s.resolution if s.max_power else MAX_STEP_WH
     t0 = at[0] if rows else 0
     while row < rows and at[row] <= s.start and t0 <= s.start:
         standing = at[row] < t0
@@ -691,24 +733,26 @@ cdef Py_ssize_t _one_meter(const Settings* s, const int64_t* at, const int64_t* 
             return row
         t0 = t0 if standing else at[row]
         row += 1
-    for row in range(row, rows):
+    while row < rows:
+        if t0 >= low and not standing and index < s.n:
+            end = _plain_steps(&plain, at, register, row, rows, high)
+            energy += <int64_t> (<uint64_t> register[end - 1] - <uint64_t> register[row - 1])
+            covered += at[end - 1] - t0
+            t0 = at[end - 1]
+            row = end
+            if row == rows:
+                break
         t1 = at[row]
-        moved = <int64_t> (<uint64_t> register[row] - <uint64_t> register[row - 1])
-        if GT_LIKELY(t1 <= high and t0 >= low and not standing and <uint64_t> (t1 - t0) <= plain_gap and <uint64_t> moved <= plain_step
-                     and (moved - forgiven) * 3_600_000 <= power * (t1 - t0 + 1000) and index < s.n):
-            energy += moved
-            covered += t1 - t0
-            t0 = t1
-            continue
+        row += 1
         if t1 < t0 and not s.clock_steps:
-            return row
+            return row - 1
         behind = standing or t1 < t0
         standing = t1 < t0
         t1 = t0 if standing else t1
         if index == s.n or t1 <= s.start:
             t0 = t1
             continue
-        moved = _movement(s, register[row - 1], register[row], -1 if behind else t1 - t0, &flag)
+        moved = _movement(s, register[row - 2], register[row - 1], -1 if behind else t1 - t0, &flag)
         counts = flag != RESET and t1 - t0 <= s.max_gap
         booked = 0
         if t0 < s.start:
