@@ -39,8 +39,8 @@ from gridtally_shared.lifecycle import Reason
 from gridtally_shared.money import nano
 from gridtally_shared.quantities import ENERGY_IMPORT
 from gridtally_shared.signing import KeySigner, verify1
-from support.cloud_store import empty_store
 from support.prepay_bench import mode_questions
+from support.stores import fresh_store
 
 DCU = "dcu-pay"
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
@@ -69,10 +69,9 @@ class Payday:
 
     def __post_init__(self) -> None:
         self.now_ms = START_MS
-        if not (self.folder / "mdm.db").exists():
-            (self.folder / "mdm.db").write_bytes(empty_store())
         shutil.copy(_money_store(), self.folder / "money.db")
-        self.db = Database(self.folder / "mdm.db")
+        known = self.folder / "mdm.db"
+        self.db = Database(known) if known.exists() else fresh_store(self.folder)
         meta.prepare(self.db)
         self.payments = Payments(SIGNER, GATEWAY)
         self.homes: tuple[SeededHome, ...] = seed_street(self.db, self.payments, METERS, self.plan, self.now_ms)

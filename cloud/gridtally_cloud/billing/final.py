@@ -11,7 +11,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from gridtally_cloud.billing import store
-from gridtally_cloud.billing.issue import issue_new
+from gridtally_cloud.billing.issue import hold, issue_new
 from gridtally_cloud.billing.model import BillKind
 from gridtally_cloud.billing.stretches import stretch_at
 from gridtally_cloud.customers.accounts import account as account_of
@@ -25,6 +25,7 @@ ACTOR = "change to prepayment"
 def issue_final(conn: Connection, account_no: int, end_ms: int, at_ms: int) -> str:
     """The number of the final bill; '' where nothing was billed before, or where it can not be made yet."""
     account = account_of(conn, account_no)
+    hold(conn, account)
     stretch = stretch_at(conn, account, end_ms - 1)
     if stretch is None:
         return ""

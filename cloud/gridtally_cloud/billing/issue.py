@@ -11,15 +11,22 @@ from gridtally_cloud.billing.model import Bill, BillKind
 from gridtally_cloud.billing.postpaid import postpaid_bill
 from gridtally_cloud.billing.statement import statement
 from gridtally_cloud.customers.model import Account
+from gridtally_cloud.store.intervals import hold_point
 from gridtally_shared.clock import MS_PER_DAY
 
 DUE_AFTER_MS = 14 * MS_PER_DAY
 
 
+def hold(conn: Connection, account: Account) -> None:
+    """Until the end of the transaction the data and the books that a bill is made of stay as they are."""
+    receivables.hold_books(conn, account.account_no)
+    hold_point(conn, account.usage_point_no)
+
+
 def issue_new(conn: Connection, account: Account, kind: BillKind, from_ms: int, to_ms: int, at_ms: int, held: Held | None = None,
               closes_by: str = "", estimate: bool = False) -> str:  # fmt: skip
     """The number it is kept under. `closes_by`: who makes it the last bill, which the deposit pays. `estimate`: an end that no reading
-    reaches is estimated (`tail.py`). Raises RefusedCommand where a reading it rests on is missing."""
+    reaches is estimated (`tail.py`). The caller holds the account. Raises RefusedCommand where a reading it rests on is missing."""
     if kind is BillKind.STATEMENT:
         made = statement(store.statement_inputs(conn, account, from_ms, to_ms))
         return store.save_bill(conn, made, made.charged_nano, at_ms, None)

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from gridtally_cloud.billing import receivables, store
 from gridtally_cloud.billing.checks import BillReason
-from gridtally_cloud.billing.issue import DUE_AFTER_MS
+from gridtally_cloud.billing.issue import DUE_AFTER_MS, hold
 from gridtally_cloud.billing.late_run import take_back_of_period
 from gridtally_cloud.billing.model import BillKind, BillState, BillView
 from gridtally_cloud.billing.moved import correction, total_nano
@@ -99,8 +99,9 @@ def leave(conn: Connection, bill_no: str, at_ms: int, actor: str, note: str) -> 
 def rebill(conn: Connection, bill_no: str, at_ms: int, actor: str, note: str) -> tuple[Rebilled, ...]:
     """Cancel a bill and make it again from the data of now, and the later ones that depend on it. Raises RefusedCommand where it is no
     bill that stands, or where nothing on it would be another amount."""
+    account = account_of(conn, store.load_bill(conn, bill_no).bill.party.account_no)
+    hold(conn, account)
     view = _standing(conn, bill_no)
-    account = account_of(conn, view.bill.party.account_no)
     made = tuple(_again(conn, account, store.standing_from(conn, account.account_no, view.bill.from_ms), bill_no, at_ms, actor, note))
     for one in made:
         record(conn, at_ms, actor, "bill.rebilled", f"account:{account.account_no}", f"{one.old_no} by {one.new_no}: {note}")

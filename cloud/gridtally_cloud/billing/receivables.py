@@ -44,6 +44,7 @@ PAID_KINDS = ("payment", "refund", "conversion")
 
 def _post(conn: Connection, account: Account, kind: str, amount_nano: int, at_ms: int, *, bill_no: str = "",
           payment_no: int | None = None) -> int:  # fmt: skip
+    hold_books(conn, account.account_no)  # rows are numbered in the order in which they are committed
     debit, credit = MOVES[kind]
     return int(conn.execute(insert(receivable).values(
         account_no=account.account_no, at_ms=at_ms, kind=kind, debit_account=debit, credit_account=credit,
@@ -100,8 +101,8 @@ def post_conversion(conn: Connection, account: Account, amount_nano: int, at_ms:
 
 
 def hold_books(conn: Connection, account_no: int) -> None:
-    """Until the end of the transaction nobody else who asks for it moves what was looked at here: no deposit is released twice, no
-    assessment approved twice."""
+    """Until the end of the transaction nobody else posts a row, or looks at what he will move: no deposit is released twice, no
+    assessment approved twice, and a bill knows every payment with a lower number than its own."""
     in_turn(conn, f"books of {account_no}")
 
 

@@ -13,7 +13,7 @@ from gridtally_cloud.billing import store
 from gridtally_cloud.billing.checks import BillReason, Facts, Finding, findings
 from gridtally_cloud.billing.deposits import held_nano
 from gridtally_cloud.billing.held import Held
-from gridtally_cloud.billing.issue import issue_new
+from gridtally_cloud.billing.issue import hold, issue_new
 from gridtally_cloud.billing.model import BillKind, BillRow, BillView
 from gridtally_cloud.billing.page import BillPage, bill_page
 from gridtally_cloud.billing.receivables import outstanding_nano
@@ -68,6 +68,7 @@ def issue_bill(conn: Connection, account_no: int, from_ms: int, to_ms: int, at_m
     end, that is estimated. Raises RefusedCommand with the first thing
     against it."""
     account = account_of(conn, account_no)
+    hold(conn, account)
     kind = kind_for(conn, account, to_ms)
     if final and kind is BillKind.STATEMENT:
         raise RefusedCommand(BillReason.NOT_A_BILL, "a prepaid account has no final bill: its balance is refunded")

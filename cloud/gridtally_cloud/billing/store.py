@@ -29,6 +29,7 @@ from gridtally_cloud.prepay.tables import instrument
 from gridtally_cloud.prepay.terms import terms_of_account
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import day_of as date_of_day
+from gridtally_cloud.store.db import in_turn
 from gridtally_cloud.store.tables import account_mirror, journal_entry, meter
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.ledger.entries import LedgerEntry, entry_from
@@ -223,7 +224,8 @@ def same_period(conn: Connection, account_no: int, kind: BillKind, from_ms: int,
 
 
 def save_bill(conn: Connection, bill: Bill, charged_nano: int, at_ms: int, due_ms: int | None) -> str:
-    """Store an issued document under the next number."""
+    """Store an issued document under the next number; numbers have no gaps, so whoever takes one holds up the others until he is done."""
+    in_turn(conn, "bill numbers")
     following = (conn.execute(select(func.max(_b.bill_id))).scalar_one() or 0) + 1
     bill_no = f"{PREFIX[bill.kind]}-{following:07d}"
     before = select(func.count()).where(_b.account_no == bill.party.account_no, _b.kind == bill.kind.value, _b.from_ms == bill.from_ms,

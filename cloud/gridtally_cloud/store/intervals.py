@@ -115,11 +115,20 @@ _HOLD = (select(usage_point.c.usage_point_no).where(usage_point.c.usage_point_no
     .order_by(usage_point.c.usage_point_no).with_for_update(key_share=True))  # fmt: skip
 
 
+_HOLD_ONE = select(usage_point.c.usage_point_no).where(usage_point.c.usage_point_no == bindparam("number")).with_for_update(key_share=True)
+
+
 def hold_points(conn: Connection, channels: Iterable[int]) -> None:
     """Until the end of the transaction nobody else puts values of these channels' usage points in, closes or judges their days.
     On SQLite nobody could."""
     if conn.dialect.name != "sqlite":
         conn.execute(_HOLD, {"channels": sorted(set(channels))}).all()
+
+
+def hold_point(conn: Connection, usage_point_no: int) -> None:
+    """The same for one usage point, all of its channels."""
+    if conn.dialect.name != "sqlite":
+        conn.execute(_HOLD_ONE, {"number": usage_point_no}).all()
 
 
 # ---- reading --------------------------------------------------------------------------------------------------

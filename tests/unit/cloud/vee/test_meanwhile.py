@@ -5,29 +5,30 @@ Run with GRIDTALLY_STORE=postgresql, as `make test` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import Connection, insert
 
 from gridtally_cloud.customers.tables import app_user
 from gridtally_cloud.store.close import GRACE_MS, close_day, close_days
 from gridtally_cloud.store.inbox import store_block
 from gridtally_cloud.store.intervals import ChannelRef, days_slots, hold_points
 from gridtally_cloud.vee.edit import Asked, Reason, decide, find, make
-from gridtally_cloud.vee.edits import EditState, Step
+from gridtally_cloud.vee.edits import EditState
+from gridtally_cloud.vee.edits import Step as EditStep
 from gridtally_cloud.vee.run import run_day, run_pending, status_of
 from gridtally_cloud.vee.tools import Tool
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.quality import Quality
 from support.cloud_store import START_MS, Street, new_street
 from support.edge_peer import block
+from support.meanwhile import Step, meanwhile
 from support.stores import ON_POSTGRES
 from support.vee_store import add_channel
-from support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not ON_POSTGRES, reason="nobody writes at the same time on SQLite: GRIDTALLY_STORE=postgresql")
 
@@ -60,27 +61,12 @@ def _late(conn: Connection) -> None:
     close_day(conn, DAY, 1, NOW_MS)
 
 
-def _meanwhile(street: Street, first: Callable[[Connection], Any], second: Callable[[Connection], Any]) -> Future[Any]:
-    """`second` begins while the transaction of `first` is open, and ends after it."""
+def _meanwhile(street: Street, first: Step, second: Step) -> Future[Any]:
+    def holding(conn: Connection) -> None:
+        hold_points(conn, [1])
+        first(conn)
 
-    def other() -> Any:
-        with street.db.write() as conn:
-            return second(conn)
-
-    with ThreadPoolExecutor(1) as pool:
-        with street.db.write() as conn:
-            hold_points(conn, [1])
-            first(conn)
-            begun = pool.submit(other)
-            wait_until(lambda: begun.done() or _waits(street), 10, "the other transaction waits")
-        begun.exception()
-    return begun
-
-
-def _waits(street: Street) -> bool:
-    here = "SELECT 1 FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.datname = current_database()"
-    with street.db.engine.connect() as conn:
-        return conn.execute(text(here)).first() is not None
+    return meanwhile(street.db, holding, second)
 
 
 def test_a_day_is_judged_with_what_came_in_just_before(street: Street) -> None:
@@ -102,7 +88,7 @@ def test_two_persons_decide_one_after_the_other(street: Street) -> None:
     with street.db.write() as conn:
         number = make(conn, ASKED, NOW_MS).edit_no
     with pytest.raises(RefusedCommand, match="can not be taken this step"):
-        _meanwhile(street, lambda conn: decide(conn, number, Step.UNDO, "asha", NOW_MS),
-                   lambda conn: decide(conn, number, Step.UNDO, "ravi", NOW_MS)).result()  # fmt: skip
+        _meanwhile(street, lambda conn: decide(conn, number, EditStep.UNDO, "asha", NOW_MS),
+                   lambda conn: decide(conn, number, EditStep.UNDO, "ravi", NOW_MS)).result()  # fmt: skip
     with street.db.read() as conn:
         assert find(conn, number).state is EditState.UNDONE
