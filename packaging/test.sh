@@ -34,6 +34,6 @@ GRIDTALLY_NO_NATIVE=1 GRIDTALLY_REQUIRE="$(printf '%s' "${GRIDTALLY_REQUIRE:-}" 
     $python -m pytest -q $both tests/unit/native tests/contract tests/scenarios/test_chain.py -k "not mosquitto"
 step "the MDM store on PostgreSQL"
 GRIDTALLY_STORE=postgresql $python -m pytest -q tests/unit/cloud/store tests/unit/cloud/ingest tests/unit/cloud/meters \
-    tests/unit/cloud/vee/test_doubts.py tests/unit/cloud/vee/test_meanwhile.py tests/unit/cloud/billing/test_meanwhile.py \
+    tests/unit/cloud/vee/test_doubts.py tests/unit/cloud/*/test_meanwhile*.py \
     tests/unit/cloud/billing/test_overdue.py tests/unit/cloud/billing/test_month_end_start.py
 step "requirements";                  $python tests/trace.py --check

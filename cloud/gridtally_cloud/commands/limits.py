@@ -10,6 +10,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, and_, func, select
 
 from gridtally_cloud.commands.model import CommandRequest
+from gridtally_cloud.store.db import in_turn
 from gridtally_cloud.store.tables import command, meter
 from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
 from gridtally_shared.contract.messages import CommandType
@@ -29,6 +30,11 @@ class FleetLimit:
 
 
 FLEET_LIMITS = (FleetLimit(MS_PER_HOUR, 20, 5), FleetLimit(MS_PER_DAY, 20, 20))
+
+
+def hold(conn: Connection) -> None:
+    """Before the command is written: of two disconnects at once the second counts the first. So the limit is one also with many workers."""
+    in_turn(conn, "disconnects")
 
 
 def judge(conn: Connection, request: CommandRequest, now_ms: int) -> CommandState | None:

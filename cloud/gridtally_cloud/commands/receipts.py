@@ -82,7 +82,8 @@ def resend_open(conn: Connection, dcu: str, now_ms: int) -> None:
     """An edge on an old disk image has forgotten what it held: everything without an end goes down again. What it still knows
     it answers as before, what it does not it takes anew."""
     c = command.c
-    rows = conn.execute(select(c.cmd_id).where(c.dcu == dcu, c.state.in_(OPEN_STATES))).scalars()
+    is_open = (c.dcu == dcu, c.state.in_(OPEN_STATES))
+    rows = conn.execute(select(c.cmd_id).where(*is_open).order_by(c.cmd_id).with_for_update()).scalars()  # none is taken back meanwhile
     outbox.resend_unended(conn, dcu, "command", [bytes(cmd_id).hex() for cmd_id in rows], now_ms)
 
 
@@ -96,6 +97,8 @@ def reissue_overtaken(conn: Connection, signer: Signer, now_ms: int) -> tuple[by
 
 def _worth_it(conn: Connection, row: Any) -> bool:
     c = command.c
+    if row.type in service.SWITCHES:
+        service.hold_switch(conn, row.meter_no)
     tries = conn.execute(select(func.count(), func.max(c.counter)).where(c.order_id == row.order_id)).one()
     if tries[1] != row.counter or tries[0] >= MAX_TRIES:
         return False
@@ -121,9 +124,7 @@ def queue_due(conn: Connection, signer: Signer, now_ms: int) -> int:
     c = command.c
     due = select(c.cmd_id).where(c.state == int(S.SCHEDULED), c.not_before_ms - SENT_AHEAD_MS <= now_ms, c.expires_ms > now_ms)
     ids = [bytes(cmd_id) for cmd_id in conn.execute(due).scalars()]
-    for cmd_id in ids:
-        service.queue(conn, signer, cmd_id, now_ms, "system:schedule")
-    return len(ids)
+    return sum(service.queue(conn, signer, cmd_id, now_ms, "system:schedule") for cmd_id in ids)
 
 
 def expire(conn: Connection, now_ms: int) -> tuple[CommandView, ...]:

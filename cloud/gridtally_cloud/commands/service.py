@@ -6,6 +6,8 @@
   all switch actions) are those of that moment. One for later is queued a day before its time, or at once when that is
   nearer, and takes its switch number at the edge when it runs. Until then, and in quarantine, commands wait unsigned.
 * What was never sent is cancelled or moved here. What was sent is so by a further command; the edge decides who was first.
+* Whoever decides about a command holds its row: nothing is signed that was taken back meanwhile, and what a worker is just handing to
+  the broker counts as sent. Limits of disconnects and keys are looked at in turn.
 
 Source: architecture.md section 3; reliability-security.md section 5; safety.md 3; BYPL-3.3; C3-FR14, C3-NFR8, C3-NFR10.
 """
@@ -23,7 +25,7 @@ from gridtally_cloud.commands.flow import check_may_limit, limits_flow
 from gridtally_cloud.commands.model import CommandRequest, CommandView, Issued, SenderNotice
 from gridtally_cloud.prepay.held import check_may_close
 from gridtally_cloud.store import outbox
-from gridtally_cloud.store.db import insert_new
+from gridtally_cloud.store.db import in_turn, insert_new
 from gridtally_cloud.store.tables import command, command_counter, meter, sender_notice, switch_counter
 from gridtally_shared import cbor
 from gridtally_shared.contract.codec import decode, encode
@@ -31,7 +33,7 @@ from gridtally_shared.contract.messages import CONTRACT_VERSION, Command, Comman
 from gridtally_shared.errors import ContractError, RefusedCommand
 from gridtally_shared.instruments.details import MOST_LIMIT_W, LimitOrder, limit_of
 from gridtally_shared.instruments.token import TokenOrder, token_digits
-from gridtally_shared.lifecycle import COMMAND_RULES, SENT_AHEAD_MS, CommandState, Reason
+from gridtally_shared.lifecycle import COMMAND_RULES, SENT_AHEAD_MS, CommandState, Reason, may_follow
 from gridtally_shared.meter_settings import ResetKind, Setting, SettingKind, unpacked
 from gridtally_shared.meter_settings_rules import faults_of, may_be_written
 from gridtally_shared.signing import Signer, sign1
@@ -58,6 +60,8 @@ def issue(conn: Connection, signer: Signer, request: CommandRequest, now_ms: int
     """Accept a command. Raises RefusedCommand for a meter without a DCU, for a request that makes no sense, and (held) for a close now of
     a supply that is known to be held off, which its concentrator would refuse; a limit
     gives a command in state REFUSED or QUARANTINED."""
+    if request.type is CommandType.SWITCH_OPEN:
+        limits.hold(conn)
     known = _by_key(conn, request.idempotency_key)
     if known is not None:
         return Issued(known.cmd_id, known.state, known.reason, repeated=True)
@@ -81,6 +85,7 @@ def _first_step(conn: Connection, request: CommandRequest, now_ms: int) -> tuple
 def _by_key(conn: Connection, key: str | None) -> CommandView | None:
     if key is None:
         return None
+    in_turn(conn, f"command {key}")
     cmd_id = conn.execute(select(command.c.cmd_id).where(command.c.idempotency_key == key)).scalar_one_or_none()
     return states.find(conn, bytes(cmd_id)) if cmd_id else None
 
@@ -176,8 +181,20 @@ def _unpacked(column: bytes | None) -> tuple[Setting, ...]:
 # ---- signing and queueing -------------------------------------------------------------------------------------
 
 
-def queue(conn: Connection, signer: Signer, cmd_id: bytes, now_ms: int, by: str) -> None:
-    """Give a command its counters, sign it and put it on the way down."""
+def queue(conn: Connection, signer: Signer, cmd_id: bytes, now_ms: int, by: str) -> bool:
+    """Give a command its counters, sign it and put it on the way down. False where it was taken back or queued meanwhile."""
+    if not may_follow(_hold(conn, cmd_id), S.QUEUED):
+        return False
+    _send_down(conn, signer, cmd_id, now_ms, by)
+    return True
+
+
+def _hold(conn: Connection, cmd_id: bytes) -> CommandState:
+    """Until the end of the transaction nobody else moves the command; its state."""
+    return S(conn.execute(select(command.c.state).where(command.c.cmd_id == cmd_id).with_for_update()).scalar_one())
+
+
+def _send_down(conn: Connection, signer: Signer, cmd_id: bytes, now_ms: int, by: str) -> None:
     row = conn.execute(select(command).where(command.c.cmd_id == cmd_id)).one()
     counter = _next(conn, command_counter, {"dcu": row.dcu, "key_id": signer.key_id})
     numbered = CommandType(row.type) in SWITCHES and row.not_before_ms <= row.issued_at_ms
@@ -188,6 +205,12 @@ def queue(conn: Connection, signer: Signer, cmd_id: bytes, now_ms: int, by: str)
                       row.text, row.cause, _unpacked(row.settings), row.reset or 0, row.detail or b"", row.target or b"")  # fmt: skip
     states.advance(conn, cmd_id, S.QUEUED, now_ms, by)
     outbox.put(conn, row.dcu, "command", cmd_id.hex(), sign1(signer, "command", encode(message)), now_ms, row.priority)
+
+
+def hold_switch(conn: Connection, meter_no: int) -> None:
+    """Until the end of the transaction no switch order of the meter gets a number."""
+    insert_new(conn, switch_counter, [{"meter_no": meter_no, "value": 0}])
+    conn.execute(select(switch_counter.c.value).where(switch_counter.c.meter_no == meter_no).with_for_update())
 
 
 def _next(conn: Connection, table: Any, key: dict[str, Any]) -> int:
@@ -229,6 +252,8 @@ def cancel(conn: Connection, signer: Signer, cmd_id: bytes, by: str, now_ms: int
 
 
 def _was_sent(conn: Connection, found: CommandView) -> bool:
+    """Whether it may have left the house. If not, no worker takes it until the end of the transaction."""
+    outbox.hold(conn, "command", found.cmd_id.hex())
     return found.state not in UNSENT and outbox.attempts_of(conn, "command", found.cmd_id.hex()) > 0
 
 
@@ -262,8 +287,11 @@ def reschedule(conn: Connection, signer: Signer, cmd_id: bytes, not_before_ms: i
 
 
 def replace_with(conn: Connection, signer: Signer, cmd_id: bytes, request: CommandRequest, now_ms: int) -> bytes:
-    """A command takes the place of one that has not begun: at once where that never left the house, else the edge decides."""
+    """A command takes the place of one that has not begun: at once where that never left the house, else the edge decides. Raises
+    RefusedCommand where it has ended."""
     found = _found(conn, cmd_id)
+    if found.ended:
+        raise RefusedCommand(Reason.TOO_LATE, f"the command is {found.state.name.lower()}: nothing can take its place")
     sent = _was_sent(conn, found)
     if not sent:
         states.advance(conn, cmd_id, S.CANCELLED, now_ms, request.requested_by, Reason.RESCHEDULED)
@@ -283,7 +311,7 @@ def _move_unsent(conn: Connection, signer: Signer, found: CommandView, not_befor
     conn.execute(update(command).where(command.c.cmd_id == found.cmd_id).values(**values))
     if found.state is S.QUEUED:
         outbox.drop(conn, "command", found.cmd_id.hex())
-        queue(conn, signer, found.cmd_id, now_ms, by)
+        _send_down(conn, signer, found.cmd_id, now_ms, by)
     else:
         states.note(conn, found.cmd_id, found.state, now_ms, by)
 
@@ -293,6 +321,8 @@ def _column(conn: Connection, cmd_id: bytes, column: Any) -> Any:
 
 
 def _found(conn: Connection, cmd_id: bytes) -> CommandView:
+    """As it stands once nobody else moves it."""
+    conn.execute(select(command.c.state).where(command.c.cmd_id == cmd_id).with_for_update())
     found = states.find(conn, cmd_id)
     if found is None:
         raise RefusedCommand(Reason.MALFORMED, "there is no such command")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, or_, select, update
 
 from gridtally_cloud.store.tables import outbox_down
 from gridtally_shared.records import dataclass
@@ -31,7 +31,8 @@ _RELEASED = update(outbox_down).where(_CLAIMED).values(owner=None, lease_until_m
 _DONE = update(outbox_down).where(_REF, _o.done_ms.is_(None))
 _OPEN_CONFIGS = select(_o.outbox_no, _o.ref).where(_o.dcu == bindparam("of_dcu"), _o.channel == "config", _o.done_ms.is_(None))
 _WAKE = update(outbox_down).where(_o.dcu == bindparam("of_dcu"), _o.done_ms.is_(None), _o.next_send_ms > bindparam("now_ms"))
-_ATTEMPTS = select(func.coalesce(func.max(_o.attempts), 0)).where(_REF)
+_ATTEMPTS = select(func.coalesce(func.max(_o.attempts + case((_o.owner.is_(None), 0), else_=1)), 0)).where(_REF)
+_HOLD = select(_o.outbox_no).where(_REF).with_for_update()
 """Built once: building a statement took longer than running it, and these run with every message."""
 
 
@@ -92,7 +93,7 @@ def done(conn: Connection, channel: str, ref: str, now_ms: int) -> None:
 def drop(conn: Connection, channel: str, ref: str) -> None:
     """Take back a message that nobody has sent yet, to put another in its place."""
     o = outbox_down.c
-    conn.execute(delete(outbox_down).where(o.channel == channel, o.ref == ref, o.attempts == 0))
+    conn.execute(delete(outbox_down).where(o.channel == channel, o.ref == ref, o.attempts == 0, o.owner.is_(None)))
 
 
 def resend_unended(conn: Connection, dcu: str, channel: str, refs: Sequence[str], now_ms: int) -> None:
@@ -114,6 +115,11 @@ def wake(conn: Connection, dcu: str, now_ms: int) -> None:
     conn.execute(_WAKE, {"of_dcu": dcu, "now_ms": now_ms, "next_send_ms": now_ms})
 
 
+def hold(conn: Connection, channel: str, ref: str) -> None:
+    """Until the end of the transaction no worker takes the message in hand."""
+    conn.execute(_HOLD, {"of_channel": channel, "of_ref": ref})
+
+
 def attempts_of(conn: Connection, channel: str, ref: str) -> int:
-    """How often a message was handed to the broker."""
+    """How often a message was handed to the broker; in a worker's hands it may be there at any moment, and counts."""
     return int(conn.execute(_ATTEMPTS, {"of_channel": channel, "of_ref": ref}).scalar_one())
