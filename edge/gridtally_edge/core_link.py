@@ -65,7 +65,7 @@ def welcomed(core: EdgeCore, welcome: m.Welcome, moment: Moment) -> tuple[Effect
         core.uplink_trouble = ""
     round_trip_s = core.greetings.round_trip_s(welcome.hello_at_ms, moment.mono_s)
     age_ms = None if round_trip_s is None else int(round_trip_s * 1_000 * moment.factor)
-    effects = core.tell_prepay(p.WelcomeSeen(welcome.at_ms, welcome.accounts, age_ms), moment)
+    effects = core.tell_prepay(p.WelcomeSeen(welcome.at_ms, welcome.accounts, age_ms, welcome.config_version), moment)
     return effects + core_clock.compare(core, welcome, round_trip_s, moment) + core.send(moment)
 
 

@@ -79,6 +79,7 @@ BLOCKING: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("offline", {"link_up": False, "started": True}, {"offline_cut": "allowed", "keypad_key": b"k" * 16}),
     ("lease", {"lease_until_ms": NOON - 1}, {}),
     ("lease", {"lease_until_ms": 0}, {}),
+    ("lease", {"config_behind": True}, {}),
     *((("switch", {"switch": s}, {})) for s in (Switch.UNKNOWN, Switch.NOT_FITTED)),
     ("stuck", {"stuck_until_ms": NOON + 1}, {}),
     ("resync", {"resyncs": 2}, {}),

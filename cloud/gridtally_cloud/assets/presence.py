@@ -46,6 +46,9 @@ def hello(conn: Connection, message: Hello, now_ms: int) -> None:
     conn.execute(_ACTIVE, {"name": message.dcu, "state": "active"})
     conn.execute(_HELD, {"name": message.dcu, "held": message.config_version, "held_at_ms": now_ms})
     outbox.configs_done(conn, message.dcu, message.config_version + 1, now_ms)
+    newest = newest_config(conn, message.dcu)
+    if message.config_version < newest:  # it may have held it before: an old disk has the meters, holds and prices of then
+        outbox.resend_unended(conn, message.dcu, "config", [str(newest)], now_ms)
     outbox.wake(conn, message.dcu, now_ms)
 
 

@@ -13,7 +13,7 @@ from gridtally_edge.prepay.notices import left_ms
 from gridtally_edge.prepay.recovery import region_of
 from gridtally_edge.prepay.rows import ScheduleRow, some
 from gridtally_edge.prepay.rules import local_of
-from gridtally_edge.prepay.turn import Turn
+from gridtally_edge.prepay.turn import CONFIG_NAMED, Turn
 from gridtally_shared.clock import MS_PER_HOUR
 from gridtally_shared.contract.messages import AccountConfig
 from gridtally_shared.prepay.facts import CutShare, Facts, Happening, facts_from
@@ -52,7 +52,7 @@ def facts_of(turn: Turn, account: AccountConfig, rules: InForce, happening: Happ
         link_up=turn.link.online, offline_since_ms=turn.link.offline_since_ms,
         started=turn.link.waited_ms is not None or account.account_no in turn.link.unseen,
         cloud_seen_ms=_cloud_seen_ms(turn),
-        lease_until_ms=lease_until_ms(turn),
+        lease_until_ms=lease_until_ms(turn), config_behind=turn.fact(CONFIG_NAMED) > turn.plan.config.version,
         moving=moving,
         pending_action=_is_waited_for(turn, account.meter_no),
         power_w=row.power_w, load_side_mv=row.load_side_mv,

@@ -231,11 +231,12 @@ class ReadFinished:
 @dataclass(frozen=True, slots=True)
 class WelcomeSeen:
     """A verified `welcome`: the cloud's signed time and the heads of its journal mirror. `age_ms`: how long ago that time can have been
-    written at most, None when nobody knows."""
+    written at most, None when nobody knows. `config_version`: the cloud's newest configuration for this box, 0 where it is not said."""
 
     at_ms: int
     accounts: tuple[AccountHead, ...] = ()
     age_ms: int | None = 0
+    config_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

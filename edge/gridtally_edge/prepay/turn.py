@@ -82,6 +82,10 @@ class LinkState:
         return self.up and self.welcomed
 
 
+CONFIG_NAMED = "config_named"
+"""The fact that remembers which configuration the cloud called its newest when it last welcomed us."""
+
+
 @dataclass(slots=True)
 class Turn:
     db: sqlite3.Connection

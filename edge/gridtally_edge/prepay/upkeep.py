@@ -14,7 +14,7 @@ from gridtally_edge.prepay.account_orders import with_orders
 from gridtally_edge.prepay.clocktrust import Trust
 from gridtally_edge.prepay.events import ClockObserved, ClockSource, MeterRead, SwitchOutcome, WelcomeSeen
 from gridtally_edge.prepay.rows import AccountRow, ActionRow, FactRow, one, some
-from gridtally_edge.prepay.turn import LinkState, Turn
+from gridtally_edge.prepay.turn import CONFIG_NAMED, LinkState, Turn
 from gridtally_shared.clock import MS_PER_DAY
 from gridtally_shared.contract.messages import ClockState
 
@@ -86,6 +86,8 @@ def take_welcome(turn: Turn, welcome: WelcomeSeen) -> None:
     if observation is not None:
         _adopt(turn, clocktrust.observe_signed(turn.trust, observation), observation)
     turn.link = replace(turn.link, up=True, welcomed=True, waited_ms=None)
+    if welcome.config_version and welcome.config_version != turn.fact(CONFIG_NAMED):
+        turn.remember(CONFIG_NAMED, welcome.config_version)
     _cloud_seen(turn)
     witness.the_cloud_spoke(turn)
     accounts = turn.plan.accounts

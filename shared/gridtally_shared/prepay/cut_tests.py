@@ -234,11 +234,13 @@ def _yes(value: object) -> str:
 
 
 def _lease(s: Situation) -> Seen:
-    """The lease of the configuration; a policy that allows cuts offline may make it longer (safety.md 11)."""
+    """The lease of the configuration; a policy that allows cuts offline may make it longer (safety.md 11). A configuration that the cloud
+    called older than its own gives no right: what protects a household may stand in the newer one."""
     f, days = s.facts, s.policy.lease_days
     longer_ms = f.cloud_seen_ms + days * MS_PER_DAY if days and s.policy.offline_cut is OfflineCut.ALLOWED and f.cloud_seen_ms else 0
     until_ms = max(f.lease_until_ms, longer_ms)
-    return Seen(s.now_ms + s.facts.uncertainty_ms <= until_ms, f"until {until_ms}", (("until_ms", until_ms),))
+    behind = "behind the cloud's, " if f.config_behind else ""
+    return Seen(s.now_ms + f.uncertainty_ms <= until_ms and not f.config_behind, f"{behind}until {until_ms}", (("until_ms", until_ms),))
 
 
 # ---- the switch ---------------------------------------------------------------------------------------------

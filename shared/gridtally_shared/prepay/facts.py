@@ -91,6 +91,7 @@ class Facts:
     offline_since_ms: int = 0
     cloud_seen_ms: int = 0
     lease_until_ms: int = 0
+    config_behind: bool = False
     switch: Switch = Switch.UNKNOWN
     off_reason: OffReason = OffReason.NONE
     off_since_ms: int = 0

@@ -105,3 +105,15 @@ def test_a_configuration_is_sent_until_a_hello_says_it_is_held(street: Street) -
     with street.db.read() as conn:
         assert conn.execute(select(config_version.c.held_at_ms)).scalar_one() == START_MS + 3 * MINUTE_MS
         assert conn.execute(select(dcu.c.config_held)).scalar_one() == 1
+
+
+def test_a_box_that_comes_back_with_an_old_disk_is_sent_what_is_in_force_now(street: Street) -> None:
+    """It would go on with the meters, holds and prices of then, until something changes again."""
+    publish_changes(street.db, SIGNER, START_MS)
+    publish_changes(street.db, SIGNER, START_MS + DAY_MS)
+    _hello(street, 2, START_MS + DAY_MS)
+    assert _send(street, START_MS + DAY_MS + MINUTE_MS * 60) == []
+    _hello(street, 1, START_MS + DAY_MS + MINUTE_MS * 60)
+    assert [config.version for config in _send(street, START_MS + DAY_MS + MINUTE_MS * 60)] == [2]
+    _hello(street, 2, START_MS + DAY_MS + 2 * MINUTE_MS * 60)
+    assert _send(street, START_MS + 2 * DAY_MS) == []

@@ -223,6 +223,24 @@ def test_the_right_to_cut_ends_without_the_cloud_and_comes_back_with_it(tmp_path
     assert not bench.order().close
 
 
+def test_nobody_is_cut_by_a_configuration_that_the_cloud_called_old(tmp_path: Path) -> None:
+    """An old disk: what protects this household may stand in the newer one, which is still on its way."""
+    bench = Bench(tmp_path)
+    bench.credit(1, "8.40")
+    bench.wait(HOUR_MS)
+    bench.tell(p.WelcomeSeen(bench.now_ms, config_version=bench.version + 1))
+    bench.restart()
+    bench.trust()
+    bench.read(1, 1_001_000)
+    assert bench.orders() == []
+    assert {t.name: t.seen for t in bench.decisions()[-1].tests if not t.holds}["lease"].startswith("behind the cloud's")
+    bench.online()
+    assert bench.orders() == []
+    bench.configure()
+    bench.wait(60_000)
+    assert not bench.order().close
+
+
 def test_a_clock_that_was_ahead_when_the_cloud_spoke_makes_the_right_to_cut_no_longer(tmp_path: Path) -> None:
     """Its word is remembered at a time still to come; the lease counts by the configuration, not from there."""
     bench = Bench(tmp_path)
