@@ -15,18 +15,26 @@ Step = Callable[[Connection], Any]
 WAITS = "SELECT 1 FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.datname = current_database()"
 
 
-def meanwhile(db: Database, first: Step, second: Step) -> Future[Any]:
-    """What came of `second`: it was begun when `first` had done all but commit, and had either ended or was waiting at the commit."""
+def meanwhile(db: Database, first: Step, second: Step, rest: Step | None = None) -> Future[Any]:
+    """What came of `second`: it was begun when `first` had done all but commit, and had either ended or was waiting when `rest` of the
+    first was done, if any, and at the commit."""
 
     def other() -> Any:
         with db.write() as conn:
             return second(conn)
 
+    return beside(db, first, other, rest)
+
+
+def beside(db: Database, first: Step, other: Callable[[], Any], rest: Step | None = None) -> Future[Any]:
+    """The same with work that opens its own transactions."""
     with ThreadPoolExecutor(1) as pool:
         with db.write() as conn:
             first(conn)
             begun = pool.submit(other)
             wait_until(lambda: begun.done() or _waits(db), 10, "the other transaction waits or has ended")
+            if rest is not None:
+                rest(conn)
         begun.exception()
     return begun
 

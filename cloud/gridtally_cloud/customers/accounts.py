@@ -2,6 +2,8 @@
 
 * Refusals are `RefusedCommand` with a code of `AccountReason` and a sentence in `detail`.
 * Currency, zone and usage point of an account never change; everything else is a new configuration version.
+* Whoever moves an account's money, or changes how it is run, holds its row from before the first look to his commit: account rows by
+  number first, then mirrors, books, meters and numbers.
 """
 
 from __future__ import annotations
@@ -125,6 +127,7 @@ def open_account(conn: Connection, new: NewAccount, actor: str) -> Account:
     """Open a service agreement. Raises RefusedCommand when its meter already serves an open account, and for a prepaid one
     whose meter no concentrator serves, where the money would have nowhere to go, or whose tariff a balance can not be charged by."""
     t = account_table.c
+    hold_meter(conn, new.meter_no)
     taken = conn.execute(select(t.account_no).where(t.meter_no == new.meter_no, t.closed_ms.is_(None))).scalar_one_or_none()
     if taken is not None:
         raise RefusedCommand(AccountReason.METER_IN_USE, f"meter {new.meter_no} already serves account {taken}: close that first")
@@ -145,6 +148,11 @@ def open_account(conn: Connection, new: NewAccount, actor: str) -> Account:
     return account(conn, number)
 
 
+def hold_meter(conn: Connection, meter_no: int) -> None:
+    """Until this transaction ends nobody else lets an account or a schedule have this meter."""
+    conn.execute(select(meter.c.meter_no).where(meter.c.meter_no == meter_no).with_for_update(key_share=True))
+
+
 def set_policy(conn: Connection, account_no: int, policy: Policy, at_ms: int, actor: str) -> Account:
     """Change what happens at zero; the configuration publisher brings it to the edge."""
     before = account(conn, account_no)
@@ -159,6 +167,23 @@ def account(conn: Connection, account_no: int) -> Account:
     if row is None:
         raise RefusedCommand(AccountReason.UNKNOWN_ACCOUNT, f"there is no account {account_no}: check the number on the bill")
     return _account(row)
+
+
+_HOLD = (select(account_table.c.account_no).where(account_table.c.account_no.in_(bindparam("numbers", expanding=True)))
+         .order_by(account_table.c.account_no).with_for_update(key_share=True))  # fmt: skip
+
+
+def hold(conn: Connection, *numbers: int) -> None:
+    """Until this transaction ends nobody else moves money of these accounts, or changes their mode, meter or epoch. On SQLite nobody
+    could."""
+    if conn.dialect.name != "sqlite" and numbers:
+        conn.execute(_HOLD, {"numbers": sorted(set(numbers))}).all()
+
+
+def held(conn: Connection, account_no: int) -> Account:
+    """An account as it is, and stays until this transaction ends. Raises RefusedCommand (unknown_account)."""
+    hold(conn, account_no)
+    return account(conn, account_no)
 
 
 def accounts_of_dcu(conn: Connection, dcu: str) -> tuple[Account, ...]:

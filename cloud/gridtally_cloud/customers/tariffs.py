@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.tables import tariff_version
+from gridtally_cloud.store.db import in_turn
 from gridtally_shared.contract.messages import TariffDocument
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.tariff.quote import Quote, quote
@@ -25,6 +26,7 @@ def add_tariff(conn: Connection, tariff_id: str, from_ms: int, document: str, at
     document that is not understood or does not fit the versions before it; RefusedCommand (tariff_in_the_past, short_notice) when it
     begins too soon. The first version of a tariff may begin in the past."""
     t = tariff_version.c
+    in_turn(conn, f"tariff {tariff_id}")
     newest = conn.execute(select(func.max(t.version)).where(t.tariff_id == tariff_id)).scalar_one()
     tariff = TariffDocument(tariff_id, (newest or 0) + 1, from_ms, document, at_ms)
     known = versions_of(conn, tariff_id) if newest is not None else ()

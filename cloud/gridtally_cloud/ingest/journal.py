@@ -2,6 +2,7 @@
 
 * The ranges of a batch are taken in together: owners, mirrors and what waits are read once for all their accounts, and what changed
   is written at once. `folding.py` has the rules; nothing here depends on how ranges are grouped or in what order they come.
+* Their accounts are held: none is handed to another concentrator, or paid into, between the look at whose it is and the commit.
 * A mirror that stops is a `ledger_problem` row; the other accounts go on. What was in the place of an entry that follows stays in the
   problem's row, which is resolved then.
 * When the mirror shows an instrument's number as used, its row of the way down is done (prepayment.md 5.3).
@@ -16,6 +17,7 @@ from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
 from gridtally_cloud.commands import receipts
 from gridtally_cloud.customers import outgoing, price_notices
+from gridtally_cloud.customers.accounts import hold
 from gridtally_cloud.ingest import checkpoints
 from gridtally_cloud.ingest.arrival import Arrival
 from gridtally_cloud.ingest.folding import REWRITTEN, Fold, Kept, Resolve, Stop
@@ -57,7 +59,9 @@ def take_journal(arrival: Arrival, message: JournalRange) -> None:
 def take_ranges(arrival: Arrival, messages: Sequence[JournalRange]) -> Mapping[int, ContractError]:
     """Keep the entries of several ranges and fold what now follows. Those that can not be read or are not the sender's are left out;
     why, by their place in `messages`."""
-    owned = owners(arrival.conn, {m.account_no for m in messages})
+    accounts = {m.account_no for m in messages}
+    hold(arrival.conn, *accounts)
+    owned = owners(arrival.conn, accounts)
     ranges: list[Range] = []
     refused: dict[int, ContractError] = {}
     for place, message in enumerate(messages):

@@ -25,6 +25,7 @@ from gridtally_cloud.billing.receivables import hold_books
 from gridtally_cloud.billing.tables import arrangement, receivable
 from gridtally_cloud.customers import outgoing
 from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.customers.accounts import hold
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.customers.tables import account as account_table
@@ -192,6 +193,7 @@ def _kept_free(conn: Connection, account: Account, limit: ArrearsLimit) -> Freed
 
 def _step(conn: Connection, signer: Signer, seen: ArrearsLimit, now_ms: int) -> None:
     """Looked at once more, with the books held: what was paid or arranged meanwhile counts."""
+    hold(conn, seen.account_no)
     hold_books(conn, seen.account_no)
     limit = next(each for each in limits(conn, seen.account_no) if each.limit_no == seen.limit_no)
     step = _next(conn, limit, now_ms) if limit.state in OPEN else None

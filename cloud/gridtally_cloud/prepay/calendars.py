@@ -16,6 +16,7 @@ from sqlalchemy import Connection, delete, func, insert, select
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.tables import account
 from gridtally_cloud.prepay.calendar_tables import account_calendar, calendar_version
+from gridtally_cloud.store.db import in_turn
 from gridtally_shared.contract.prepay_messages import CalendarDocument
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.prepay.calendars import active, calendar_from, canonical
@@ -33,6 +34,7 @@ def add_calendar(conn: Connection, from_ms: int, document: str, at_ms: int, acto
     RefusedCommand for a time at which it can not begin, or for another zone than before."""
     text = canonical(document, at_ms)
     read, c = calendar_from(text), calendar_version.c
+    in_turn(conn, f"calendar {read.code}")
     known = versions(conn, read.code)
     if known and calendar_from(known[-1].document).zone != read.zone:
         raise RefusedCommand(CalendarReason.OTHER_ZONE, f"calendar {read.code} is of another zone; choose another code")

@@ -13,12 +13,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, insert, select
 
 from gridtally_cloud.billing import receivables
 from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.customers.accounts import hold
 from gridtally_cloud.customers.audit import record
-from gridtally_cloud.customers.tables import account as account_table
 from gridtally_cloud.prepay import orders, shared_wallets
 from gridtally_cloud.prepay.gateway import EventType, Gateway, GatewayEvent, GatewayReason
 from gridtally_cloud.prepay.history import payment_view
@@ -77,16 +77,9 @@ def _take(conn: Connection, payments: Payments, gateway: Gateway, event: Gateway
     ordered = orders.order_at_gateway(conn, gateway.name, event.gateway_order)
     if ordered is not None:
         hold(conn, ordered.account_no)
+        ordered = orders.order(conn, ordered.order_id)
     done = payment_at(conn, gateway.name, event.gateway_ref)
     return Capture(CaptureOutcome.REPEATED, ordered, done) if done else _decide(conn, payments, event, ordered, at_ms)
-
-
-_HOLD = select(account_table.c.account_no).where(account_table.c.account_no == bindparam("number")).with_for_update()
-
-
-def hold(conn: Connection, account_no: int) -> None:
-    """Until this transaction ends nobody else books money of the account."""
-    conn.execute(_HOLD, {"number": account_no})
 
 
 def _log(conn: Connection, gateway: str, event: GatewayEvent, capture: Capture, body: bytes, at_ms: int) -> None:

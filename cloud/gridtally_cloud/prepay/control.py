@@ -14,7 +14,7 @@ from enum import StrEnum
 from sqlalchemy import Connection
 
 from gridtally_cloud.commands.flow import check_may_limit
-from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.customers.accounts import held, hold
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.prepay import keypad
@@ -53,7 +53,7 @@ def order(conn: Connection, signer: Signer, account_no: int, detail: Order, at_m
     (unknown_account, no_dcu, on_site_only, unknown_reason, no_flow_limit, managed)."""
     _check(detail)
     if isinstance(detail, d.LimitOrder) and detail.limit_w:
-        check_limit(conn, account_of(conn, account_no))
+        check_limit(conn, held(conn, account_no))
     return _issue(conn, signer, account_no, TYPES[type(detail)], at_ms, actor, detail, -owed_nano)
 
 
@@ -71,7 +71,7 @@ def correct(conn: Connection, signer: Signer, account_no: int, amount_nano: int,
     no_dcu, nothing_to_correct, not_prepaid)."""
     if not amount_nano or detail.from_ms >= detail.to_ms:
         raise RefusedCommand(ControlReason.NOTHING_TO_CORRECT, "a correction has an amount other than zero, and ends after it begins")
-    if not account_of(conn, account_no).is_prepaid:
+    if not held(conn, account_no).is_prepaid:
         raise RefusedCommand(ControlReason.NOT_PREPAID, f"account {account_no} is billed and has no balance at a meter: correct its bill")
     return _issue(conn, signer, account_no, InstrumentType.CORRECTION, at_ms, actor, detail, amount_nano)
 
@@ -93,6 +93,7 @@ def show_test(conn: Connection, signer: Signer, account_no: int, at_ms: int, act
 
 def rotate_keypad_key(conn: Connection, signer: Signer, account_no: int, at_ms: int, actor: str) -> int:
     """A new key for the account's codes; codes printed before are refused once the edge has it."""
+    hold(conn, account_no)
     version, secret = keypad.rotate(conn, account_no, at_ms)
     return _issue(conn, signer, account_no, InstrumentType.KEY_ROTATE, at_ms, actor, d.KeyChange(version, secret))
 
@@ -108,7 +109,7 @@ def _check(detail: Order) -> None:
 
 def _issue(conn: Connection, signer: Signer, account_no: int, kind: InstrumentType, at_ms: int, actor: str,
            detail: d.Detail | None = None, amount_nano: int = 0) -> int:  # fmt: skip
-    account = account_of(conn, account_no)
+    account = held(conn, account_no)
     if not account.dcu:
         raise RefusedCommand(ControlReason.NO_DCU, f"account {account_no} is served by no concentrator: nothing can be ordered of it")
     check_may_issue(conn, account)

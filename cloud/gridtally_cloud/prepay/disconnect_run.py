@@ -22,8 +22,7 @@ from gridtally_cloud.assets.account_config import account_config
 from gridtally_cloud.commands import service as commanding
 from gridtally_cloud.commands.model import CommandRequest
 from gridtally_cloud.customers import outgoing
-from gridtally_cloud.customers.accounts import account as account_of
-from gridtally_cloud.customers.accounts import all_accounts
+from gridtally_cloud.customers.accounts import all_accounts, held
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.ingest.mirror import load
@@ -157,6 +156,7 @@ def _zero_since_ms(conn: Connection, account: Account, policy: Policy) -> int:
 
 def order(conn: Connection, signer: Signer, run_no: int, now_ms: int) -> Run:
     """After the notice: one order for the group. Again, nothing more happens. Raises RefusedCommand (notice_runs, unknown_run)."""
+    conn.execute(select(disconnect_run.c.run_no).where(disconnect_run.c.run_no == run_no).with_for_update(key_share=True))
     found = run(conn, run_no)
     if found.state == "ordered":
         return found
@@ -172,8 +172,8 @@ def order(conn: Connection, signer: Signer, run_no: int, now_ms: int) -> Run:
 
 
 def _order_one(conn: Connection, signer: Signer, found: Run, item: Item, now_ms: int) -> None:
-    account, seen = account_of(conn, item.account_no), balance(conn, item.account_no)
-    policy = rules_at(conn, account, now_ms)
+    account = held(conn, item.account_no)  # who pays in this moment has paid
+    seen, policy = balance(conn, item.account_no), rules_at(conn, account, now_ms)
     is_paid = seen.balance_nano > policy.zero_nano
     reason = "paid" if is_paid else left_out(conn, account, policy, seen, now_ms)
     values: dict[str, Any] = {"state": "left_out", "reason": reason, "balance_nano": seen.balance_nano}

@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from gridtally_cloud.customers import identity, outgoing
 from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.accounts import customer as customer_of
+from gridtally_cloud.customers.accounts import held, hold
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.eligible import check_prepaid
 from gridtally_cloud.customers.model import Account, Mode
@@ -112,6 +113,7 @@ REQUIRED = ("name", "address", "from_ms", "programme", "option", "credential")
 def ask(conn: Connection, wish: Wish, at_ms: int, actor: str) -> Request:
     """Take a request in. Raises RefusedCommand (missing_field, bad_field, wrong_identity, open_request, not_offered, not_eligible,
     unknown_account)."""
+    hold(conn, wish.account_no)
     known = _by_key(conn, wish.idempotency_key)
     if known is not None:
         return known
@@ -181,7 +183,7 @@ def carry_out(db: Database, signer: Signer, now_ms: int) -> None:
 def _begin(conn: Connection, signer: Signer, found: Request, now_ms: int) -> None:
     if found.wish.from_ms > now_ms:
         return
-    account = account_of(conn, found.wish.account_no)
+    account = held(conn, found.wish.account_no)
     try:
         with conn.begin_nested():
             follow(conn, account.account_no, _eligible_policy(conn, account, found, now_ms), now_ms, "system:enrolment")
@@ -260,7 +262,7 @@ def request(conn: Connection, request_no: int) -> Request:
 
 def _open(conn: Connection) -> tuple[Request, ...]:
     r = prepay_request.c
-    rows = conn.execute(select(prepay_request).where(r.state.in_([s.value for s in WORK])).order_by(r.request_no))
+    rows = conn.execute(select(prepay_request).where(r.state.in_([s.value for s in WORK])).order_by(r.account_no, r.request_no))
     return tuple(_request(row) for row in rows)
 
 

@@ -21,7 +21,7 @@ from gridtally_cloud.billing import deposits, receivables
 from gridtally_cloud.billing.final import issue_final
 from gridtally_cloud.customers import eligible
 from gridtally_cloud.customers.accounts import account as account_of
-from gridtally_cloud.customers.accounts import accounts_of_dcu
+from gridtally_cloud.customers.accounts import accounts_of_dcu, held, hold, hold_meter
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account, Mode
 from gridtally_cloud.customers.tables import account as account_table
@@ -88,7 +88,7 @@ def convert(
     """Order the change; the number of its instrument. `deposit_nano`: a security deposit that is held elsewhere, given back as credit
     (safety.md 19); what our own books hold comes along by itself. Raises RefusedCommand (same_mode, change_pending, deposit,
     tariff_not_prepaid, no_dcu, unknown_account)."""
-    account = account_of(conn, account_no)
+    account = held(conn, account_no)
     check_change(conn, account, mode, deposit_nano)
     if mode is Mode.PREPAID:
         eligible.check_prepaid(conn, account.tariff_id, account.zone, at_ms)
@@ -176,7 +176,8 @@ def swap_meter(
 ) -> None:
     """Bind another meter, with the registers of the work order (None: not read). Raises RefusedCommand (same_meter, unknown_meter,
     meter_in_use, other_edge, register, unknown_account)."""
-    account = account_of(conn, account_no)
+    account = held(conn, account_no)
+    hold_meter(conn, meter_no)
     if is_managed(conn, account_no):
         raise RefusedCommand(HandoverReason.MANAGED, f"account {account_no} is managed from here: give it back to its concentrator first")
     _check_meter(conn, account, meter_no)
@@ -221,7 +222,7 @@ def meter_called(conn: Connection, serial: str) -> int:
 
 def replace_edge(conn: Connection, signer: Signer, account_no: int, to_dcu: str, at_ms: int, actor: str) -> int:
     """Hand the account and its meter to another concentrator; the new epoch. Raises RefusedCommand (same_edge, unknown_edge)."""
-    before = account_of(conn, account_no)
+    before = held(conn, account_no)
     if before.dcu == to_dcu:
         raise RefusedCommand(HandoverReason.SAME_EDGE, f"{to_dcu} serves account {account_no} already; name another concentrator")
     _check_edge(conn, to_dcu)
@@ -256,6 +257,7 @@ def replace_whole_edge(conn: Connection, signer: Signer, dcu_name: str, to_dcu: 
     _check_edge(conn, dcu_name)
     _check_edge(conn, to_dcu)
     numbers = tuple(a.account_no for a in accounts_of_dcu(conn, dcu_name))
+    hold(conn, *numbers)
     for account_no in numbers:
         replace_edge(conn, signer, account_no, to_dcu, at_ms, actor)
     conn.execute(update(meter).where(meter.c.dcu == dcu_name).values(dcu=to_dcu))

@@ -85,6 +85,6 @@ def payment_of_order(conn: Connection, order_id: str) -> PaymentView | None:
 
 def _payment(conn: Connection, row: Row[Any]) -> PaymentView:
     mine = conn.execute(_STANDS_FOR, {"number": row.payment_no}).one_or_none()
-    return PaymentView(row.payment_no, row.account_no, row.order_id, row.amount_nano, row.refunded_nano, row.currency, row.method,
+    return PaymentView(row.payment_no, row.account_no, row.order_id, row.amount_nano, int(row.refunded_nano), row.currency, row.method,
                        row.gateway, row.gateway_ref, row.captured_ms, row.bill_no,
                        instrument_view(mine) if mine else None)  # fmt: skip

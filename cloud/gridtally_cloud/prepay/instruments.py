@@ -1,7 +1,8 @@
 """Credit instruments: money signed for one account at one edge (prepayment.md 5.2, 5.3).
 
 * `gseq` counts 1, 2, 3... per account and epoch without gaps, above every number an edge has used (restored.py); `previous` is the
-  SHA-256 of the payload before it (32 zero bytes for the first). Both are read and written inside the caller's write transaction.
+  SHA-256 of the payload before it (32 zero bytes for the first). Both are read and written inside the caller's write transaction,
+  which holds the account's row: the caller took it before he looked at the account.
 * The row in `outbox_down` is written in the same transaction; sending, resending and ticking off are the outbox's.
 * An account whose meter no DCU serves yet has its money kept as paid, and so has one whose DCU's numbers are not known again after a
   restore; `issue_waiting` makes the instruments later.
@@ -14,8 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, insert, select
 
-from gridtally_cloud.customers.accounts import account as account_of
-from gridtally_cloud.customers.accounts import accounts_of_dcu
+from gridtally_cloud.customers.accounts import accounts_of_dcu, held, hold
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.prepay.handover_tables import is_managed
 from gridtally_cloud.prepay.restored import credited_before, floor_of, highest, may_issue, raise_floor
@@ -69,6 +69,7 @@ def issue(conn: Connection, signer: Signer, account: Account, kind: InstrumentTy
     """Write the next instrument and its outbox row (none where the MDM runs the account itself); returns its gseq. The caller holds the
     write transaction. Raises ValueError for one that does not fit the form of its type (instruments/forms.py): it would be refused at
     the edge."""
+    hold(conn, account.account_no)
     gseq, previous = _next(conn, account.account_no, account.account_epoch)
     envelope = _store(conn, signer, account, kind, amount_nano, source, at_ms, gseq, previous, detail)
     if not is_managed(conn, account.account_no):
@@ -133,8 +134,9 @@ def waiting_payments(conn: Connection, account_no: int | None = None) -> tuple[R
 def issue_waiting(conn: Connection, signer: Signer, at_ms: int) -> int:
     """Make the instruments of money that came before the account had a DCU; number made."""
     made = 0
+    hold(conn, *(row.account_no for row in waiting_payments(conn)))
     for row in waiting_payments(conn):
-        account = account_of(conn, row.account_no)
+        account = held(conn, row.account_no)
         if account.is_prepaid and account.dcu and may_issue(conn, account):
             source = Source(payment_reference(row.gateway, row.gateway_ref), payment_no=row.payment_no)
             credit(conn, signer, account, row.amount_nano, source, at_ms)

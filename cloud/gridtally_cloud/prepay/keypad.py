@@ -17,6 +17,7 @@ from enum import StrEnum
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.customers.accounts import hold
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.prepay.instrument_tables import keypad_key
@@ -63,9 +64,11 @@ class _Key:
 def make_keys(conn: Connection, accounts: Iterable[Account], at_ms: int) -> int:
     """A key for every prepaid account that has none; number made."""
     bare = [a.account_no for a in accounts if a.is_prepaid and _newest(conn, a.account_no) is None]
-    for account_no in bare:
+    hold(conn, *bare)
+    still = [account_no for account_no in bare if _newest(conn, account_no) is None]
+    for account_no in still:
         _add(conn, account_no, 1, True, at_ms)
-    return len(bare)
+    return len(still)
 
 
 def keys_of(conn: Connection, accounts: Iterable[Account], at_ms: int) -> dict[int, bytes]:

@@ -6,12 +6,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import insert, select
-
 from gridtally_cloud.ingest.arrival import Arrival
 from gridtally_cloud.ingest.mirror import check_owner
 from gridtally_cloud.ingest.tables import lease_ask
 from gridtally_cloud.store.base import SHARD
+from gridtally_cloud.store.db import insert_new
 from gridtally_shared.contract.prepay_messages import LeaseAsk
 from gridtally_shared.errors import ContractError
 
@@ -21,9 +20,6 @@ def take_ask(arrival: Arrival, ask: LeaseAsk) -> None:
     check_owner(arrival, ask.account_no)
     if ask.number < 1:
         raise ContractError(f"lease ask of account {ask.account_no} without a number")
-    a = lease_ask.c
-    where = (a.shard == SHARD, a.account_no == ask.account_no, a.epoch == ask.epoch, a.number == ask.number)
-    if arrival.conn.execute(select(a.number).where(*where)).first() is None:
-        row = {"shard": SHARD, "account_no": ask.account_no, "epoch": ask.epoch, "number": ask.number, "dcu": arrival.dcu,
-               "remaining_nano": ask.remaining_nano, "asked_ms": ask.at_ms, "received_ms": arrival.now_ms}  # fmt: skip
-        arrival.conn.execute(insert(lease_ask).values(row))
+    row = {"shard": SHARD, "account_no": ask.account_no, "epoch": ask.epoch, "number": ask.number, "dcu": arrival.dcu,
+           "remaining_nano": ask.remaining_nano, "asked_ms": ask.at_ms, "received_ms": arrival.now_ms}  # fmt: skip
+    insert_new(arrival.conn, lease_ask, [row])

@@ -19,7 +19,7 @@ from enum import StrEnum
 
 from sqlalchemy import Connection
 
-from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.customers.accounts import held
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.prepay import policies
@@ -42,7 +42,7 @@ class ManagedReason(StrEnum):
 def manage(conn: Connection, signer: Signer, account_no: int, by: Managed, at_ms: int, actor: str) -> int:
     """Let the MDM or the concentrator run an account; its new epoch. Raises RefusedCommand (managed_already, not_prepaid, limits_at_zero,
     unknown_account)."""
-    account = account_of(conn, account_no)
+    account = held(conn, account_no)
     _check(conn, account, by, at_ms)
     if by is Managed.EDGE:
         release(conn, signer, account, at_ms)

@@ -22,12 +22,13 @@ from sqlalchemy import Connection, select
 from gridtally_cloud.billing.rerate import issued_plan
 from gridtally_cloud.billing.usage import registers_since
 from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.customers.accounts import hold
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.ingest.journal import take_journal
 from gridtally_cloud.ingest.mirror import load
 from gridtally_cloud.prepay import managed_facts
 from gridtally_cloud.prepay.charging import charging_of, terms_now, walk_of
-from gridtally_cloud.prepay.handover_tables import CLOUD, account_swap, managed_ones
+from gridtally_cloud.prepay.handover_tables import account_swap, is_managed, managed_ones
 from gridtally_cloud.prepay.managed_begin import begin
 from gridtally_cloud.prepay.managed_due import Rounds
 from gridtally_cloud.prepay.managed_engine import Desk, evaluate, note_end, take_back
@@ -82,8 +83,8 @@ def write_on(
     forecasts: Forecasts | None = None,
 ) -> int:  # fmt: skip
     """What one account's journal lacks, and what is to be done about its supply; how many entries. `happening`: what a person did."""
-    held = select(account_swap.c.kind).where(account_swap.c.account_no == account_no).with_for_update()
-    if conn.execute(held).scalar_one_or_none() != CLOUD:
+    hold(conn, account_no)
+    if not is_managed(conn, account_no):
         return 0
     account = account_of(conn, account_no)
     known = managed_facts.known_of(conn, account, said, at_ms)

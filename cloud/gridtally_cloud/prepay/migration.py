@@ -57,6 +57,7 @@ from gridtally_shared.signing import Signer
 def ask(conn: Connection, wish: Wish, at_ms: int, actor: str) -> Migration:
     """Take a request in. Raises RefusedCommand (unknown_account, same_mode, managed, deposit, open_migration, bad_profile,
     unknown_policy, other_currency, tariff_not_prepaid)."""
+    accounts.hold(conn, wish.account_no)
     known = by_key(conn, wish.idempotency_key)
     if known is not None:
         return known
@@ -113,6 +114,7 @@ def carry_out(db: Database, signer: Signer, now_ms: int) -> None:
 
 
 def _as_far_as_it_goes(conn: Connection, signer: Signer, number: int, now_ms: int) -> None:
+    accounts.hold(conn, migration(conn, number).wish.account_no)
     for _ in S:
         found = migration(conn, number)
         work = WORK.get(found.state)

@@ -16,11 +16,12 @@ from sqlalchemy import Connection, Row, insert, or_, select, update
 
 from gridtally_cloud.billing import receivables
 from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.customers.accounts import hold
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.customers.tables import account as account_table
 from gridtally_cloud.prepay import minimum, orders, topup_rules
-from gridtally_cloud.prepay.capture import Received, hold, payment_at, take_money
+from gridtally_cloud.prepay.capture import Received, payment_at, take_money
 from gridtally_cloud.prepay.history import payment_view
 from gridtally_cloud.prepay.model import PaymentReason, PaymentView
 from gridtally_cloud.prepay.refunds import refund_payment
@@ -142,6 +143,7 @@ def reverse(conn: Connection, payments: Payments, station: Station, payment_no: 
     if row.reversed_ms is not None:
         return _receipt(conn, station, row)
     hold(conn, paid.account_no)
+    paid = payment_view(conn, payment_no)
     _check_reversal(conn, station, row, paid, at_ms)
     refund_payment(conn, payments, payment_no, paid.amount_nano, at_ms, station.actor)
     newest = select(refund.c.refund_no).where(refund.c.payment_no == payment_no).order_by(refund.c.refund_no.desc()).limit(1)

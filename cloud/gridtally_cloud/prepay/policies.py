@@ -18,11 +18,12 @@ from enum import StrEnum
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from gridtally_cloud.assets.account_config import account_config
-from gridtally_cloud.customers.accounts import account
+from gridtally_cloud.customers.accounts import held
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.prepay.handover_tables import is_managed, managed_ones
 from gridtally_cloud.prepay.policy_tables import account_policy, policy_version
+from gridtally_cloud.store.db import in_turn
 from gridtally_shared.contract.prepay_messages import PolicyDocument
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.prepay.document import canonical, policy_of
@@ -45,6 +46,7 @@ def add_policy(conn: Connection, from_ms: int, document: str, at_ms: int, actor:
     RefusedCommand for a time at which it can not begin, and for one that limits accounts which are managed from here."""
     text = canonical(document)
     policy_id, p = policy_of(text).code, policy_version.c
+    in_turn(conn, f"policy {policy_id}")
     number, begun_ms = conn.execute(select(func.max(p.version), func.max(p.from_ms)).where(p.policy_id == policy_id)).one()
     if from_ms % BOUNDARY_MS:
         raise RefusedCommand(PolicyReason.NOT_AT_A_BOUNDARY, f"policy {policy_id}: a version begins with a quarter of an hour")
@@ -59,7 +61,7 @@ def add_policy(conn: Connection, from_ms: int, document: str, at_ms: int, actor:
 
 def follow(conn: Connection, account_no: int, policy_id: str, at_ms: int, actor: str) -> None:
     """Let an account follow a policy; "" lets it go back to its own rules. Raises RefusedCommand."""
-    currency = account(conn, account_no).currency
+    currency = held(conn, account_no).currency
     if policy_id:
         newest = versions(conn, policy_id)
         if not newest:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from gridtally_cloud.billing import receivables
 from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.customers.accounts import hold
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.prepay import shared_wallets
 from gridtally_cloud.prepay.capture import CASH
@@ -32,6 +33,7 @@ from gridtally_shared.money import display
 def refund_payment(conn: Connection, payments: Payments, payment_no: int, amount_nano: int, at_ms: int,
                    actor: str) -> PaymentView:  # fmt: skip
     """Give back all or part of a payment. Raises RefusedCommand (unknown_payment, refund_too_large)."""
+    hold(conn, payment_view(conn, payment_no).account_no)
     paid = payment_view(conn, payment_no)
     rest_nano = paid.amount_nano - paid.refunded_nano
     if not 0 < amount_nano <= rest_nano:
@@ -61,6 +63,7 @@ def refund_payment(conn: Connection, payments: Payments, payment_no: int, amount
 
 def give_back_refused(conn: Connection, payments: Payments, account_no: int, gseq: int, at_ms: int, actor: str) -> PaymentView:
     """Give the whole of a payment back that the edge refused. Raises RefusedCommand (not_refused)."""
+    hold(conn, account_no)
     money = next((m for m in unsettled(conn, account_no) if m.gseq == gseq and m.amount_nano > 0), None)
     if money is None:
         text = f"instrument {gseq} of account {account_no} holds no refused money: see 'gridtally-mdm instrument refused'"

@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.customers.accounts import held
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.prepay.history import INSTRUMENTS
 from gridtally_cloud.prepay.instruments import Source, issue
@@ -83,11 +83,11 @@ def is_refused(conn: Connection, payment_no: int) -> bool:
 
 def reissue(conn: Connection, payments: Payments, account_no: int, gseq: int, at_ms: int, actor: str) -> int:
     """Send refused money again under the next number; that number. Raises RefusedCommand (not_refused, no_dcu)."""
+    account = held(conn, account_no)
     money = next((m for m in unsettled(conn, account_no) if m.gseq == gseq), None)
     if money is None:
         text = f"instrument {gseq} of account {account_no} holds no refused money: see 'gridtally-mdm instrument refused'"
         raise RefusedCommand(RefusedReason.NOT_REFUSED, text)
-    account = account_of(conn, account_no)
     if not account.dcu:
         raise RefusedCommand(RefusedReason.NO_DCU, f"account {account_no} is served by no concentrator: give the money back, or wait")
     source = Source(f"reissue|{money.epoch}|{money.gseq}", payment_no=money.payment_no, refund_no=money.refund_no)

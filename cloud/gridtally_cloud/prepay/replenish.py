@@ -20,13 +20,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, Row, Select, and_, func, or_, select, update
 
 from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.customers.accounts import hold
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.customers.tables import account as account_table
 from gridtally_cloud.prepay import orders
-from gridtally_cloud.prepay.capture import hold
 from gridtally_cloud.prepay.model import Order, OrderState
 from gridtally_cloud.prepay.notices import tell
-from gridtally_cloud.prepay.replenish_rules import RuleState, stop
+from gridtally_cloud.prepay.replenish_rules import RuleState, rule_of, stop
 from gridtally_cloud.prepay.settings import Payments
 from gridtally_cloud.prepay.tables import payment_method, payment_order, replenish_attempt, replenish_rule
 from gridtally_cloud.prepay.wallet import pending_nano
@@ -108,7 +108,8 @@ def _want_all(db: Database, at_ms: int) -> int:
     for row in low:
         with db.write() as conn:
             hold(conn, row.account_no)
-            moved += _want(conn, account_of(conn, row.account_no), row, at_ms)
+            still = conn.execute(_low().where(replenish_rule.c.account_no == row.account_no)).one_or_none()
+            moved += _want(conn, account_of(conn, row.account_no), still, at_ms) if still is not None else 0
     return moved
 
 
@@ -199,6 +200,9 @@ def _in_state(db: Database, *states: AttemptState) -> list[Row[Any]]:
 
 def _ask(conn: Connection, payments: Payments, row: Row[Any], at_ms: int) -> int:
     hold(conn, row.account_no)
+    rule = rule_of(conn, row.account_no)
+    if rule is None or rule.state is RuleState.OFF:
+        return _advance(conn, row, S.FAILED, at_ms, reason="switched_off")
     account, gateway = account_of(conn, row.account_no), payments.gateway
     kept = select(payment_method).where(payment_method.c.method_no == row.method_no, payment_method.c.removed_ms.is_(None))
     method = conn.execute(kept).one_or_none()
@@ -221,17 +225,24 @@ def _ask(conn: Connection, payments: Payments, row: Row[Any], at_ms: int) -> int
 def _settle_all(db: Database, at_ms: int) -> int:
     a, o = replenish_attempt.c, payment_order.c
     open_ones = or_(and_(a.state == S.ASKED.value, o.state.in_(SETTLED)), and_(a.state == S.FAILED.value, o.state == OrderState.PAID.value))
-    query = select(replenish_attempt, o.state.label("order_state"), o.reason.label("order_reason"))
+    columns = select(replenish_attempt, o.state.label("order_state"), o.reason.label("order_reason"))
+    query = columns.join(payment_order, o.order_id == a.order_id).where(open_ones)
     with db.read() as conn:
-        rows = conn.execute(query.join(payment_order, o.order_id == a.order_id).where(open_ones)).all()
-    for row in rows:
+        rows = conn.execute(query).all()
+    for seen in rows:
         with db.write() as conn:
-            hold(conn, row.account_no)
-            if SETTLED[row.order_state] is S.FAILED:
-                _fail(conn, row, row.order_reason or row.order_state, at_ms)
-            elif _advance(conn, row, S.CAPTURED, at_ms):
-                tell(conn, row.account_no, "replenish_done", row.order_id, at_ms, a=str(row.amount_nano))
+            hold(conn, seen.account_no)
+            row = conn.execute(query.where(a.attempt_no == seen.attempt_no)).one_or_none()
+            if row is not None:
+                _settle(conn, row, at_ms)
     return len(rows)
+
+
+def _settle(conn: Connection, row: Row[Any], at_ms: int) -> None:
+    if SETTLED[row.order_state] is S.FAILED:
+        _fail(conn, row, row.order_reason or row.order_state, at_ms)
+    elif _advance(conn, row, S.CAPTURED, at_ms):
+        tell(conn, row.account_no, "replenish_done", row.order_id, at_ms, a=str(row.amount_nano))
 
 
 def _fail(conn: Connection, row: Row[Any], reason: str, at_ms: int, state: AttemptState | None = None) -> int:

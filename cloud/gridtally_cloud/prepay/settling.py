@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 
 from gridtally_cloud.billing import receivables
 from gridtally_cloud.billing.tables import receivable
-from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.customers.accounts import held
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account, Mode
 from gridtally_cloud.customers.tables import account as account_table
@@ -53,7 +53,9 @@ def _open_ones(conn: Connection) -> list[int]:
 
 def carry_bills(conn: Connection, signer: Signer, account_no: int, at_ms: int) -> bool:
     """Clear what the bills of one account say."""
-    account, open_nano = account_of(conn, account_no), receivables.outstanding_nano(conn, account_no)
+    account = held(conn, account_no)
+    receivables.hold_books(conn, account_no)
+    open_nano = receivables.outstanding_nano(conn, account_no)
     if not open_nano or not account.is_prepaid or not account.dcu or pending_mode(conn, account) is not None:
         return False
     if open_nano > 0:
@@ -86,7 +88,7 @@ def _refused_ones(conn: Connection, at_ms: int) -> list[int]:
 
 
 def _take_back(conn: Connection, signer: Signer, account_no: int, at_ms: int) -> bool:
-    account = account_of(conn, account_no)
+    account = held(conn, account_no)
     wish = newest_order(conn, account)
     if wish is None or not wish.refused or wish.mode is not Mode.PREPAID or account.is_prepaid or not account.dcu:
         return False

@@ -1,7 +1,7 @@
 """A wallet that several accounts live on: chunks of it are lent to their edges, and never more than it holds.
 
 * The wallet is the sum of its entries: what was paid in, less what is lent, and what came back. With its credit line it is never
-  below zero: a chunk is granted under the wallet's row lock, whole or as far as the money goes.
+  below zero: a chunk is granted under the wallet's row lock, whole or as far as the money goes. Accounts are held before wallets.
 * An ask is answered once, by its number. A chunk is three days of a heavy day's use (nine in ten days are lighter), at least a
   mean day. An ask that finds no money stays open and is answered when some comes.
 * Money comes back only by what the mirror shows: a RETURN, the CLOSE of an epoch, or a lease the edge refused. Time gives
@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, String, bindparam, cast, func, insert, literal, select, update
 
-from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.customers.accounts import held, hold
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.ingest.tables import lease_ask
@@ -26,6 +26,7 @@ from gridtally_cloud.prepay.instruments import Source, issue
 from gridtally_cloud.prepay.restored import may_issue
 from gridtally_cloud.prepay.tables import instrument
 from gridtally_cloud.store.base import SHARD
+from gridtally_cloud.store.db import insert_new
 from gridtally_cloud.store.tables import journal_entry
 from gridtally_shared.clock import MS_PER_DAY
 from gridtally_shared.contract.messages import InstrumentType
@@ -74,7 +75,7 @@ def open_wallet(conn: Connection, name: str, currency: str, at_ms: int, actor: s
 
 def join(conn: Connection, wallet_no: int, account_no: int, at_ms: int, actor: str) -> None:
     """Let a prepaid account live on the wallet. Raises RefusedCommand (unknown_wallet, other_currency, not_prepaid)."""
-    account, wallet = account_of(conn, account_no), _wallet(conn, wallet_no)
+    account, wallet = held(conn, account_no), _wallet(conn, wallet_no)
     if not account.is_prepaid:
         raise RefusedCommand(WalletReason.NOT_PREPAID, f"account {account_no} is not prepaid: it needs no wallet")
     if account.currency != wallet.currency:
@@ -124,7 +125,7 @@ def pay_in(conn: Connection, wallet_no: int, amount_nano: int, reference: str, a
 def give_back(conn: Connection, payment_no: int, refund_no: int, amount_nano: int, at_ms: int) -> None:
     """Money of a payment leaves the wallet it went into. Raises RefusedCommand (lent) where that much is not there."""
     paid = conn.execute(select(wallet_entry).where(e.reference == f"paid|payment|{payment_no}")).one()
-    conn.execute(select(w.wallet_no).where(w.wallet_no == paid.wallet_no).with_for_update())
+    _hold_wallet(conn, paid.wallet_no)
     free = free_nano(conn, paid.wallet_no)
     if amount_nano > free:
         wallet = _wallet(conn, paid.wallet_no)
@@ -143,6 +144,7 @@ def grant_due(conn: Connection, signer: Signer, at_ms: int) -> int:
     """Answer the open asks as far as the money goes; how many."""
     query = select(lease_ask, m.wallet_no).join(wallet_member, m.account_no == a.account_no)
     asks = conn.execute(query.where(a.shard == SHARD, a.settled_ms.is_(None)).order_by(a.received_ms, a.account_no, a.number)).all()
+    hold(conn, *(ask.account_no for ask in asks))
     return sum(_grant(conn, signer, ask, at_ms) for ask in asks)
 
 
@@ -159,7 +161,7 @@ def any_open(conn: Connection) -> bool:
 
 def ask_back(conn: Connection, signer: Signer, account_no: int, at_ms: int) -> int:
     """Have an edge give back what it has not used; the instrument's number."""
-    return issue(conn, signer, account_of(conn, account_no), InstrumentType.LEASE_RETURN, 0, Source(f"return|{account_no}|{at_ms}"), at_ms)
+    return issue(conn, signer, held(conn, account_no), InstrumentType.LEASE_RETURN, 0, Source(f"return|{account_no}|{at_ms}"), at_ms)
 
 
 def chunk_nano(conn: Connection, account: Account, at_ms: int) -> int:
@@ -172,8 +174,8 @@ def chunk_nano(conn: Connection, account: Account, at_ms: int) -> int:
 
 
 def _grant(conn: Connection, signer: Signer, ask: Any, at_ms: int) -> int:
-    account = account_of(conn, ask.account_no)
-    conn.execute(select(w.wallet_no).where(w.wallet_no == ask.wallet_no).with_for_update())
+    account = held(conn, ask.account_no)
+    _hold_wallet(conn, ask.wallet_no)
     reference = f"lease|{ask.account_no}|{ask.epoch}|{ask.number}"
     amount_nano = min(chunk_nano(conn, account, at_ms), free_nano(conn, ask.wallet_no))
     living = ask.epoch == account.account_epoch and bool(account.dcu)
@@ -227,11 +229,13 @@ def _days(conn: Connection, account: Account, at_ms: int) -> list[int]:
 
 
 def _book(conn: Connection, wallet_no: int, kind: str, amount_nano: int, reference: str, at_ms: int) -> bool:
-    if conn.execute(select(e.entry_no).where(e.reference == reference)).first() is not None:
-        return False
-    values = {"wallet_no": wallet_no, "kind": kind, "amount_nano": amount_nano, "reference": reference, "at_ms": at_ms}
-    conn.execute(insert(wallet_entry).values(values))
-    return True
+    row = {"wallet_no": wallet_no, "kind": kind, "amount_nano": amount_nano, "reference": reference, "at_ms": at_ms}
+    return insert_new(conn, wallet_entry, [row]) > 0
+
+
+def _hold_wallet(conn: Connection, wallet_no: int) -> None:
+    """Until this transaction ends nobody else takes money out of it; what is paid in may come."""
+    conn.execute(select(w.wallet_no).where(w.wallet_no == wallet_no).with_for_update(key_share=True))
 
 
 def _wallet(conn: Connection, wallet_no: int) -> Any:

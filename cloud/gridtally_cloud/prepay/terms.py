@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select
 
-from gridtally_cloud.customers.accounts import account
+from gridtally_cloud.customers.accounts import held
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.prepay.terms_tables import supply_terms
 from gridtally_shared.errors import RefusedCommand
@@ -43,7 +43,7 @@ class SupplyTerms:
 
 def set_terms(conn: Connection, account_no: int, terms: SupplyTerms, at_ms: int, actor: str) -> None:
     """Give an account these terms in place of those before. Raises RefusedCommand for words that can not be such terms."""
-    account(conn, account_no)
+    held(conn, account_no)
     _check(terms)
     conn.execute(delete(supply_terms).where(supply_terms.c.account_no == account_no))
     values = {"feeder": terms.feeder, "contract_w": terms.contract_w, "load_class": terms.load_class, "flags": ",".join(terms.flags)}

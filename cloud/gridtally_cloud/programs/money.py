@@ -12,7 +12,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, delete, insert, select, update
 
 from gridtally_cloud.billing import receivables
-from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.customers.accounts import held, hold
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.prepay import wallet
 from gridtally_cloud.prepay.estimate import plan_of
@@ -38,6 +38,7 @@ HOUR_MS = 3_600_000
 
 def allow_events(conn: Connection, account_no: int, allowed: bool, by: str, now_ms: int) -> None:
     """The owner of a supply lets others hold prepaid events there, or no longer does."""
+    hold(conn, account_no)
     conn.execute(delete(event_site).where(event_site.c.account_no == account_no))
     if allowed:
         conn.execute(insert(event_site).values(account_no=account_no, by=by, at_ms=now_ms))
@@ -57,7 +58,8 @@ def available_nano(conn: Connection, account: Account) -> int:
 
 def fund(conn: Connection, signer: Signer, event: Schedule, now_ms: int) -> None:
     """Debit the requester, fund the event. Raises RefusedCommand (not_enough_funds, other_currency)."""
-    requester = account_of(conn, event.requester_no)
+    requester = held(conn, event.requester_no)
+    receivables.hold_books(conn, event.requester_no)
     there_nano = available_nano(conn, requester)
     if requester.currency != event.currency:
         raise RefusedCommand(ScheduleReason.CURRENCY, f"the event is paid in {event.currency}, account {requester.account_no} in another")
@@ -72,6 +74,7 @@ def fund(conn: Connection, signer: Signer, event: Schedule, now_ms: int) -> None
 
 def settle(conn: Connection, signer: Signer, ended: ScheduleView, now_ms: int) -> bool:
     """Book what an event that is over came to, once. False while it is not over, or was settled."""
+    hold(conn, ended.requester_no)
     if ended.is_open or not _take_up(conn, ended.schedule_no, now_ms):
         return False
     outcome = _outcome(conn, ended)
@@ -85,7 +88,9 @@ def settle(conn: Connection, signer: Signer, ended: ScheduleView, now_ms: int) -
 
 def settle_ended(conn: Connection, signer: Signer, now_ms: int) -> int:
     """All that are over and not settled. How many."""
-    return sum(settle(conn, signer, reads.find(conn, number), now_ms) for number in unsettled(conn))
+    ended = [reads.find(conn, number) for number in unsettled(conn)]
+    hold(conn, *(view.requester_no for view in ended))
+    return sum(settle(conn, signer, view, now_ms) for view in ended)
 
 
 def unsettled(conn: Connection) -> tuple[int, ...]:
@@ -106,7 +111,7 @@ def worth_nano(conn: Connection, account: Account, wh: int, at_ms: int) -> int:
 
 
 def _settle_event(conn: Connection, signer: Signer, ended: ScheduleView, used_nano: int, now_ms: int) -> None:
-    requester, event = account_of(conn, ended.requester_no), _event(ended.schedule_no)
+    requester, event = held(conn, ended.requester_no), _event(ended.schedule_no)
     _post(conn, ended.schedule_no, "energy", ((event, -used_nano), (f"{ENERGY}:{ended.schedule_no}", used_nano)), now_ms)
     rest_nano = ended.credit_nano - used_nano
     if rest_nano > 0:

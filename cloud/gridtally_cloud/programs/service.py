@@ -13,18 +13,19 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, update
 
 from gridtally_cloud.commands import service as commanding
 from gridtally_cloud.commands.model import CommandRequest
 from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.customers.accounts import hold, hold_meter
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.integrations.webhooks import Topic, announce
 from gridtally_cloud.programs import money, reads
 from gridtally_cloud.programs.model import Booking, ScheduleReason, ScheduleState, ScheduleView, Slot
 from gridtally_cloud.programs.tables import schedule
-from gridtally_cloud.store.tables import meter
+from gridtally_cloud.store.db import in_turn
 from gridtally_shared.clock import MS_PER_DAY
 from gridtally_shared.contract.messages import CommandType
 from gridtally_shared.errors import RefusedCommand
@@ -39,11 +40,12 @@ ANSWERED_WITHIN_MS = 30 * MS_PER_DAY
 
 def book(conn: Connection, signer: Signer, booking: Booking, now_ms: int) -> ScheduleView:
     """Raises RefusedCommand: already_scheduled, account_not_set_up, not_enough_funds, malformed."""
+    hold(conn, booking.account_no, booking.requester_no)
     known = reads.by_key(conn, booking.idempotency_key)
     if known is not None:
         return known
     account = account_of(conn, booking.account_no)
-    conn.execute(select(meter.c.meter_no).where(meter.c.meter_no == account.meter_no).with_for_update())
+    hold_meter(conn, account.meter_no)
     wanted = _schedule_of(conn, booking, account)
     reply = slot(conn, account, wanted, now_ms)
     if not reply.free:
@@ -76,6 +78,7 @@ def slot(conn: Connection, account: Account, wanted: Schedule, now_ms: int) -> S
 
 def cancel(conn: Connection, signer: Signer, schedule_no: int, by: str, now_ms: int) -> ScheduleView:
     """Take a schedule back; one that runs is ended now, and its money goes back when the edge has said what was used."""
+    in_turn(conn, f"schedule {schedule_no}")
     found = reads.find(conn, schedule_no)
     if not found.is_open:
         raise RefusedCommand(ScheduleReason.TOO_LATE, f"schedule {schedule_no} is {found.state.value}")
@@ -87,7 +90,10 @@ def cancel(conn: Connection, signer: Signer, schedule_no: int, by: str, now_ms: 
 
 def move(conn: Connection, signer: Signer, schedule_no: int, start_ms: int, end_ms: int, by: str, now_ms: int) -> ScheduleView:
     """Another time for a schedule that has not begun; its money stays with it."""
+    in_turn(conn, f"schedule {schedule_no}")
     found = reads.find(conn, schedule_no)
+    hold(conn, found.account_no, found.requester_no)
+    hold_meter(conn, found.meter_no)
     if not found.is_open or found.state is ScheduleState.RUNNING or start_ms <= now_ms:
         raise RefusedCommand(ScheduleReason.TOO_LATE, "only a schedule that has not begun can move, and only to a time to come")
     wanted = replace(as_schedule(found), start_ms=start_ms, end_ms=end_ms)

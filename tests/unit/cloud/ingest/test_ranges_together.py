@@ -160,10 +160,11 @@ def _statements(street: Street, entries: list[Entry]) -> int:
 def test_the_number_of_statements_does_not_grow_with_the_number_of_accounts(street: Street) -> None:
     chains = {n: _chain(n, 2) for n in street.accounts}
     quiet = {n: [chain[0], replace(chain[1], kind=Kind.CORRECTION, gseq=0)] for n, chain in chains.items()}
-    assert _statements(street, [_entry(n, [chain[0]]) for n, chain in quiet.items()]) <= 10
+    held = int(ON_POSTGRES)  # where others write too, the accounts are held
+    assert _statements(street, [_entry(n, [chain[0]]) for n, chain in quiet.items()]) <= 10 + held
     few = _statements(street, [_entry(100 + n, [quiet[n][1]]) for n in (1, 2)])
     many = _statements(street, [_entry(200 + n, [quiet[n][1]]) for n in street.accounts[2:]])
-    assert many == few <= 8
+    assert many == few <= 8 + held
     with street.db.read() as conn:
         assert {load(conn, n, 1).state.seq for n in street.accounts} == {2}
 
