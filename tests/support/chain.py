@@ -26,7 +26,6 @@ from gridtally_cloud.ingest.service import Ingest
 from gridtally_cloud.prepay.settings import Payments
 from gridtally_cloud.prepay.trial_gateway import TrialGateway
 from gridtally_cloud.publisher import Publisher
-from gridtally_cloud.store import meta
 from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.tables import dcu
 from gridtally_cloud.web.site import WebSettings
@@ -39,6 +38,7 @@ from gridtally_shared.contract.codec import encode
 from gridtally_shared.money import NANO
 from gridtally_shared.signing import KeySigner
 from support.little_street import DCU, START_MS, LittleStreet, little_street
+from support.stores import fresh_store
 
 SIGNER = KeySigner.from_seed(b"h" * 32)
 GATEWAY = TrialGateway((b"a webhook secret of the chain",))
@@ -190,8 +190,7 @@ def chain(
     """`dlms` homes with a switch, then `modbus` ones without; the last `postpaid` of them all are no prepaid accounts.
     `users` may sign in to the pages. `more` is for the street; one whose own clock is off has only the cloud's time."""
     with little_street(folder, dlms, modbus, SIGNER, **more) as street:
-        db = Database(folder / "mdm.db")
-        meta.prepare(db)
+        db = fresh_store(folder)
         payments = Payments(SIGNER, GATEWAY)
         meters = tuple(
             StreetMeter(house.serial, key, "is15959" if key.startswith("dlms") else "eastron-sdm230", key.startswith("dlms"))

@@ -30,7 +30,6 @@ from gridtally_shared.contract.messages import Batch, Hello, Lane, Receipt, Welc
 from gridtally_shared.ledger.entries import LedgerEntry
 from gridtally_shared.ledger.replay import LedgerState
 from gridtally_shared.signing import KeySigner, verify1
-from support.cloud_store import empty_store
 from support.payday import DCU, HOUR_MS, OPENED_WH, SIGNER, Payday
 
 JOURNAL_KEY = KeySigner.from_seed(b"j" * 32)
@@ -48,7 +47,6 @@ class LinkedPair(Payday):
     lose: Callable[[Outgoing], bool] = lambda answer: False
 
     def __post_init__(self) -> None:
-        (self.folder / "mdm.db").write_bytes(empty_store())
         super().__post_init__()
         self.ingest = Ingest(self.db, SIGNER)
         with self.db.write() as conn:

@@ -6,7 +6,6 @@ reaches them says; what crosses the broker is carried by hand, so that a test ca
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -31,8 +30,10 @@ from gridtally_shared.contract.prepay_messages import Managed
 from gridtally_shared.ledger.entries import Kind, LedgerEntry
 from gridtally_shared.ledger.evidence import DecisionEvidence, MessageEvidence, SwitchEvidence, evidence_of
 from gridtally_shared.quantities import ENERGY_IMPORT
+from support import stores
 from support.linked_pair import LinkedPair
 from support.payday import OPENED_WH, SIGNER
+from support.stores import Kept, keep
 
 LOCAL, REMOTE = 0, 1
 QUARTER_MS = 900_000
@@ -41,9 +42,10 @@ REACHED = {True: SwitchState.CLOSED, False: SwitchState.OPEN}
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`stores`: the files by name."""
+    """`money`: the files of the box's store by name."""
 
-    stores: dict[str, bytes]
+    store: Kept
+    money: dict[str, bytes]
     now_ms: int
     switches: dict[int, SwitchState]
     registers: dict[int, int]
@@ -69,14 +71,17 @@ class ManagedStreet(LinkedPair):
 
     def snapshot(self) -> Snapshot:
         """Both stores and the meters as they are."""
-        stores = {file.name: file.read_bytes() for part in ("mdm.db*", "money.db*") for file in self.folder.glob(part)}
-        return Snapshot(stores, self.now_ms, dict(self.switches), dict(self.registers))
+        money = {file.name: file.read_bytes() for file in self.folder.glob("money.db*")}
+        return Snapshot(keep(self.db), money, self.now_ms, dict(self.switches), dict(self.registers))
 
     def go_back(self, to: Snapshot) -> None:
         """The street as it was: what was made once serves many tests. The box starts anew."""
         self.money.close()
-        self._replace("money.db*", to)
-        self._replace("mdm.db*", to)
+        for file in self.folder.glob("money.db*"):
+            file.unlink()
+        for name, held in to.money.items():
+            (self.folder / name).write_bytes(held)
+        stores.put_back(self.db, to.store)
         self.now_ms, self.switches, self.registers = to.now_ms, dict(to.switches), dict(to.registers)
         self.ordered, self.between = [], lambda: None
         self.money = open_store(self.path, MONEY_STORE)
@@ -85,18 +90,11 @@ class ManagedStreet(LinkedPair):
 
     def put_back(self, backup: Snapshot) -> None:
         """The MDM starts from an older copy of its store, and says so; what the box sends from now on comes in a new stream."""
-        self._replace("mdm.db*", backup)
+        stores.put_back(self.db, backup.store)
         with self.db.write() as conn:
             meta.note_restore(conn, self.now_ms)
         with transaction(self.money):
             self.edge.outbox.renew_stream()
-
-    def _replace(self, part: str, by: Snapshot) -> None:
-        self.db.close()
-        for file in self.folder.glob(part):
-            file.unlink()
-        for name in fnmatch.filter(by.stores, part):
-            (self.folder / name).write_bytes(by.stores[name])
 
     def reissue(self) -> None:
         """Orders go out, and those a newer number overtook once more."""

@@ -24,8 +24,6 @@ from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.prepay.model import BalanceView, Capture, Order
 from gridtally_cloud.prepay.settings import Payments
 from gridtally_cloud.prepay.trial_gateway import TrialGateway, Webhook
-from gridtally_cloud.store import meta
-from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.tables import account_mirror, dcu, outbox_down
 from gridtally_edge.drivers.model import SwitchState
 from gridtally_edge.journal.sqlite import migrate, open_store
@@ -40,7 +38,7 @@ from gridtally_shared.money import nano
 from gridtally_shared.quantities import ENERGY_IMPORT
 from gridtally_shared.signing import KeySigner, verify1
 from support.prepay_bench import mode_questions
-from support.stores import fresh_store
+from support.stores import Kept, begun_from, fresh_store
 
 DCU = "dcu-pay"
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
@@ -61,18 +59,18 @@ def _money_store() -> Path:
 
 @dataclass
 class Payday:
-    """Homes 0 and 1 are prepaid, home 2 is postpaid. Time starts at a local midnight on the first of a month."""
+    """Homes 0 and 1 are prepaid, home 2 is postpaid. Time starts at a local midnight on the first of a month.
+    `begins`: with this store instead of an empty one."""
 
     folder: Path
     plan: Plan = field(default_factory=lambda: Plan(DCU, postpaid=1))
     takes_mode: str = Reason.UNSUPPORTED
+    begins: Kept | None = None
 
     def __post_init__(self) -> None:
         self.now_ms = START_MS
         shutil.copy(_money_store(), self.folder / "money.db")
-        known = self.folder / "mdm.db"
-        self.db = Database(known) if known.exists() else fresh_store(self.folder)
-        meta.prepare(self.db)
+        self.db = begun_from(self.begins, self.folder) if self.begins else fresh_store(self.folder)
         self.payments = Payments(SIGNER, GATEWAY)
         self.homes: tuple[SeededHome, ...] = seed_street(self.db, self.payments, METERS, self.plan, self.now_ms)
         with self.db.write() as conn:

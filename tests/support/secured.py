@@ -17,13 +17,13 @@ from pathlib import Path
 from gridtally_cloud.provisioning import ca, mosquitto
 from gridtally_cloud.provisioning.link import BrokerAccess, Provisioner
 from gridtally_cloud.provisioning.service import Endpoint, ProvisioningService, add_to_inventory
-from gridtally_cloud.store.base import metadata
 from gridtally_cloud.store.db import Database
 from gridtally_edge.provisioning.link import ClaimAccess
 from gridtally_shared.clock import SystemClock
 from gridtally_shared.signing import KeySigner
 from support.brokers import Broker, answers, free_port
 from support.required import program
+from support.stores import fresh_store
 from support.waiting import wait_until
 
 COMMAND_SIGNER = KeySigner.from_seed(bytes(range(32)))
@@ -51,12 +51,6 @@ class Headquarters:
         return ClaimAccess("127.0.0.1", self.files.port, f"{at}/operational-ca.crt", f"{at}/{name}.crt", f"{at}/{name}.key")
 
 
-def _store(folder: Path) -> Database:
-    db = Database(folder / "mdm.db")
-    metadata.create_all(db.engine)
-    return db
-
-
 @contextlib.contextmanager
 def _provisioning(service: ProvisioningService, access: BrokerAccess) -> Iterator[None]:
     stop = threading.Event()
@@ -82,7 +76,7 @@ def secured_headquarters() -> Iterator[Headquarters]:
         mosquitto.write_broker(files.folder, operational, claim_ca, files, now, ("127.0.0.1", "localhost"), "127.0.0.1")
         _give_to_mosquitto(folder)
         process = subprocess.Popen([binary, "-c", str(files.config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        db = _store(folder)
+        db = fresh_store(folder)
         try:
             wait_until(lambda: answers(files.port) and answers(files.claim_port), 10, "both listeners answer")
             at = files.folder
@@ -113,7 +107,7 @@ def open_headquarters(broker: Broker) -> Iterator[Headquarters]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         operational = ca.open_or_create(folder / "ca", "operational-ca", dt.datetime.now(dt.UTC))
-        db = _store(folder)
+        db = fresh_store(folder)
         endpoint = Endpoint(broker.host, broker.port, "loopback-plain")
         service = ProvisioningService(db, operational, endpoint, COMMAND_SIGNER.public)
         try:

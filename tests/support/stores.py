@@ -1,9 +1,16 @@
-"""A prepared, empty MDM store for a test, on the engine that the run asks for (`GRIDTALLY_STORE`: sqlite, or postgresql)."""
+"""A prepared MDM store for a test, on the engine that the run asks for (`GRIDTALLY_STORE`: sqlite, or postgresql).
+
+`keep` holds a store as it is, so that others begin from it (`begun_from`) or go back to it (`put_back`): what takes long to live
+through is lived through once.
+"""
 
 from __future__ import annotations
 
 import os
+import sqlite3
 import tempfile
+from contextlib import closing
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +21,14 @@ from support.required import missing
 ON_POSTGRES = os.environ.get("GRIDTALLY_STORE", "sqlite") == "postgresql"
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """`file`: its bytes on SQLite; `name`: the database that keeps it on PostgreSQL."""
+
+    file: bytes = b""
+    name: str = ""
+
+
 def fresh_store(folder: Path) -> Database:
     """On SQLite the file `mdm.db` of `folder`. Skips where PostgreSQL is asked for and not here."""
     if ON_POSTGRES:
@@ -22,9 +37,7 @@ def fresh_store(folder: Path) -> Database:
         if not postgres.is_here():
             missing("postgresql", "PostgreSQL is not installed: apt-get install postgresql")
         return postgres.fresh_database()
-    path = folder / "mdm.db"
-    path.write_bytes(empty_store())
-    return Database(path)
+    return begun_from(Kept(empty_store()), folder)
 
 
 @cache
@@ -35,3 +48,40 @@ def empty_store() -> bytes:
         meta.prepare(db)
         db.close()
         return (Path(folder) / "mdm.db").read_bytes()
+
+
+def keep(db: Database) -> Kept:
+    """Nobody may be inside a transaction."""
+    if not db.is_sqlite:
+        from support import postgres
+
+        return Kept(name=postgres.kept_copy(db))
+    with closing(sqlite3.connect(_file(db))) as store:
+        return Kept(store.serialize())
+
+
+def begun_from(kept: Kept, folder: Path) -> Database:
+    if kept.name:
+        from support import postgres
+
+        return postgres.fresh_database(kept.name)
+    path = folder / "mdm.db"
+    path.write_bytes(kept.file)
+    return Database(path)
+
+
+def put_back(db: Database, kept: Kept) -> None:
+    """The store is again what was kept, as after a restore; `db` goes on with it."""
+    if kept.name:
+        from support import postgres
+
+        postgres.put_back(db, kept.name)
+        return
+    db.close()
+    for end in ("-wal", "-shm", ""):
+        Path(f"{_file(db)}{end}").unlink(missing_ok=True)
+    _file(db).write_bytes(kept.file)
+
+
+def _file(db: Database) -> Path:
+    return Path(str(db.engine.url.database))

@@ -24,8 +24,6 @@ from gridtally_cloud.customers.street_file import DRIVERS, StreetMeter
 from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.prepay.model import BalanceView, Order
 from gridtally_cloud.prepay.settings import Payments
-from gridtally_cloud.store import meta
-from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.tables import dcu, journal_entry
 from gridtally_cloud.web.site import WebSettings
 from gridtally_cloud.web.tokens import SCOPES, create_token
@@ -48,6 +46,7 @@ from gridtally_shared.ledger.evidence import DecisionEvidence, evidence_of
 from gridtally_shared.money import nano
 from support.chain import GATEWAY, SIGNER, Chain
 from support.little_street import DCU, little_street
+from support.stores import fresh_store
 from support.web_person import Person
 
 PASSWORD = "seven green umbrellas"
@@ -221,8 +220,7 @@ def town(
             StreetMeter(house.serial, kind, DRIVERS[kind], kind == "dlms")
             for kind, house in ((key.partition("/")[0], house) for key, house in street.houses.items())
         )
-        db = Database(folder / "mdm.db")
-        meta.prepare(db)
+        db = fresh_store(folder)
         payments, now_ms = Payments(SIGNER, GATEWAY), street.clock.now_ms()
         installation = Plan(
             DCU, postpaid=0, cut_serials=frozenset(x.serial for x in meters if x.has_switch), opening_credit_nano=nano(opening),

@@ -17,7 +17,7 @@ from sqlalchemy import Boolean, Integer, LargeBinary, Table, insert, select
 from gridtally_cloud.person.held import BY_NAME, HELD, Held
 from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.schema import metadata
-from support.stores import ON_POSTGRES, fresh_store
+from support.stores import ON_POSTGRES, Kept, begun_from, fresh_store, keep
 
 OPENED_MS, AT_MS, CLOSED_MS = 1_700_000_000_000, 1_750_000_000_000, 1_760_000_000_000
 NOT_HELD_IN = {"erasure"}
@@ -56,22 +56,18 @@ SETTLED: dict[tuple[str, str], Any] = {
 
 
 def two_people(folder: Path) -> Database:
-    if ON_POSTGRES:
-        db = fresh_store(folder)
-        _fill(db)
-        return db
-    (folder / "mdm.db").write_bytes(_full_store())
-    return Database(folder / "mdm.db")
+    return begun_from(_full_store(), folder)
 
 
 @cache
-def _full_store() -> bytes:
+def _full_store() -> Kept:
     """Made once a run."""
     with tempfile.TemporaryDirectory() as folder:
         db = fresh_store(Path(folder))
         _fill(db)
+        kept = keep(db)
         db.close()
-        return (Path(folder) / "mdm.db").read_bytes()
+        return kept
 
 
 def _fill(db: Database) -> None:

@@ -6,7 +6,6 @@ fixed pattern, so that figures on pages can be worked out by hand: `wh_of(place,
 
 from __future__ import annotations
 
-import shutil
 from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +18,6 @@ from gridtally_cloud.customers.model import Role
 from gridtally_cloud.customers.seed import Plan, SeedUser, seed_street
 from gridtally_cloud.ingest.service import Answer, Ingest
 from gridtally_cloud.prepay.settings import Payments
-from gridtally_cloud.store import meta
-from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.tables import account_mirror
 from gridtally_cloud.web.site import WebSettings
 from gridtally_edge.prepay import events as p
@@ -34,6 +31,7 @@ from gridtally_shared.money import NANO
 from gridtally_shared.quality import Quality
 from gridtally_shared.quantities import BY_NAME, INTERVAL_IMPORT
 from support.payday import DAY_MS, DCU, GATEWAY, METERS, OPENED_WH, SIGNER, START_MS, Payday
+from support.stores import Kept, fresh_store, keep
 
 PASSWORD = "seven green umbrellas"
 QUARTER_MS = 900_000
@@ -74,28 +72,26 @@ class StreetClock:
 PLAN = Plan(DCU, postpaid=1, users=USERS, opening_credit_nano=600 * NANO, low_balance_nano=100 * NANO)
 
 
-def seeded_store(folder: Path) -> Path:
-    """The store of the street before its first day, to be copied for each test: seven passwords take their time."""
-    db = Database(folder / "mdm.db")
-    meta.prepare(db)
+def seeded_store(folder: Path) -> Kept:
+    """The store of the street before its first day, to begin each test from: seven passwords take their time."""
+    db = fresh_store(folder)
     seed_street(db, Payments(SIGNER, GATEWAY), METERS, PLAN, START_MS)
+    kept = keep(db)
     db.close()
-    return folder / "mdm.db"
+    return kept
 
 
 @dataclass
 class WebStreet:
-    """Homes 0 and 1 prepaid (rupees), home 2 postpaid. Time starts at the first of a month in Kolkata. `store`: a file of
-    `seeded_store` to start from."""
+    """Homes 0 and 1 prepaid (rupees), home 2 postpaid. Time starts at the first of a month in Kolkata. `store`: one of
+    `seeded_store` to begin with."""
 
     folder: Path
-    store: Path | None = None
+    store: Kept | None = None
     seq: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.store is not None:
-            shutil.copy(self.store, self.folder / "mdm.db")
-        self.pay = Payday(self.folder, PLAN)
+        self.pay = Payday(self.folder, PLAN, begins=self.store)
         self.ingest = Ingest(self.pay.db, SIGNER)
         self.register = [OPENED_WH] * len(METERS)
         self.hello()

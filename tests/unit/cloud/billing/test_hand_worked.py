@@ -183,14 +183,12 @@ def test_the_command_says_them_and_issues_nothing(tmp_path: Path, capsys: pytest
     town.read(HOME, OPENED_WH + 123_456)
     with town.db.read() as conn:
         assert conn.execute(select(channel.c.channel_no)).first() is None
-    town.close()
-    (tmp_path / "mdm.toml").write_text('data_dir = "."\n')
+    (tmp_path / "mdm.toml").write_text(f'data_dir = "."\n[store]\nurl = "{town.db.url}"\n')
     given = ("--config", str(tmp_path / "mdm.toml"), "bill", str(town.postpaid_account), "--month", "2026-11")
     assert main([*given, "--determinants"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["counted_by"], said["import_wh"], said["used"], said["power_factor"]) == ("register", 123_456, [], None)
     assert said["last"]["register_wh"] - said["first"]["register_wh"] == 123_456
-    town = Payday(tmp_path)
     with town.db.read() as conn:
         assert service.list_bills(conn, town.postpaid_account) == ()
     town.close()

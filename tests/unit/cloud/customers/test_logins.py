@@ -14,9 +14,9 @@ from gridtally_cloud.customers.audit import audit_rows
 from gridtally_cloud.customers.lockout import locked_for_s
 from gridtally_cloud.customers.model import LoginOutcome, Role, User
 from gridtally_cloud.customers.tables import app_user, web_session
-from gridtally_cloud.store import meta
 from gridtally_cloud.store.db import Database
 from gridtally_shared.errors import RefusedCommand
+from support.stores import fresh_store
 
 PASSWORD, OTHER = "correct river lantern 9", "violet-kettle-orbit"
 NOW, S, MINUTE, HOUR = 1_800_000_000_000, 1_000, 60_000, 3_600_000
@@ -25,8 +25,7 @@ FROM = "192.0.2.7"
 
 @pytest.fixture
 def db(tmp_path: Path) -> Iterator[Database]:
-    db = Database(tmp_path / "mdm.db")
-    meta.prepare(db)
+    db = fresh_store(tmp_path)
     yield db
     db.close()
 

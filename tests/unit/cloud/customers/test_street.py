@@ -21,8 +21,6 @@ from gridtally_cloud.prepay import cli as prepay_cli
 from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.prepay.settings import Payments
 from gridtally_cloud.prepay.tables import payment
-from gridtally_cloud.store import meta
-from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.tables import meter
 from gridtally_edge.simulators.street import load_street
 from gridtally_shared.clock import ManualClock
@@ -30,6 +28,7 @@ from gridtally_shared.errors import ConfigError, GridtallyError, RefusedCommand
 from gridtally_shared.money import nano
 from gridtally_shared.pins import pin_matches
 from gridtally_shared.signing import KeySigner
+from support.stores import fresh_store
 
 NOW = 1_793_471_400_000
 PASSWORD = "correct river lantern 9"
@@ -47,8 +46,7 @@ STREET = {
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
-    db = Database(tmp_path / "mdm.db")
-    meta.prepare(db)
+    db = fresh_store(tmp_path)
     yield Desk(db, Payments(KeySigner.from_seed(b"s" * 32)), ManualClock(NOW))
     db.close()
 

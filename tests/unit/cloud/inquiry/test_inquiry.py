@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +43,7 @@ from gridtally_shared.supply_test import SupplyTest
 from gridtally_shared.tariff.document import tariff_plan
 from gridtally_shared.tariff.running import Terms
 from support.payday import DAY_MS, DCU, START_MS
+from support.stores import Kept
 from support.web_street import PER_DAY, QUARTER_MS, WebStreet, seeded_store, wh_of
 
 HOUR_MS = 3_600_000
@@ -160,12 +160,12 @@ def owed(wh: int, days: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Kept:
     return seeded_store(tmp_path_factory.mktemp("seeded"))
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory, seeded: Path) -> Iterator[Desk]:
+def desk(tmp_path_factory: pytest.TempPathFactory, seeded: Kept) -> Iterator[Desk]:
     street = WebStreet(tmp_path_factory.mktemp("street"), seeded)
     yield Desk(street)
     street.close()

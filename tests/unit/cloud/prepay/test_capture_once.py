@@ -94,7 +94,7 @@ def test_a_power_cut_at_any_statement_leaves_all_of_a_capture_or_nothing(town: P
 def _deliver_in_a_process_that_dies(town: Payday, hook: Webhook, at_statement: int) -> None:
     child = os.fork()
     if child == 0:
-        db = Database(town.folder / "mdm.db")
+        db = Database(town.db.url)
         with power_cut(db, at_statement, lambda: os.kill(os.getpid(), 9)), db.write() as conn:
             prepay.handle_webhook(conn, town.payments, hook.body, hook.signature, town.now_ms)
         os._exit(0)

@@ -35,7 +35,6 @@ from gridtally_shared.ledger.entries import OWN
 from gridtally_shared.ledger.rerating import Walk
 from gridtally_shared.money import decimal_text, nano
 from gridtally_shared.tariff.quote import Quote
-from support.cloud_store import empty_store
 from support.payday import DAY_MS, DCU, HOUR_MS, METERS, OPENED_WH, START_MS, Payday
 from support.web_person import Person
 from support.web_street import PASSWORD, StreetClock
@@ -57,7 +56,6 @@ USE = Profile(tuple(4_000 * (50 + 7 * (h % 24)) for h in range(WEEK_HOURS)))
 @pytest.fixture
 def town(tmp_path: Path) -> Iterator[Payday]:
     """The first home used 8 kWh of its first slab in five days, read each quarter of the last one."""
-    (tmp_path / "mdm.db").write_bytes(empty_store())
     users = (SeedUser("asha", "Asha Rao", Role.CONSUMER, PASSWORD, METERS[0].serial),)
     town = Payday(tmp_path, Plan(DCU, postpaid=1, tariff=json.dumps(TARIFF), users=users))
     town.register = OPENED_WH

@@ -32,7 +32,6 @@ from gridtally_shared.instruments.details import ChargeCorrection
 from gridtally_shared.ledger.entries import Kind, LedgerEntry, Pool, Posting
 from gridtally_shared.messages.words import Words
 from gridtally_shared.money import nano
-from support.cloud_store import empty_store
 from support.payday import DAY_MS, OPENED_WH, START_MS, Payday
 
 WEEK = ("--from", "2026-11-01", "--to", "2026-11-08")
@@ -40,7 +39,6 @@ WEEK = ("--from", "2026-11-01", "--to", "2026-11-08")
 
 @pytest.fixture
 def town(tmp_path: Path) -> Iterator[Payday]:
-    (tmp_path / "mdm.db").write_bytes(empty_store())
     town = Payday(tmp_path)
     town.read(0, OPENED_WH)
     town.pay("100")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sqlite3
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,6 @@ from gridtally_cloud.ingest.service import Ingest
 from gridtally_cloud.prepay import cli, control
 from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.prepay.instruments import issue_waiting
-from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.tables import command_counter
 from gridtally_edge.prepay.book import entries_of
 from gridtally_edge.prepay.events import InstrumentArrived
@@ -28,38 +27,41 @@ from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.instruments.details import HoldOrder
 from gridtally_shared.ledger.entries import Kind
 from gridtally_shared.money import nano
-from support.cloud_store import empty_store
 from support.payday import DCU, OPENED_WH, SIGNER, Payday
+from support.stores import Kept, keep
+from support.stores import put_back as back
 
 USED_COUNTER = 500
 
 
+@dataclass
+class Backed(Payday):
+    """`copy`: the store as it was once."""
+
+    copy: Kept | None = None
+
+
 @pytest.fixture
-def town(tmp_path: Path) -> Iterator[Payday]:
+def town(tmp_path: Path) -> Iterator[Backed]:
     """One credit is applied and mirrored; then comes the copy."""
-    (tmp_path / "mdm.db").write_bytes(empty_store())
-    town = Payday(tmp_path)
+    town = Backed(tmp_path)
     town.read(0, OPENED_WH)
     desk_pays(town, "1000", "r-1")
     town.round()
-    with sqlite3.connect(tmp_path / "mdm.db") as live, sqlite3.connect(tmp_path / "copy.db") as copy:
-        live.backup(copy)
+    town.copy = keep(town.db)
     yield town
     town.close()
 
 
-def desk_pays(town: Payday, amount: str, receipt: str) -> None:
+def desk_pays(town: Backed, amount: str, receipt: str) -> None:
     with town.db.write() as conn:
         prepay.pay_at_desk(conn, town.payments, town.account, nano(amount), receipt, town.now_ms, "dora")
 
 
-def put_back(town: Payday, say_so: bool = True) -> None:
+def put_back(town: Backed, say_so: bool = True) -> None:
     """What a person does: the copy in place of the store, and the word for it."""
-    town.db.close()
-    for end in ("", "-wal", "-shm"):
-        (town.folder / f"mdm.db{end}").unlink(missing_ok=True)
-    (town.folder / "copy.db").rename(town.folder / "mdm.db")
-    town.db = Database(town.folder / "mdm.db")
+    assert town.copy
+    back(town.db, town.copy)
     town.now_ms += 60_000
     if say_so:
         parser = argparse.ArgumentParser()
@@ -68,7 +70,7 @@ def put_back(town: Payday, say_so: bool = True) -> None:
         assert options.run(options) == 0
 
 
-def greet(town: Payday) -> None:
+def greet(town: Backed) -> None:
     """The hello the agent would say, a moment later."""
     town.now_ms += 1_000
     counters = (m.CounterHead(SIGNER.key_id, USED_COUNTER),)
@@ -76,22 +78,22 @@ def greet(town: Payday) -> None:
     Ingest(town.db, SIGNER).handle(channels.BY_NAME["hello"].topic(DCU), encode(said), town.now_ms)
 
 
-def work(town: Payday) -> None:
+def work(town: Backed) -> None:
     with town.db.write() as conn:
         issue_waiting(conn, SIGNER, town.now_ms)
 
 
-def numbers(town: Payday) -> list[int]:
+def numbers(town: Backed) -> list[int]:
     with town.db.read() as conn:
         return sorted(i.gseq for i in prepay.instruments(conn, town.account))
 
 
-def books(town: Payday) -> list[str]:
+def books(town: Backed) -> list[str]:
     with town.db.read() as conn:
         return [f"{found.check}: {found.text}" for found in prepay.reconcile(conn, town.account)]
 
 
-def test_money_waits_until_the_edge_has_said_and_brought_what_it_has_then_goes_above_every_number_used(town: Payday) -> None:
+def test_money_waits_until_the_edge_has_said_and_brought_what_it_has_then_goes_above_every_number_used(town: Backed) -> None:
     """Credits 2 and 3 were lost with the store; the edge has 3, and 2 never reached it."""
     desk_pays(town, "500", "r-2")
     desk_pays(town, "250", "r-3")
@@ -117,7 +119,7 @@ def test_money_waits_until_the_edge_has_said_and_brought_what_it_has_then_goes_a
     assert books(town)[0].startswith("instrument"), "credit 3 is known from the journal only: somebody is told"
 
 
-def test_a_payment_that_is_captured_again_is_tied_to_its_entry_and_credited_once(town: Payday) -> None:
+def test_a_payment_that_is_captured_again_is_tied_to_its_entry_and_credited_once(town: Backed) -> None:
     desk_pays(town, "500", "r-2")
     town.carry_down()
     put_back(town)
@@ -134,7 +136,7 @@ def test_a_payment_that_is_captured_again_is_tied_to_its_entry_and_credited_once
     assert (town.balance().balance_nano, books(town)) == (nano("1600"), [])
 
 
-def test_commands_count_on_above_what_the_edge_took_even_if_nobody_said_that_the_store_is_older(town: Payday) -> None:
+def test_commands_count_on_above_what_the_edge_took_even_if_nobody_said_that_the_store_is_older(town: Backed) -> None:
     desk_pays(town, "500", "r-2")
     town.carry_down()
     put_back(town, say_so=False)
@@ -148,7 +150,7 @@ def test_commands_count_on_above_what_the_edge_took_even_if_nobody_said_that_the
     assert (numbers(town), town.balance().balance_nano) == ([1, 3], nano("1900"))
 
 
-def test_a_store_that_was_never_put_back_waits_for_nobody_and_keeps_its_numbers(town: Payday) -> None:
+def test_a_store_that_was_never_put_back_waits_for_nobody_and_keeps_its_numbers(town: Backed) -> None:
     desk_pays(town, "500", "r-2")
     greet(town)
     desk_pays(town, "200", "r-3")

@@ -14,7 +14,6 @@ from gridtally_cloud.store.tables import outbox_down
 from gridtally_edge.prepay.events import CommandArrived
 from gridtally_edge.prepay.rows import ScheduleRow, some
 from gridtally_shared.schedules.document import Programme
-from support.cloud_store import empty_store
 from support.payday import DAY_MS, HOUR_MS, OPENED_WH, SIGNER, Payday
 
 
@@ -38,7 +37,6 @@ def held(town: Payday) -> list[int]:
 
 @pytest.mark.covers("C3-S2.9")
 def test_an_event_in_three_days_is_there_a_day_before_and_one_in_five_hours_at_once(tmp_path: Path) -> None:
-    (tmp_path / "mdm.db").write_bytes(empty_store())
     town = Payday(tmp_path)
     town.read(0, OPENED_WH)
     near, far = book(town, 5 * HOUR_MS), book(town, 3 * DAY_MS)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from support.stores import Kept
 from support.web_person import Person
 from support.web_street import PER_DAY, WebStreet, seeded_store
 
@@ -28,12 +29,12 @@ def old_street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebStreet]:
 
 
 @pytest.fixture(scope="session")
-def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Kept:
     return seeded_store(tmp_path_factory.mktemp("seeded"))
 
 
 @pytest.fixture
-def street(tmp_path: Path, seeded: Path) -> Iterator[WebStreet]:
+def street(tmp_path: Path, seeded: Kept) -> Iterator[WebStreet]:
     """A street of its own, some hours old. For tests that change it."""
     made = WebStreet(tmp_path, seeded)
     made.live(48)

@@ -19,8 +19,6 @@ from gridtally_cloud.exchange.delivering import deliver_due
 from gridtally_cloud.exchange.validated import note
 from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.prepay.settings import Payments
-from gridtally_cloud.store import meta
-from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.tables import command
 from gridtally_cloud.web.i18n import language
 from gridtally_cloud.web.results import rows
@@ -34,6 +32,7 @@ from gridtally_shared.ledger.evidence import SwitchEvidence
 from gridtally_shared.lifecycle import CommandState
 from gridtally_shared.money import NANO
 from support.payday import SIGNER
+from support.stores import fresh_store
 from support.web_person import Person, token_of
 from support.web_street import PASSWORD, WebStreet
 from support.web_words import plain
@@ -123,8 +122,7 @@ def test_the_desk_sees_what_the_customer_sees(old_street: WebStreet, sign_in: Si
 
 
 def test_an_empty_store_has_pages_that_say_what_comes_next(tmp_path: Path) -> None:
-    db = Database(tmp_path / "mdm.db")
-    meta.prepare(db)
+    db = fresh_store(tmp_path)
     create_user(db, "ada", "Ada", Role.ADMIN, PASSWORD, SystemClock().now_ms(), "test")
     ada = Person(create_app(WebSettings(b"k" * 32), db, SystemClock(), Payments(SIGNER)), "ada")
     said = {path: plain(ada.get(path)) for path in ("/staff/", "/staff/meters", "/staff/commands", "/staff/events", "/staff/dcus",

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,9 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from gridtally_cloud.ingest.service import Ingest
-from gridtally_cloud.store.db import Database
+from gridtally_cloud.store.db import upsert_all
+from gridtally_cloud.store.tables import journal_entry, stream_head
 from gridtally_edge.config import load_config
 from gridtally_edge.display.account import AccountView, view_account
 from gridtally_edge.prepay import events as p
@@ -36,9 +37,11 @@ from gridtally_shared.errors import ConfigError
 from gridtally_shared.events import BY_NAME
 from gridtally_shared.ledger.entries import Kind
 from gridtally_shared.ledger.replay import replay
+from support import stores
 from support.linked_pair import JOURNAL_KEY, KEYS, LinkedPair
 from support.payday import DAY_MS, HOUR_MS, OPENED_WH
 from support.required import ROOT
+from support.stores import Kept, keep
 from support.waiting import wait_until
 
 KEEP_MS = 4 * DAY_MS
@@ -58,16 +61,16 @@ def begun(folder: Path) -> LinkedPair:
 class Lived:
     """The stores of a street that lived some days, to go on from."""
 
-    folder: Path
+    money: Path
+    store: Kept
     now_ms: int
 
 
-def kept(pair: LinkedPair, folder: Path) -> Lived:
-    folder.mkdir()
-    for source, name in ((pair.path, "money.db"), (pair.folder / "mdm.db", "mdm.db")):
-        with contextlib.closing(sqlite3.connect(source)) as now, contextlib.closing(sqlite3.connect(folder / name)) as copy:
-            now.backup(copy)
-    return Lived(folder, pair.now_ms)
+def kept(pair: LinkedPair, name: str) -> Lived:
+    money = pair.folder / name
+    with contextlib.closing(sqlite3.connect(pair.path)) as now, contextlib.closing(sqlite3.connect(money)) as copy:
+        now.backup(copy)
+    return Lived(money, keep(pair.db), pair.now_ms)
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +78,10 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Lived]:
     """Four days, of which nothing may go yet; and seven, when something went."""
     pair = begun(tmp_path_factory.mktemp("street"))
     live(pair, 4)
-    four = kept(pair, pair.folder / "four")
+    four = kept(pair, "four.db")
     live(pair, 3)
     look(pair)
-    seven = kept(pair, pair.folder / "seven")
+    seven = kept(pair, "seven.db")
     pair.close()
     return {"four": four, "seven": seven}
 
@@ -86,8 +89,8 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Lived]:
 def going_on(folder: Path, lived: Lived) -> LinkedPair:
     pair = LinkedPair(folder, cadence=CADENCE, keep_journal_ms=KEEP_MS)
     pair.now_ms = lived.now_ms
-    put_back(pair, lived.folder / "mdm.db")
-    pair.roll_back_from(lived.folder / "money.db")
+    put_back(pair, lived.store)
+    pair.roll_back_from(lived.money)
     return pair
 
 
@@ -204,9 +207,9 @@ def test_what_is_younger_than_stated_stays_and_the_opening_moves_on(pair: Linked
 
 def replay_times(pair: LinkedPair, since_ms: int) -> set[int]:
     """The numbers of the mirror's entries since then."""
-    query = "SELECT seq FROM journal_entry WHERE account_no = ? AND at_ms > ?"
+    j = journal_entry.c
     with pair.db.read() as conn:
-        return {seq for (seq,) in conn.exec_driver_sql(query, (pair.account, since_ms))}
+        return set(conn.execute(select(j.seq).where(j.account_no == pair.account, j.at_ms > since_ms)).scalars())
 
 
 def test_without_a_countersigned_checkpoint_everything_stays_and_the_command_says_why(pair: LinkedPair) -> None:
@@ -344,23 +347,18 @@ def test_whatever_is_damaged_is_made_anew_from_the_mirror(pruned: LinkedPair, da
     whole(pair)
 
 
-def put_back(pair: LinkedPair, copy: Path) -> None:
+def put_back(pair: LinkedPair, copy: Kept) -> None:
     """The cloud's store from an older copy; what it has receipted is known from the box's word, so only the mirrors lack something."""
     with pair.db.read() as conn:
-        heads = [tuple(row) for row in conn.exec_driver_sql("SELECT * FROM stream_head")]
-    pair.db.close()
-    for file in pair.folder.glob("mdm.db*"):
-        file.unlink()
-    shutil.copy(copy, pair.folder / "mdm.db")
-    with contextlib.closing(sqlite3.connect(pair.folder / "mdm.db")) as store, store:
-        if heads:
-            store.executemany(f"INSERT OR REPLACE INTO stream_head VALUES ({', '.join('?' * len(heads[0]))})", heads)
-    pair.db = Database(pair.folder / "mdm.db")
+        heads = conn.execute(select(stream_head)).mappings().all()
+    stores.put_back(pair.db, copy)
+    with pair.db.write() as conn:
+        upsert_all(conn, stream_head, heads)
     pair.ingest = Ingest(pair.db, pair.ingest._signer)
 
 
 def test_a_cloud_from_a_backup_gets_again_what_is_above_the_opening(pruned: LinkedPair, days: dict[str, Lived]) -> None:
-    pair, copy = pruned, days["seven"].folder / "mdm.db"
+    pair, copy = pruned, days["seven"].store
     live(pair, 1)
     put_back(pair, copy)
     assert pair.balance().seq < pair.state().seq
@@ -372,7 +370,7 @@ def test_a_cloud_that_lacks_what_was_let_go_is_told_so_clearly(pruned: LinkedPai
     live(pair, 4)
     look(pair)
     begin = begins(pair)
-    put_back(pair, days["four"].folder / "mdm.db")
+    put_back(pair, days["four"].store)
     stands = pair.balance().seq
     assert stands + 1 < begin
     waiting = pair.edge.outbox.depth()
@@ -397,6 +395,7 @@ from gridtally_edge.prepay import events as p, pruning
 from gridtally_edge.prepay.core import Identity, PrepayCore
 from gridtally_edge.prepay.store import MONEY_STORE
 from gridtally_edge.prepay.turn import Cadence
+from support import stores
 from support.linked_pair import JOURNAL_KEY, KEYS
 from support.payday import DCU, DAY_MS
 pruning.LET_GO_AT_ONCE = 1
