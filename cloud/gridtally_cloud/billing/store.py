@@ -57,9 +57,9 @@ def journal_of(conn: Connection, account_no: int) -> tuple[LedgerEntry, ...]:
 def journal_reach(conn: Connection, account: Account) -> tuple[int, bool]:
     """How far the mirror reaches in time, and whether it has stopped at a problem."""
     m = account_mirror.c
-    mine = select(func.max(m.at_ms), func.max(m.stopped)).where(m.shard == SHARD, m.account_no == account.account_no)
-    row = conn.execute(mine.where(m.epoch == account.account_epoch)).one()
-    return row[0] or 0, bool(row[1])
+    mine = select(m.at_ms, m.stopped).where(m.shard == SHARD, m.account_no == account.account_no, m.epoch == account.account_epoch)
+    row = conn.execute(mine).one_or_none()
+    return (row.at_ms, row.stopped) if row else (0, False)
 
 
 def statement_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int) -> StatementInputs:

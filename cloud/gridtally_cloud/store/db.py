@@ -17,6 +17,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -111,8 +112,23 @@ def _engine(url: str) -> Engine:
         from gridtally_cloud.store.tables import say_to_postgresql
 
         say_to_postgresql()
-        return create_engine(url, connect_args={"options": "-c synchronous_commit=on -c timezone=UTC"})
+        engine = create_engine(url, connect_args={"options": "-c synchronous_commit=on -c timezone=UTC"})
+        event.listen(engine, "connect", _whole_sums())
+        return engine
     raise ConfigError("store.url", url, "write sqlite:///file.db or postgresql+psycopg://user@host/name")
+
+
+def _whole_sums() -> Any:
+    """A sum of whole numbers is one, as on SQLite: PostgreSQL's is `numeric`, which arrives as a Decimal, whose `//` and `%` round
+    towards zero and which no format of money and no message takes."""
+    from psycopg.adapt import Loader
+
+    class Whole(Loader):
+        def load(self, data: Any) -> Any:
+            said = str(bytes(data), "ascii")
+            return int(said) if said.lstrip("-").isdigit() else Decimal(said)
+
+    return lambda connection, _record: connection.adapters.register_loader("numeric", Whole)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

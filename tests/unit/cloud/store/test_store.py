@@ -115,6 +115,16 @@ def test_insert_new_leaves_what_is_there_and_counts_what_is_new(tmp_path: Path) 
     either.close()
 
 
+def test_a_sum_of_whole_numbers_is_one(tmp_path: Path) -> None:
+    """PostgreSQL's is a Decimal to its driver, which rounds -7 // 2 to -3, and no format of money takes it."""
+    counters, either = tables.switch_counter, fresh_store(tmp_path)
+    with either.write() as conn:
+        insert_new(conn, counters, [{"meter_no": 1, "value": 5}, {"meter_no": 2, "value": -12}])
+        total = conn.execute(select(func.sum(counters.c.value))).scalar_one()
+        assert (type(total), total // 2) == (int, -4)
+    either.close()
+
+
 def test_the_migrations_make_what_the_modules_declare(db: Database) -> None:
     with db.read() as conn:
         differences = compare_metadata(MigrationContext.configure(conn, opts={"compare_type": False}), metadata)
