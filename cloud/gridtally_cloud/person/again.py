@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gridtally_cloud.person.erasing import erase
+from gridtally_cloud.person.erasing import empty_log, erase
 from gridtally_cloud.person.listed import back_again
 from gridtally_cloud.store.db import Database
 from gridtally_shared.errors import RefusedCommand
@@ -23,6 +23,8 @@ def again(db: Database, file: Path, by: str, now_ms: int) -> tuple[Result, ...]:
     """One result a person who came back."""
     with db.read() as conn:
         found = back_again(conn, file)
+    if not found:
+        empty_log(db)  # an erasure that was killed at its very end left it
     return tuple(_once_more(db, file, line.customer_no, by, now_ms) for line in found)
 
 

@@ -1,6 +1,6 @@
 """Erases a person: everything that names the person goes, in one transaction; books, chains and readings stay under a number.
 
-* Killed at any moment it has done all or nothing; the same again does the rest, or nothing and says so.
+* Killed at any moment it has done all or nothing; the same again does the rest (the emptying of the log too), or nothing and says so.
 * The line of the list beside the store (`listed.py`) is on the disk before the transaction ends: a copy that is put back later knows.
 * SQLite overwrites what goes with zeros (secure_delete) and the log is emptied after. What earlier versions of a row left in other places
   of a page goes by `vacuum` for sure, which writes the whole file anew; so do the dead rows of PostgreSQL.
@@ -72,16 +72,27 @@ def erase(db: Database, file: Path, customer_no: int, by: str, reason: str, now_
         raise RefusedCommand(NO_REASON, "say why and who: --reason 'asked by letter of 20 November' --by dora")
     with db.write() as conn:
         person = find(conn, customer_no, hold=True)
-        if (before_ms := erased_ms(conn, customer_no)) is not None:
-            return Erased(customer_no, before_ms, before=True)
-        against = obstacles(conn, person)
-        if against:
-            raise RefusedCommand(OPEN, f"customer {customer_no} can not be erased yet:\n  " + "\n  ".join(against))
-        done = _erase(conn, person, by.strip(), reason.strip(), now_ms)
-        listed.append(file, listed.Line(customer_no, person.created_ms, now_ms))
+        before_ms = erased_ms(conn, customer_no)
+        if before_ms is None:
+            done = _settled(conn, person, by.strip(), reason.strip(), now_ms)
+            listed.append(file, listed.Line(customer_no, person.created_ms, now_ms))
+        else:
+            done = Erased(customer_no, before_ms, before=True)
+    empty_log(db)  # also where it was done before: that process may have been killed between
+    return done
+
+
+def empty_log(db: Database) -> None:
+    """What was written goes into the file of an SQLite store, over what it replaces, and its log forgets both."""
     if db.is_sqlite:
         _alone(db, "PRAGMA wal_checkpoint(TRUNCATE)")
-    return done
+
+
+def _settled(conn: Connection, person: Person, by: str, reason: str, now_ms: int) -> Erased:
+    against = obstacles(conn, person)
+    if against:
+        raise RefusedCommand(OPEN, f"customer {person.customer_no} can not be erased yet:\n  " + "\n  ".join(against))
+    return _erase(conn, person, by, reason, now_ms)
 
 
 def _erase(conn: Connection, person: Person, by: str, reason: str, now_ms: int) -> Erased:
