@@ -78,6 +78,7 @@ def charge_month(conn: Connection, account_no: int, at_ms: int, actor: str, of_m
     from_ms, to_ms = _span(of_month, account.zone, at_ms)
     if to_ms > at_ms or not _could_be_late(conn, account_no, from_ms, to_ms):
         return ()
+    receivables.hold_books(conn, account_no)
     days = range(day_of(from_ms, account.zone), day_of(to_ms, account.zone))
     if not insert_new(conn, late_run, ({"account_no": account_no, "month_day": days.start, "at_ms": at_ms},)):
         return ()

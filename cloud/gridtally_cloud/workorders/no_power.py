@@ -25,7 +25,7 @@ from gridtally_cloud.customers.tables import account as account_table
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.tables import command, event, meter_status
-from gridtally_cloud.workorders.service import OrderKind, OrderState, WorkOrder, open_order, orders
+from gridtally_cloud.workorders.service import OrderKind, OrderState, WorkOrder, hold_orders, open_order, order, orders
 from gridtally_shared.contract.codec import decode
 from gridtally_shared.contract.messages import CommandType
 from gridtally_shared.errors import ContractError, RefusedCommand
@@ -70,8 +70,9 @@ def judge(db: Database, now_ms: int) -> None:
         return
     with db.write() as conn:
         for case, test in cases:
+            hold_orders(conn, case.account_no)
             reason = fault_of(test)
-            if reason:
+            if reason and order(conn, case.order_no).is_open:
                 send_people(conn, case.account_no, f"case {case.order_no}", reason, now_ms)
         for account_no, ref in failed:
             send_people(conn, account_no, ref, "restore_failed", now_ms)

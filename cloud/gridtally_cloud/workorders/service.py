@@ -4,6 +4,8 @@
 * One order of a kind is open for an account at a time: what happens meanwhile is the same trouble.
 * Each is told to other systems when it opens and when it closes (integrations/webhooks.py), so work force management can take it over.
 * A report has what its kind asks for; one with a field missing or unreadable is refused and names it. The first close stands.
+* Of one account one transaction opens or closes at a time: two at once open one order, and none is found open that is being closed. Who
+  also needs the account, its books or data takes those before.
 
 Source: BYPL-13.3, BYPL-13.4, C3-A3.1, C3-A3.10; prepayment.md 5.9.
 """
@@ -21,6 +23,7 @@ from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.grid.register import take_report
 from gridtally_cloud.integrations.webhooks import Topic, announce
+from gridtally_cloud.store.db import in_turn
 from gridtally_cloud.workorders.tables import work_order
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.records import dataclass
@@ -94,6 +97,7 @@ class WorkOrder:
 def open_order(conn: Connection, kind: OrderKind, account_no: int, ref: str, reason: str, at_ms: int, by: str,
                detail: str = "") -> WorkOrder:  # fmt: skip
     """Order work; where one of the kind is open for the account, or was ordered for the same `ref`, that one."""
+    hold_orders(conn, account_no)
     known = _same(conn, kind, account_no, ref)
     if known is not None:
         return known
@@ -104,6 +108,11 @@ def open_order(conn: Connection, kind: OrderKind, account_no: int, ref: str, rea
     found = order(conn, number)
     _tell(conn, Topic.ORDER_OPENED, found, at_ms)
     return found
+
+
+def hold_orders(conn: Connection, account_no: int) -> None:
+    """Until the end of the transaction nobody else opens or closes an order of the account."""
+    in_turn(conn, f"orders of {account_no}")
 
 
 def _same(conn: Connection, kind: OrderKind, account_no: int, ref: str) -> WorkOrder | None:
@@ -118,6 +127,7 @@ def close_order(conn: Connection, order_no: int, at_ms: int, by: str, note: str 
                 state: OrderState = OrderState.DONE) -> WorkOrder:  # fmt: skip
     """The work is done, or dropped. Raises RefusedCommand (unknown_order, order_closed, missing_field, bad_field; of an installation
     also unknown_transformer, wrong_feeder, bad_name)."""
+    hold_orders(conn, order(conn, order_no).account_no)
     found = order(conn, order_no)
     if not found.is_open:
         raise RefusedCommand(OrderReason.CLOSED, f"order {order_no} was closed by {found.closed_by} already")
