@@ -83,6 +83,7 @@ def _kept(db: Database, brought: Brought, keep: Keep) -> Brought:
 
 
 def _take(conn: Connection, placed: Placed, name: str, now_ms: int) -> Iterator[tuple[Point, Taken]]:
+    importing.hold(conn, placed)
     for point, series in placed:
         taken = importing.take(conn, series, point, now_ms, lambda *_: None)
         importing.check_contradictions(taken, point)

@@ -79,7 +79,7 @@ class DeliveryError:
 
 def queue(conn: Connection, to: str, files: Mapping[str, bytes], now_ms: int, kind: FileKind = FileKind.DATA) -> None:
     """Each file to each address of a recipient. Raises RefusedCommand (unknown_recipient)."""
-    addresses = known(conn, to).addresses
+    addresses = known(conn, to, hold=True).addresses
     for name, body in files.items():
         media = MEDIA.get(name.rpartition(".")[2], "application/octet-stream")
         row = {"recipient": to, "kind": kind.value, "name": name, "media": media, "body": body, "size": len(body),
@@ -96,9 +96,8 @@ def report_error(conn: Connection, to: str, what: ErrorType, ref: str, detail: s
     (unknown_recipient)."""
     row, e = {"recipient": to, "type": what.value, "ref": ref, "detail": detail[:500], "at_ms": now_ms}, delivery_error.c
     recorded = select(e.error_no).where(e.recipient == to, e.type == what.value, e.ref == ref)
-    if find(conn, to).ended_ms is not None or conn.execute(recorded).first() is not None:
+    if find(conn, to, hold=True).ended_ms is not None or not insert_new(conn, delivery_error, [row]):
         return False
-    insert_new(conn, delivery_error, [row])
     number = conn.execute(recorded).scalar_one()
     said = {"error": what.value, "at": utc_text(now_ms), "ref": ref, "detail": row["detail"], "recipient": to, "error_no": number}
     queue(conn, to, {f"error_{number}.json": json.dumps(said, ensure_ascii=False).encode()}, now_ms, FileKind.NOTICE)

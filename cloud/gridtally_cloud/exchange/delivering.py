@@ -1,6 +1,7 @@
 """The worker's part of deliveries: what is due is claimed, sent outside a transaction, and noted.
 
 * A worker that dies leaves what it claimed for the next after `CLAIM_MS`.
+* One process delivers at a time: another would take up what the first finds an address is there for, and has in its hands.
 * Once an address can not be reached in a turn, the rest of what waits for it is put off with it, untried.
 """
 
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, select, update
 
 from gridtally_cloud.exchange.deliveries import ErrorType, FileKind, anything_due, report_error
 from gridtally_cloud.exchange.recipient_tables import delivery, delivery_file, recipient_address
-from gridtally_cloud.exchange.recipients import DeliveryState, is_folder
+from gridtally_cloud.exchange.recipients import DeliveryState, hold_all, is_folder
 from gridtally_cloud.exchange.sending import put
 from gridtally_cloud.integrations.patience import ERROR_NOTICES, RECEIVERS, Patience
 from gridtally_cloud.integrations.webhook_sending import Fault, post
@@ -40,7 +41,12 @@ class Tried:
 
 
 def deliver_due(db: Database, now_ms: int) -> int:
-    """Send what is due; how many deliveries were taken."""
+    """Send what is due; how many deliveries were taken. Nothing where another process does."""
+    with db.alone("deliveries") as allowed:
+        return _deliver(db, now_ms) if allowed else 0
+
+
+def _deliver(db: Database, now_ms: int) -> int:
     taken = 0
     while True:
         with db.write() as conn:
@@ -49,6 +55,7 @@ def deliver_due(db: Database, now_ms: int) -> int:
             return taken
         tried = tuple(_tried(claimed))
         with db.write() as conn:
+            hold_all(conn, {each.row.recipient for each in tried})
             for each in tried:
                 _note(conn, each, now_ms)
         taken += sum(each.fault is None for each in tried)

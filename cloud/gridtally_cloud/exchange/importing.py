@@ -13,7 +13,7 @@ Source: mdm.md B.2 row 0, B.4.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby, pairwise
 from statistics import median
@@ -27,7 +27,7 @@ from gridtally_cloud.store.bulk import ClosedDays
 from gridtally_cloud.store.close import take_days
 from gridtally_cloud.store.days import DaySlots, day_of, slots_of, utc_text
 from gridtally_cloud.store.inbox import PERIODS_S, REPLACEABLE, SUMMED_UNITS, check_block, store_blocks, unpack
-from gridtally_cloud.store.intervals import ChannelRef, Slot, Slots, days_slots, inbox_slots, pack, slots_of_block
+from gridtally_cloud.store.intervals import ChannelRef, Slot, Slots, days_slots, hold_point, inbox_slots, pack, slots_of_block
 from gridtally_shared.contract.messages import ChannelBlock
 from gridtally_shared.errors import ConfigError
 from gridtally_shared.records import dataclass
@@ -137,7 +137,18 @@ def compare(conn: Connection, series: Sequence[Series], point: Point, progress: 
 
 def take(conn: Connection, series: Sequence[Series], point: Point, now_ms: int, progress: Progress) -> list[Taken]:
     """Store the series, within the caller's transaction."""
+    hold(conn, [(point, series)])
     return _each(conn, series, point, progress, now_ms)
+
+
+def hold(conn: Connection, placed: Collection[tuple[Point, Sequence[Series]]]) -> None:
+    """Until the end of the transaction nobody else puts values in there: what is told of a file is what becomes of it. Channels are made
+    before, and points taken by their numbers, so that two who do this never wait for each other."""
+    for point, series in placed:
+        for each in series:
+            channel_for(conn, point, each.kind, each.period_s)
+    for number in sorted({point.number for point, _ in placed}):
+        hold_point(conn, number)
 
 
 def check_contradictions(taken: Sequence[Taken], point: Point) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, insert, or_, select
+from sqlalchemy import Connection, or_, select
 
+from gridtally_cloud.store.db import insert_new
 from gridtally_cloud.store.intervals import ChannelRef
 from gridtally_cloud.store.tables import channel, meter, usage_point
 from gridtally_shared.errors import ConfigError
@@ -68,5 +69,7 @@ def channel_for(conn: Connection, point: Point, quantity: Quantity, period_s: in
             return known.ref
     row = {"usage_point_no": point.number, "quantity": quantity.code, "unit": quantity.unit, "exponent": quantity.exponent,
            "direction": "export" if "export" in quantity.name else "import", "period_s": period_s}  # fmt: skip
-    number = conn.execute(insert(channel).values(row).returning(channel.c.channel_no)).scalar_one()
-    return ChannelRef(number, quantity.unit, point.zone)
+    insert_new(conn, channel, [row])  # another may make it meanwhile
+    c = channel.c
+    mine = (c.usage_point_no == point.number, c.quantity == quantity.code, c.period_s == period_s)
+    return ChannelRef(conn.execute(select(c.channel_no).where(*mine)).scalar_one(), quantity.unit, point.zone)

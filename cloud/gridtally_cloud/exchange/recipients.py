@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,7 @@ def _checked(target: str, in_dir: str) -> str:
 
 def end(conn: Connection, name: str, now_ms: int, actor: str) -> Recipient:
     """Raises RefusedCommand (unknown_recipient, has_schedules)."""
+    conn.execute(select(recipient.c.name).where(recipient.c.name == name).with_for_update())  # what is queued or booked is seen
     found = known(conn, name)
     s = exchange_schedule.c
     schedules = conn.execute(select(s.name).where(s.recipient == name).order_by(s.name)).scalars().all()
@@ -111,17 +112,25 @@ def end(conn: Connection, name: str, now_ms: int, actor: str) -> Recipient:
     return find(conn, name)
 
 
-def known(conn: Connection, name: str) -> Recipient:
-    """A recipient that data may go to. Raises RefusedCommand (unknown_recipient)."""
-    found = find(conn, name)
+def known(conn: Connection, name: str, hold: bool = False) -> Recipient:
+    """A recipient that data may go to; with `hold` nobody ends it until the end of the transaction. Raises RefusedCommand
+    (unknown_recipient)."""
+    found = find(conn, name, hold)
     if found.ended_ms is not None:
         raise RefusedCommand(RecipientReason.UNKNOWN_RECIPIENT, f"the recipient {name!r} was ended: nothing goes to it")
     return found
 
 
-def find(conn: Connection, name: str) -> Recipient:
+def hold_all(conn: Connection, names: Collection[str]) -> None:
+    """Until the end of the transaction nobody ends them: before anything of theirs is written."""
+    r = recipient.c.name
+    conn.execute(select(r).where(r.in_(names)).order_by(r).with_for_update(read=True)).all()
+
+
+def find(conn: Connection, name: str, hold: bool = False) -> Recipient:
     """Raises RefusedCommand (unknown_recipient)."""
-    row = conn.execute(select(recipient).where(recipient.c.name == name)).one_or_none()
+    query = select(recipient).where(recipient.c.name == name)
+    row = conn.execute(query.with_for_update(read=True) if hold else query).one_or_none()
     if row is None:
         raise RefusedCommand(RecipientReason.UNKNOWN_RECIPIENT,
                              f"there is no recipient {name!r}: add it first with 'gridtally-mdm recipient add'")  # fmt: skip

@@ -124,5 +124,5 @@ def _place(conn: Connection, wish: Wish, in_dir: str) -> str:
         raise ConfigError("--to", wish.recipient, "name a recipient with --to, or a folder with --folder, one of them")
     if wish.folder is not None:
         return str(out_folder(wish.folder, in_dir, "--folder"))
-    known(conn, wish.recipient)
+    known(conn, wish.recipient, hold=True)
     return ""

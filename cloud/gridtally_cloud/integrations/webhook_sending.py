@@ -1,6 +1,7 @@
 """The worker's part of webhooks: what waits is claimed, sent and noted, as with messages (customers/delivery.py).
 
 * A notice is claimed before it is sent and sent outside a transaction; a worker that dies leaves it for the next after `CLAIM_MS`.
+* What was written beside the end of its receiver is not sent: nobody is told after the end.
 * `Gridtally-Signature: t=<seconds>,v1=<hex>` is HMAC-SHA-256 of `<seconds>.<body>` under the receiver's secret; `Gridtally-Notice` is
   the number of the notice. The seconds are the machine's own clock, for a receiver that refuses what is old.
 * No redirect is followed and no proxy of the environment is used: a notice goes where it was told to, or nowhere.
@@ -70,7 +71,8 @@ def _sent(row: Any) -> Fault | None:
 def _due(conn: Connection, now_ms: int, limit: int) -> list[Any]:
     n = webhook_notice.c
     query = select(webhook_notice, webhook.c.url, webhook.c.secret).join(webhook, webhook.c.webhook_no == n.webhook_no)
-    due = query.where(n.state == NoticeState.WAITING.value, n.next_ms <= now_ms).order_by(n.notice_no).limit(limit)
+    due = query.where(n.state == NoticeState.WAITING.value, n.next_ms <= now_ms, webhook.c.ended_ms.is_(None))
+    due = due.order_by(n.notice_no).limit(limit)
     return list(conn.execute(due.with_for_update(skip_locked=True, of=webhook_notice)))
 
 
