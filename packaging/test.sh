@@ -35,5 +35,5 @@ GRIDTALLY_NO_NATIVE=1 GRIDTALLY_REQUIRE="$(printf '%s' "${GRIDTALLY_REQUIRE:-}" 
 step "the MDM store on PostgreSQL"
 GRIDTALLY_STORE=postgresql $python -m pytest -q tests/unit/cloud/store tests/unit/cloud/ingest tests/unit/cloud/meters \
     tests/unit/cloud/vee/test_doubts.py tests/unit/cloud/*/test_meanwhile*.py \
-    tests/unit/cloud/billing/test_overdue.py tests/unit/cloud/billing/test_month_end_start.py
+    tests/unit/cloud/prepay/test_disconnect_run.py tests/unit/cloud/billing/test_overdue.py tests/unit/cloud/billing/test_month_end_start.py
 step "requirements";                  $python tests/trace.py --check

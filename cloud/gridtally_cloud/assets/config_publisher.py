@@ -2,6 +2,8 @@
 
 * A new version is made whenever the content differs from the last one; the same content never makes one.
 * It is put on the way down in the same transaction. A hello that names an older version wakes it.
+* Of one DCU one transaction publishes at a time, and a version says what the tables said at one instant: a meter that is changed meanwhile
+  is in all of it or in none.
 * The lease to cut (safety.md 11) is renewed every day: it ends seven days after the last version a DCU received.
 """
 
@@ -16,7 +18,7 @@ from sqlalchemy import Connection, insert, select
 from gridtally_cloud.assets.account_config import account_config, prepaid_accounts, tariff_documents, with_swaps
 from gridtally_cloud.prepay import calendars, keypad, policies, shared_wallets, terms
 from gridtally_cloud.store import outbox
-from gridtally_cloud.store.db import Database
+from gridtally_cloud.store.db import Database, in_turn
 from gridtally_cloud.store.tables import config_version, dcu, meter
 from gridtally_shared.clock import MS_PER_DAY
 from gridtally_shared.contract.codec import encode
@@ -40,9 +42,10 @@ def publish_changes(db: Database, signer: Signer, now_ms: int) -> tuple[str, ...
 
 def publish(conn: Connection, signer: Signer, name: str, now_ms: int) -> int:
     """A new version if the content differs from the last one. Its number, or 0."""
+    in_turn(conn, f"configuration of {name}")
     version, digest = _last(conn, name)
     keypad.make_keys(conn, prepaid_accounts(conn, name), now_ms)
-    content = build(conn, name, now_ms)
+    content = _of_one_instant(conn, name, now_ms)
     if digest_of(content) == digest:
         return 0
     config = replace(content, version=version + 1, issued_at_ms=now_ms)
@@ -52,6 +55,15 @@ def publish(conn: Connection, signer: Signer, name: str, now_ms: int) -> int:
     outbox.configs_done(conn, name, config.version, now_ms)
     outbox.put(conn, name, "config", str(config.version), envelope, now_ms, CONFIG_PRIORITY)
     return config.version
+
+
+def _of_one_instant(conn: Connection, name: str, now_ms: int) -> DcuConfig:
+    """Read until it comes twice the same: between the end of the first time and the beginning of the second nothing of it was another. Each
+    statement of a PostgreSQL transaction sees what was committed before it; on SQLite nobody writes meanwhile."""
+    content = build(conn, name, now_ms)
+    while conn.dialect.name != "sqlite" and (again := build(conn, name, now_ms)) != content:
+        content = again
+    return content
 
 
 def digest_of(content: DcuConfig) -> bytes:

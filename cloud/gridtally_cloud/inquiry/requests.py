@@ -22,6 +22,7 @@ from gridtally_cloud.inquiry.completeness import expected_starts, is_lacking, ra
 from gridtally_cloud.inquiry.received import Line
 from gridtally_cloud.inquiry.tables import data_request
 from gridtally_cloud.store.days import day_of, slots_of
+from gridtally_cloud.store.db import in_turn
 from gridtally_cloud.store.intervals import Slot, days_slots
 from gridtally_cloud.store.tables import channel, meter, usage_point
 from gridtally_shared.contract.messages import CommandType
@@ -243,7 +244,9 @@ class Asked:
 
 
 def ask_gaps(conn: Connection, signer: Signer, lines: Sequence[Line], by: str, now_ms: int, again_ms: int = 0) -> Asked:
-    """One on-demand read for each missing range of each meter, none that was asked for less than `again_ms` ago."""
+    """One on-demand read for each missing range of each meter, none that was asked for less than `again_ms` ago, by whomever. One
+    transaction at a time asks."""
+    in_turn(conn, "missing data")
     asked: list[DataRequest] = []
     refused: list[str] = []
     under_way = given_up = 0

@@ -22,7 +22,7 @@ from gridtally_cloud.assets.account_config import account_config
 from gridtally_cloud.commands import service as commanding
 from gridtally_cloud.commands.model import CommandRequest
 from gridtally_cloud.customers import outgoing
-from gridtally_cloud.customers.accounts import all_accounts, held
+from gridtally_cloud.customers.accounts import all_accounts, held, hold
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.ingest.mirror import load
@@ -163,6 +163,7 @@ def order(conn: Connection, signer: Signer, run_no: int, now_ms: int) -> Run:
     if now_ms < found.due_ms:
         minutes = (found.due_ms - now_ms) // 60_000 + 1
         raise RefusedCommand(RunReason.NOTICE_RUNS, f"run {run_no}: its notice runs for another {minutes} min")
+    hold(conn, *(item.account_no for item in found.items))  # all of them before the first order, which others wait for
     for item in found.items:
         if item.state == "announced":
             _order_one(conn, signer, found, item, now_ms)

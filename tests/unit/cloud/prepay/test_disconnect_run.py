@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select, update
 
+from gridtally_cloud.commands import service as commanding
+from gridtally_cloud.commands.model import CommandRequest
 from gridtally_cloud.customers.accounts import account as account_of
-from gridtally_cloud.customers.accounts import set_policy
+from gridtally_cloud.customers.accounts import hold, set_policy
 from gridtally_cloud.customers.contact_tables import consumer_message
 from gridtally_cloud.customers.delivery import deliver
 from gridtally_cloud.customers.outgoing import Channel
@@ -29,6 +31,8 @@ from gridtally_shared.ledger.replay import LedgerState
 from gridtally_shared.money import nano
 from gridtally_shared.signing import KeySigner, verify1
 from support.cloud_store import START_MS, new_street
+from support.meanwhile import meanwhile
+from support.stores import ON_POSTGRES
 
 SIGNER = KeySigner.from_seed(b"\x07" * 32)
 HOMES = 10
@@ -156,3 +160,16 @@ def test_before_its_notice_is_over_a_run_is_refused(billing: Billing) -> None:
             disconnect_run.order(conn, SIGNER, told.run_no, billing.now_ms)
         with pytest.raises(RefusedCommand, match="no disconnect run 99"):
             disconnect_run.order(conn, SIGNER, 99, billing.now_ms)
+
+
+@pytest.mark.skipif(not ON_POSTGRES, reason="nobody writes at the same time on SQLite: GRIDTALLY_STORE=postgresql")
+def test_a_group_and_an_order_to_one_of_it_do_not_wait_for_each_other(billing: Billing) -> None:
+    """The accounts of a group are held before the first of its orders counts for the limits."""
+    number = billing.announce().run_no
+    billing.later()
+    request = CommandRequest(2, CommandType.SWITCH_OPEN, "system:prepay", "balance")
+    ordered = meanwhile(
+        billing.street.db, lambda conn: hold(conn, 2), lambda conn: disconnect_run.order(conn, SIGNER, number, billing.now_ms),
+        lambda conn: commanding.issue(conn, SIGNER, request, billing.now_ms),
+    ).result()  # fmt: skip
+    assert ordered.state == "ordered"
