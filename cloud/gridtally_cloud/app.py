@@ -14,7 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from flask import Flask, Response, render_template, request
-from werkzeug.exceptions import HTTPException, InternalServerError
+from sqlalchemy.exc import DataError
+from werkzeug.exceptions import BadRequest, HTTPException, InternalServerError
 
 from gridtally_cloud.prepay.settings import Payments
 from gridtally_cloud.store.db import Database
@@ -61,6 +62,8 @@ def create_app(settings: WebSettings, db: Database, clock: Clock, payments: Paym
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     app.register_error_handler(HTTPException, _on_http_error)
+    for unstorable in (DataError, OverflowError):
+        app.register_error_handler(unstorable, _on_unstorable)
     app.register_error_handler(Exception, _on_defect)
     return app
 
@@ -70,6 +73,12 @@ def _on_http_error(error: HTTPException) -> Response | tuple[str, int]:
         return of_http(error)
     code = error.code or 500
     return render_template("error.html", code=code if code in SHOWN_CODES else 400 if code < 500 else 500), code
+
+
+def _on_unstorable(error: Exception) -> Response | tuple[str, int]:
+    """A number beyond 64 bits, or a NUL in a text on PostgreSQL: no store holds it, so it is in none. The asker's mistake."""
+    log.warning("a value that no store holds", exc_info=error, extra={"endpoint": request.endpoint, "method": request.method})
+    return _on_http_error(BadRequest("a number or a text in this request is none that can be stored"))
 
 
 def _on_defect(error: Exception) -> Response | tuple[str, int]:

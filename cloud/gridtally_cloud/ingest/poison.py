@@ -4,6 +4,8 @@
 * An entry with a good envelope but an unreadable body counts as received, so that the stream moves on; its bytes are
   here and can be tried again after a repair (`retry.py`).
 * The same bytes again only count up.
+* What is said of them fits any store, whatever they are: a NUL in a text or a kind beyond 32 bits is none for PostgreSQL, and what
+  could not be set aside would stop the stream.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from gridtally_cloud.store.tables import poison
 from gridtally_shared.records import dataclass
 
 MAX_REASON = 500
+MAX_KIND = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,8 @@ def set_aside_message(conn: Connection, dcu: str, channel: str, payload: bytes, 
 
 def set_aside_entry(arrival: Arrival, kind: int, body: bytes, reason: str) -> None:
     """One entry, or the part of it that does not fit."""
-    place = {"stream_id": arrival.stream.stream_id, "lane": arrival.stream.lane, "seq": arrival.seq, "kind": kind}
+    place = {"stream_id": arrival.stream.stream_id, "lane": arrival.stream.lane, "seq": arrival.seq,
+             "kind": min(max(kind, -1), MAX_KIND)}  # fmt: skip
     _save(arrival.conn, arrival.dcu, "entry", body, reason, arrival.now_ms, place)
 
 
@@ -52,8 +56,9 @@ def _save(conn: Connection, dcu: str, channel: str, payload: bytes, reason: str,
     again = update(poison).where(poison.c.digest == digest).values(times=poison.c.times + 1, last_ms=now_ms)
     if conn.execute(again).rowcount:
         return
-    row = {"dcu": dcu, "channel": channel, "reason": reason[:MAX_REASON], "payload": payload, "payload_bytes": len(payload),
-           "digest": digest, "at_ms": now_ms, "last_ms": now_ms}  # fmt: skip
+    said = reason.replace("\0", "\\0")[:MAX_REASON]
+    row = {"dcu": dcu, "channel": channel, "reason": said, "payload": payload, "payload_bytes": len(payload), "digest": digest,
+           "at_ms": now_ms, "last_ms": now_ms}  # fmt: skip
     insert_new(conn, poison, [row | place])
 
 

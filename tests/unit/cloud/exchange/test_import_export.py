@@ -150,8 +150,10 @@ def test_a_store_that_fails_on_the_way_holds_nothing_of_the_file(street: Street,
     days = "".join(DAY.removeprefix(HEAD).replace("2026-02-01", f"2025-{month:02}-{day:02}") for month in (11, 12) for day in range(10, 29))
     last = (date(2025, 12, 28) - EPOCH).days
     with street.db.write() as conn:
-        conn.exec_driver_sql(f"CREATE TRIGGER full BEFORE INSERT ON interval_block WHEN NEW.day = {last} "
-                             "BEGIN SELECT RAISE(ABORT, 'disk full'); END")  # fmt: skip
+        if not street.db.is_sqlite:
+            conn.exec_driver_sql("CREATE FUNCTION is_full() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'disk full'; END$$")
+        then = "BEGIN SELECT RAISE(ABORT, 'disk full'); END" if street.db.is_sqlite else "EXECUTE FUNCTION is_full()"
+        conn.exec_driver_sql(f"CREATE TRIGGER is_full BEFORE INSERT ON interval_block FOR EACH ROW WHEN (NEW.day = {last}) {then}")
     with pytest.raises(DBAPIError, match="disk full"):
         typed(street, "import", "intervals", put(tmp_path, HEAD + days), "--usage-point", "1")
     with street.db.read() as conn:

@@ -16,6 +16,7 @@ from gridtally_cloud.ingest.retry import retry
 from gridtally_cloud.ingest.service import ENTRY_HANDLERS, Ingest
 from gridtally_cloud.store.intervals import read_intervals
 from gridtally_cloud.store.tables import dcu, event, inbox_seen, meter, meter_seen, meter_status, reading, reading_latest, stream_head
+from gridtally_cloud.store.tables import poison as poison_table
 from gridtally_shared.contract.channels import BY_NAME, MAX_PAYLOAD_BYTES
 from gridtally_shared.contract.codec import decode, encode
 from gridtally_shared.contract.messages import (
@@ -28,6 +29,7 @@ from gridtally_shared.contract.messages import (
     Intervals,
     MeterSeen,
     MeterStatus,
+    NodeReport,
     Readings,
     Receipt,
     StreamHead,
@@ -141,6 +143,18 @@ def test_an_unreadable_entry_does_not_stop_the_others(ingest: Ingest, street: St
     with street.db.read() as conn:
         rows = poison.waiting(conn)
     assert sorted(row.seq or 0 for row in rows) == [2, 3, 4]
+
+
+@pytest.mark.parametrize("bad", [
+    Entry(2, 1 << 40, b"\xa0"),
+    Entry(2, EntryKind.NODE, encode(NodeReport("plc", "\0", 77, START_MS))),
+    _event(2, code=1 << 40),
+    _event(2, detail="tilted\0"),
+])  # fmt: skip
+def test_numbers_and_texts_that_no_column_holds_stop_no_stream(ingest: Ingest, street: Street, bad: Entry) -> None:
+    """PostgreSQL has no NUL in a text and no more than 32 bits in a column for codes; the reason is kept in one, and the kind."""
+    assert [r.upto for r in _send(ingest, street, _event(1), bad, _event(3))] == [3]
+    assert _count(street, event) + _count(street, poison_table) == 3
 
 
 def test_one_bad_block_is_set_aside_and_the_rest_of_the_entry_stored(ingest: Ingest, street: Street) -> None:

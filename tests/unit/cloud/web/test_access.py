@@ -10,6 +10,7 @@ from flask import Flask
 
 from gridtally_cloud.customers.model import Role
 from gridtally_cloud.web.access import ACCESS, PUBLIC, allowed
+from support.stores import ON_POSTGRES
 from support.web_street import WebStreet
 
 LOGINS = {Role.CONSUMER: "asha", Role.DESK: "dora", Role.OPERATIONS: "otto", Role.ADMIN: "ada"}
@@ -48,6 +49,16 @@ def test_every_role_gets_its_pages_and_no_other(role: Role, old_app: Flask, sign
         if not good:
             wrong[endpoint] = status
     assert wrong == {}
+
+
+def test_what_no_store_holds_is_the_mistake_of_the_asker(sign_in: Callable) -> None:  # type: ignore[type-arg]
+    """Numbers beyond 64 bits; NUL in a text, which SQLite takes and PostgreSQL does not."""
+    beyond = 10**20
+    for login, path in (("otto", f"/staff/meters/{beyond}"), ("otto", f"/staff/meters?after={beyond}"),
+                        ("dora", f"/desk/accounts/{beyond}")):  # fmt: skip
+        assert sign_in(login).client.get(path).status_code == 400, path
+    for login, path in (("otto", "/staff/meters?q=%00"), ("otto", "/staff/meters?dcu=a%00b"), ("dora", "/desk/?q=a%00b")):
+        assert sign_in(login).client.get(path).status_code == (400 if ON_POSTGRES else 200), path
 
 
 def test_nobody_is_sent_to_the_login(old_app: Flask) -> None:

@@ -91,6 +91,11 @@ def test_every_operation_wants_a_token_with_its_scope(operation: Any, path: str,
     assert is_problem(program(old_street, old_app, *others).send(operation.method, path), 403, "scope-missing")
 
 
+def test_a_number_that_no_store_holds_is_a_bad_request(reader: Program) -> None:
+    for path in ("/meters/100000000000000000000", "/accounts/100000000000000000000/bills"):
+        assert is_problem(reader.send("GET", path), 400, "bad-request"), path
+
+
 def test_a_revoked_an_old_and_a_made_up_token_are_refused(street: WebStreet) -> None:
     app = street.app()
     client = program(street, app, "meters:read")
