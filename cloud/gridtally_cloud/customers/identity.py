@@ -23,6 +23,7 @@ from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.contact_tables import identity_check
 from gridtally_cloud.customers.lockout import WINDOW_MS, locked_for_s
 from gridtally_cloud.customers.model import Account, Customer
+from gridtally_cloud.store.db import in_turn
 from gridtally_shared.records import dataclass
 
 HOLDS_MS = 900_000
@@ -45,6 +46,7 @@ def confirm(conn: Connection, account_no: int, answers: Mapping[str, str], actor
     """Look at the answers. Nothing is raised for wrong ones, so that the attempt stays on record. Raises RefusedCommand
     (unknown_account)."""
     account = account_of(conn, account_no)
+    in_turn(conn, f"identity {account_no}")  # who guesses many times at once is locked out as one after the other
     wait_s = _locked_s(conn, account_no, at_ms)
     if wait_s:
         return Checked(False, wait_s)

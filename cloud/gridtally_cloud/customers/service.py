@@ -19,7 +19,7 @@ from gridtally_cloud.customers.lockout import SOURCE_STEPS, SOURCE_WINDOW_MS, WI
 from gridtally_cloud.customers.model import LoginOutcome, LoginResult, Role, User
 from gridtally_cloud.customers.sessions import end_sessions
 from gridtally_cloud.customers.tables import app_user
-from gridtally_cloud.store.db import Database
+from gridtally_cloud.store.db import Database, in_turn
 from gridtally_shared.errors import RefusedCommand
 
 LANGUAGES = ("en", "es", "hi")
@@ -86,6 +86,8 @@ def _locked_s(conn: Connection, login: str, source: str, at_ms: int) -> int:
 
 def _decide(conn: Connection, login: str, source: str, good: bool, renewed: str, at_ms: int) -> LoginResult:
     """The second half of a login, in the write transaction; a lock-out that came meanwhile still holds."""
+    in_turn(conn, f"login {login}")
+    in_turn(conn, f"logins from {source}")
     wait_s = _locked_s(conn, login, source, at_ms)
     if wait_s:
         return LoginResult(LoginOutcome.LOCKED, retry_after_s=wait_s)

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.tables import account
 from gridtally_cloud.prepay.calendar_tables import account_calendar, calendar_version
-from gridtally_cloud.store.db import in_turn
+from gridtally_cloud.store.db import in_turn, upsert_all
 from gridtally_shared.contract.prepay_messages import CalendarDocument
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.prepay.calendars import active, calendar_from, canonical
@@ -58,9 +58,7 @@ def go_by(conn: Connection, calendar_id: str, account_no: int | None, at_ms: int
     numbers = conn.execute(query if account_no is None else query.where(a.account_no == account_no)).scalars().all()
     if account_no is not None and not numbers:
         raise RefusedCommand(CalendarReason.OTHER_ZONE, f"account {account_no} is not of the zone {zone}")
-    for number in numbers:
-        conn.execute(delete(account_calendar).where(account_calendar.c.account_no == number))
-        conn.execute(insert(account_calendar).values(account_no=number, calendar_id=calendar_id, since_ms=at_ms))
+    upsert_all(conn, account_calendar, [{"account_no": no, "calendar_id": calendar_id, "since_ms": at_ms} for no in sorted(numbers)])
     record(conn, at_ms, actor, "calendar.followed", f"calendar:{calendar_id}", f"{len(numbers)} accounts")
     return len(numbers)
 

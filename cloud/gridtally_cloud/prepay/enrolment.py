@@ -156,6 +156,7 @@ def _values(wish: Wish, offer: offers.Offer, at_ms: int, actor: str) -> dict[str
 
 def acknowledge(conn: Connection, request_no: int, at_ms: int, actor: str) -> Request:
     """A representative has seen the confirmation; the first one stands. Raises RefusedCommand (nothing_confirmed, unknown_request)."""
+    hold(conn, request(conn, request_no).wish.account_no)
     found = request(conn, request_no)
     if found.state not in (S.ACTIVE, S.ENDED):
         raise RefusedCommand(EnrolReason.NOTHING_CONFIRMED, f"request {request_no} is {found.state.value}: its meter has confirmed "

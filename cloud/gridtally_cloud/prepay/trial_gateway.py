@@ -116,7 +116,7 @@ class TrialGateway:
 
     def choose(self, conn: Connection, gateway_order: str, choice_key: str, at_ms: int) -> Webhook:
         """The consumer pressed a button: the event it makes, ready to be delivered. Raises RefusedCommand."""
-        row = self._order(conn, gateway_order)
+        row = self._order(conn, gateway_order, hold=True)
         choice = _choice(choice_key)
         if row.paid_ref is not None:
             return self._stored(conn, f"evt_{row.paid_ref}")
@@ -160,9 +160,9 @@ class TrialGateway:
         rows = conn.execute(select(t.body).where(t.at_ms >= from_ms, t.at_ms < to_ms).order_by(t.at_ms, t.event_id)).scalars()
         return tuple(e for e in (_event_from(json.loads(body)) for body in rows) if e.type is EventType.CAPTURED)
 
-    def _order(self, conn: Connection, gateway_order: str) -> Row[Any]:
+    def _order(self, conn: Connection, gateway_order: str, hold: bool = False) -> Row[Any]:
         query = select(test_gateway_order).where(test_gateway_order.c.gateway_order == gateway_order)
-        row = conn.execute(query).one_or_none()
+        row = conn.execute(query.with_for_update() if hold else query).one_or_none()
         if row is None:
             raise RefusedCommand(GatewayReason.UNKNOWN_ORDER, "the test gateway does not know this order: start again")
         return row

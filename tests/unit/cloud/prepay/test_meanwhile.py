@@ -89,6 +89,14 @@ def test_a_webhook_that_comes_to_two_workers_at_once_is_one_payment(town: Payday
     assert issued(town) == [(1, nano("200"))]
 
 
+def test_two_clicks_on_the_page_of_the_test_bank_pay_once(town: Payday) -> None:
+    order = town.order("200")
+    hooks = [lambda conn: GATEWAY.choose(conn, order.gateway_order, "card", town.now_ms) for _ in range(2)]
+    other = meanwhile(town.db, *hooks).result()
+    with town.db.read() as conn:
+        assert [hook.event_id for hook in GATEWAY.undelivered(conn)] == [other.event_id]
+
+
 def test_a_try_that_failed_and_is_told_late_does_not_undo_the_one_that_paid(town: Payday) -> None:
     order = town.order("200")
     failed, good = town.choose(order, "card-declined"), town.choose(order)

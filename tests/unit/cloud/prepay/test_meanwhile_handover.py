@@ -18,7 +18,7 @@ from gridtally_cloud.customers.model import Mode
 from gridtally_cloud.customers.tables import account as account_table
 from gridtally_cloud.ingest.journal import take_journal
 from gridtally_cloud.ingest.mirror import load
-from gridtally_cloud.prepay import handover, leases, migration, policies, shared_wallets
+from gridtally_cloud.prepay import calendars, enrolment, handover, leases, migration, offers, policies, shared_wallets
 from gridtally_cloud.prepay.capture import pay_at_desk
 from gridtally_cloud.prepay.managed import manage
 from gridtally_cloud.prepay.managed_facts import said
@@ -39,6 +39,7 @@ from support.stores import ON_POSTGRES
 pytestmark = pytest.mark.skipif(not ON_POSTGRES, reason="nobody writes at the same time on SQLite: GRIDTALLY_STORE=postgresql")
 
 NEW = "dcu-new"
+HOME = {"kind": "policy", "code": "home", "currency": "INR"}
 
 
 @pytest.fixture
@@ -208,6 +209,45 @@ def test_a_change_that_another_system_asks_for_twice_is_one(town: Payday, key: s
         assert "is on its way already" in str(done.exception())
 
 
+@pytest.fixture
+def programme(town: Payday) -> Payday:
+    """The same town, where every home may prepay by the programme "home"."""
+    with town.db.write() as conn:
+        policies.add_policy(conn, town.now_ms - town.now_ms % 900_000, json.dumps(HOME), town.now_ms, "ada")
+        offers.set_option(conn, "home", "home", (), town.now_ms, "ada")
+    return town
+
+
+def asked(town: Payday, key: str) -> Any:
+    """A step: a request of the first home."""
+
+    def ask(conn: Connection) -> enrolment.Request:
+        account = accounts.account(conn, town.account)
+        wish = enrolment.Wish(town.account, account.customer_name, account.address, town.now_ms, None, "home", "none", "desk", "check 1",
+                              idempotency_key=key)  # fmt: skip
+        return enrolment.ask(conn, wish, town.now_ms, "desk")
+
+    return ask
+
+
+@pytest.mark.parametrize("key", ["k1", "k2"])
+def test_a_request_to_prepay_that_is_clicked_twice_is_one(programme: Payday, key: str) -> None:
+    done = meanwhile(programme.db, asked(programme, "k1"), asked(programme, key))
+    if key == "k1":
+        assert done.result().request_no == 1
+    else:
+        assert "has a request on its way" in str(done.exception())
+
+
+def test_of_two_who_acknowledge_a_request_the_first_stands(programme: Payday) -> None:
+    town = programme
+    with town.db.write() as conn:
+        number = asked(town, "k1")(conn).request_no
+    enrolment.carry_out(town.db, SIGNER, town.now_ms)
+    first, second = (lambda conn, who=who: enrolment.acknowledge(conn, number, town.now_ms, who) for who in ("dora", "otto"))
+    assert meanwhile(town.db, first, second).result().acknowledged_by == "dora"
+
+
 # ---- meters, versions -----------------------------------------------------------------------------------------
 
 
@@ -231,18 +271,24 @@ def test_an_account_is_not_opened_on_a_meter_that_another_one_gets(town: Payday)
 
 
 def test_two_versions_of_a_policy_are_numbered_one_after_the_other(town: Payday) -> None:
-    text = json.dumps({"kind": "policy", "code": "home", "currency": "INR"})
+    at_ms, text = town.now_ms - town.now_ms % 900_000, json.dumps(HOME)
     first, second = (
-        lambda conn, at=at: policies.add_policy(conn, town.now_ms - town.now_ms % 900_000 + at * 900_000, text, town.now_ms, "desk")
-        for at in (1, 2)
+        lambda conn, begins_ms=at_ms + n * 900_000: policies.add_policy(conn, begins_ms, text, town.now_ms, "desk") for n in (1, 2)
     )
     assert meanwhile(town.db, first, second).result().version == 2
 
 
+def test_two_desks_let_all_homes_go_by_a_calendar(town: Payday) -> None:
+    text = json.dumps({"kind": "calendar", "code": "here", "zone": "Asia/Kolkata"})
+    with town.db.write() as conn:
+        calendars.add_calendar(conn, town.now_ms, text, town.now_ms, "desk")
+    first, second = (lambda conn: calendars.go_by(conn, "here", None, town.now_ms, "desk") for _ in range(2))
+    assert meanwhile(town.db, first, second).result() == 3
+
+
 def test_two_desks_let_an_account_follow_a_policy(town: Payday) -> None:
     with town.db.write() as conn:
-        policies.add_policy(conn, town.now_ms - town.now_ms % 900_000, json.dumps({"kind": "policy", "code": "home", "currency": "INR"}),
-                            town.now_ms, "desk")  # fmt: skip
+        policies.add_policy(conn, town.now_ms - town.now_ms % 900_000, json.dumps(HOME), town.now_ms, "desk")
 
     def follow(conn: Connection) -> None:
         policies.follow(conn, town.account, "home", town.now_ms, "desk")
