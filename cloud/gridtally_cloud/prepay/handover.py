@@ -4,7 +4,9 @@
   shows the MODE entry: then the account's mode is the new one; the rest of prepaid credit is a credit on the next bill, and regular
   billing ends with a final bill to that very reading. What is owed on bills becomes a debt then (settling.py).
 * A change that the meter refuses is over, and the account stays as it is (withdrawn.py); credit that came along goes back to the bills.
-* Another meter: the journal goes on; the configuration carries the registers of the work order.
+* Another meter: the journal goes on; the configuration carries the registers of the work order. The mirror shows which meter the journal
+  is at: of one that came and went while the concentrator heard nothing no register is told, nor one of the old meter at the beginning
+  of an epoch that begins behind the new one.
 * Another concentrator: a new epoch, which begins with what the mirror of the old one holds, with what was issued and not yet used
   (reissue.py), and at the register up to which the old one charged. What the old one still sends is set aside as evidence; it can write
   no more. What was used in between is priced at the edge, at the lowest rate, and told as an event for a person to look at.
@@ -28,7 +30,7 @@ from gridtally_cloud.customers.tables import account as account_table
 from gridtally_cloud.ingest.mirror import load
 from gridtally_cloud.integrations.webhooks import Topic, announce
 from gridtally_cloud.prepay import control
-from gridtally_cloud.prepay.handover_tables import EDGE, account_swap, is_managed
+from gridtally_cloud.prepay.handover_tables import EDGE, account_swap, is_managed, swap_of
 from gridtally_cloud.prepay.instruments import Source, issue
 from gridtally_cloud.prepay.reissue import WAITING, going_on
 from gridtally_cloud.prepay.tables import instrument
@@ -181,9 +183,14 @@ def swap_meter(
     if is_managed(conn, account_no):
         raise RefusedCommand(HandoverReason.MANAGED, f"account {account_no} is managed from here: give it back to its concentrator first")
     _check_meter(conn, account, meter_no)
-    _check_registers(conn, account, closing_wh, opening_wh)
+    state, begun = load(conn, account_no, account.account_epoch).state, swap_of(conn, account_no)
+    is_seen = state.meter_no in (0, account.meter_no)
+    _check_registers(state.register_wh or 0 if is_seen else 0, closing_wh, opening_wh)
     conn.execute(update(account_table).where(account_table.c.account_no == account_no).values(meter_no=meter_no))
-    _note(conn, account_no, "meter", closing_wh, opening_wh, at_ms, actor)
+    if begun is not None and begun.kind == EDGE and state.opened_wh is None:
+        _note(conn, account_no, EDGE, None, opening_wh, begun.swapped_ms, actor)
+    else:
+        _note(conn, account_no, "meter", closing_wh if is_seen else None, opening_wh, at_ms, actor)
     record(conn, at_ms, actor, "account.meter_swapped", f"account:{account_no}", f"meter {account.meter_no} to {meter_no}")
 
 
@@ -203,8 +210,7 @@ def _check_meter(conn: Connection, account: Account, meter_no: int) -> None:
         raise RefusedCommand(HandoverReason.METER_IN_USE, f"meter {found.serial} serves account {holder}: check the serial")
 
 
-def _check_registers(conn: Connection, account: Account, closing_wh: int | None, opening_wh: int | None) -> None:
-    charged_wh = load(conn, account.account_no, account.account_epoch).state.register_wh or 0
+def _check_registers(charged_wh: int, closing_wh: int | None, opening_wh: int | None) -> None:
     if closing_wh is not None and closing_wh < charged_wh:
         raise RefusedCommand(HandoverReason.REGISTER, f"the old meter is charged up to {charged_wh / 1000:.3f} kWh, the work "
                              f"order ends it at {closing_wh / 1000:.3f}: read the number again, or leave it empty")  # fmt: skip
@@ -241,7 +247,7 @@ def next_epoch(conn: Connection, signer: Signer, before: Account, kind: str, at_
     unused_nano, again = _unused_nano(conn, before, state), going_on(conn, account_no, before.account_epoch, state)
     epoch = before.account_epoch + 1
     conn.execute(update(account_table).where(account_table.c.account_no == account_no).values(account_epoch=epoch))
-    _note(conn, account_no, kind, state.register_wh, state.register_wh, _reached_ms(before, state, at_ms), actor)
+    _note(conn, account_no, kind, state.register_wh, _begins_at(conn, before, state), _reached_ms(before, state, at_ms), actor)
     after = account_of(conn, account_no)
     if before.is_prepaid or state.seq or unused_nano:
         _carry_over(conn, signer, after, state, unused_nano, at_ms, actor)
@@ -268,6 +274,14 @@ def replace_whole_edge(conn: Connection, signer: Signer, dcu_name: str, to_dcu: 
 def _check_edge(conn: Connection, name: str) -> None:
     if conn.execute(select(dcu.c.dcu).where(dcu.c.dcu == name)).first() is None:
         raise RefusedCommand(HandoverReason.UNKNOWN_EDGE, f"no concentrator is called {name}; enrol it first")
+
+
+def _begins_at(conn: Connection, account: Account, state: LedgerState) -> int | None:
+    """The register with which the next epoch begins: where the old one charged to, unless another meter is there by now."""
+    if state.meter_no == account.meter_no:
+        return state.register_wh
+    before = swap_of(conn, account.account_no)
+    return before.opening_wh if before is not None else None
 
 
 def _reached_ms(account: Account, state: LedgerState, at_ms: int) -> int:

@@ -6,6 +6,8 @@ itself, prepay/managed.py).
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Column, Connection, Table, Text, select
 
 from gridtally_cloud.store.base import Key, Ms, Wh, metadata
@@ -27,6 +29,11 @@ def is_managed(conn: Connection, account_no: int) -> bool:
     """Whether the MDM runs the account's present epoch."""
     t = account_swap.c
     return conn.execute(select(t.kind).where(t.account_no == account_no)).scalar_one_or_none() == CLOUD
+
+
+def swap_of(conn: Connection, account_no: int) -> Any:
+    """The last swap behind an account, None where there was none."""
+    return conn.execute(select(account_swap).where(account_swap.c.account_no == account_no)).one_or_none()
 
 
 def managed_ones(conn: Connection) -> frozenset[int]:

@@ -77,7 +77,7 @@ def charge_register(turn: Turn, account: AccountConfig, read: MeterRead) -> None
     if judgement.verdict is Verdict.CHARGE:
         witness.look(turn, account, book, judgement.register_wh, read.at_ms, last_good_ms)
     if judgement.verdict is Verdict.OPEN:
-        _open(turn, account, book, *opening_of(account, judgement.register_wh, read.at_ms))
+        _open(turn, account, book, *opening_of(account, judgement.register_wh, read.register_modulus_wh, read.at_ms))
         if book.state.register_wh != judgement.register_wh:
             charge_register(turn, account, read)
             return
@@ -101,12 +101,14 @@ def _last_good_ms(turn: Turn, account: AccountConfig, book: Book) -> int:
 
 
 def _open(turn: Turn, account: AccountConfig, book: Book, register_wh: int, at_ms: int) -> None:
-    """The day of the opening belongs to whoever had the supply at its midnight. It begins as the configuration says; what an order
-    changes comes with an entry of its own. The engine goes on where the epoch before left the supply: nothing is told twice."""
+    """The day of the opening belongs to whoever had the supply at its midnight; what is taken over goes on with the day up to which it was
+    charged. It begins as the configuration says; what an order changes comes with an entry of its own. The engine goes on where the epoch
+    before left the supply: nothing is told twice."""
     signed = next(a for a in turn.plan.config.accounts if a.account_no == account.account_no)
     zone = zone_of(account.zone)
-    day = day_of(at_ms - 1, zone) if zone else 0
     running = carried_of(signed, turn.plan.priced.get(account.account_no))
+    charged_ms = min(running.state.until_ms, at_ms) if running else at_ms
+    day = day_of(charged_ms - 1, zone) if zone else 0
     book.add(
         Kind.OPEN, turn.stamp(at_ms), meter_no=account.meter_no, register_before_wh=register_wh, register_after_wh=register_wh,
         day_after=day, mode=signed.mode, detail=opening_detail(running) if running else b"",

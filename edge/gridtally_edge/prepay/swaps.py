@@ -3,7 +3,8 @@
 * The configuration names the new meter and, from the work order, where the old register ended and the new one began, and when.
   The old meter's last use is charged up to there; the credit stays where it is, the supply is not touched.
 * Without a closing value the last charged one stands, and without an opening value the first reading of the new meter; the event
-  then says that the values are estimated, and a person looks.
+  then says that the values are estimated, and a person looks. So does a closing value that this register can not have reached since:
+  it is of another meter, which came and went while this box heard nothing.
 * A new epoch (another edge) opens at the register up to which the old one charged, as the cloud's mirror has it: what was used
   since is charged once, here, at the lowest rate of that time, when our clock is believed. The event asks a person to look at it.
 * The slabs of the month do not begin again with it: the configuration carries how far the open cycle was charged, and the OPEN entry
@@ -17,6 +18,7 @@ from dataclasses import replace
 from gridtally_edge.prepay.book import Book
 from gridtally_edge.prepay.charge_store import Priced
 from gridtally_edge.prepay.charges import charge_gap, charge_use
+from gridtally_edge.prepay.charging import unwrapped
 from gridtally_edge.prepay.events import MeterRead
 from gridtally_edge.prepay.modes import is_charged
 from gridtally_edge.prepay.switching import UNUSABLE
@@ -24,6 +26,7 @@ from gridtally_edge.prepay.turn import Turn
 from gridtally_shared.contract.messages import AccountConfig, ClockState
 from gridtally_shared.contract.prepay_messages import AccountMode
 from gridtally_shared.ledger.entries import Kind
+from gridtally_shared.ledger.register import possible_wh
 from gridtally_shared.tariff.carried import taken_over
 from gridtally_shared.tariff.running import Running
 
@@ -35,24 +38,26 @@ def is_bound(turn: Turn, account: AccountConfig, book: Book, read: MeterRead) ->
     if read.register_wh is None or read.register_wh < 0 or read.quality & UNUSABLE:
         return False
     at_ms = account.swapped_ms or read.at_ms
-    _close(turn, account, book, at_ms)
+    closed = _close(turn, account, book, at_ms)
     opening_wh = read.register_wh if account.opening_wh is None else account.opening_wh
     book.add(
         Kind.METER, turn.stamp(at_ms), meter_no=account.meter_no,
         register_before_wh=book.state.register_wh, register_after_wh=opening_wh,
     )  # fmt: skip
     book.row.held, book.row.held_wh = "", None
-    estimated = account.closing_wh is None or account.opening_wh is None
+    estimated = not closed or account.opening_wh is None
     values = f"closing_wh={book.state.carried_wh} opening_wh={opening_wh} estimated={int(estimated)}"
     turn.report(account.meter_no, "meter_swapped", f"account={account.account_no} {values}")
     return True
 
 
-def opening_of(account: AccountConfig, read_wh: int, at_ms: int) -> tuple[int, int]:
-    """Where and when an account's journal begins: at the reading, or where an earlier edge left the register."""
-    if account.opening_wh is None or account.opening_wh > read_wh:
+def opening_of(account: AccountConfig, read_wh: int, modulus_wh: int | None, at_ms: int) -> tuple[int, int]:
+    """Where and when an account's journal begins: at the reading, or where an earlier edge left the register. The moment is that of the
+    earlier edge also where its register is no beginning for this one: the days since then, and the open cycle, go on from there."""
+    at_ms = min(account.swapped_ms or at_ms, at_ms)
+    if account.opening_wh is None or account.opening_wh > unwrapped(account.opening_wh, read_wh, modulus_wh):
         return read_wh, at_ms
-    return account.opening_wh, min(account.swapped_ms or at_ms, at_ms)
+    return account.opening_wh, at_ms
 
 
 def carried_of(account: AccountConfig, price: Priced | None) -> Running | None:
@@ -79,11 +84,12 @@ def bridge(turn: Turn, account: AccountConfig, book: Book, register_wh: int, at_
     return True
 
 
-def _close(turn: Turn, account: AccountConfig, book: Book, at_ms: int) -> None:
-    """The old meter's last use, to the value the work order names."""
-    closing_wh, charged_wh = account.closing_wh, book.state.register_wh
-    if closing_wh is None or charged_wh is None or closing_wh <= charged_wh or not is_charged(book):
-        return
-    if account.account_no in turn.plan.priced:
+def _close(turn: Turn, account: AccountConfig, book: Book, at_ms: int) -> bool:
+    """The old meter's last use, to the value the work order names. Whether that value was known and could be."""
+    closing_wh, charged_wh, since_ms = account.closing_wh, book.state.register_wh, book.state.register_at_ms
+    if closing_wh is None or charged_wh is None or closing_wh - charged_wh > possible_wh(max(at_ms, turn.now_ms) - since_ms):
+        return False
+    if closing_wh > charged_wh and is_charged(book) and account.account_no in turn.plan.priced:
         old = replace(account, meter_no=book.state.meter_no)
-        charge_use(turn, old, book.state.register_at_ms, closing_wh, max(at_ms, book.state.register_at_ms))
+        charge_use(turn, old, since_ms, closing_wh, max(at_ms, since_ms))
+    return closing_wh >= charged_wh

@@ -24,12 +24,13 @@ from gridtally_cloud.customers.seed import DEMO_TARIFF
 from gridtally_cloud.customers.tables import account as account_table
 from gridtally_cloud.customers.tariffs import add_tariff
 from gridtally_cloud.prepay import handover, migration, migration_rows
+from gridtally_cloud.prepay.handover_tables import swap_of
 from gridtally_cloud.prepay.reconcile import reconcile
 from gridtally_cloud.prepay.reissue import going_on
 from gridtally_cloud.prepay.settling import settle
 from gridtally_cloud.prepay.tables import instrument
 from gridtally_cloud.prepay.wallet import balance as prepay_balance
-from gridtally_cloud.store.tables import meter
+from gridtally_cloud.store.tables import dcu, meter
 from gridtally_cloud.workorders.service import OrderKind, orders
 from gridtally_edge.drivers.model import SwitchState
 from gridtally_edge.prepay import events as p
@@ -358,3 +359,59 @@ def test_the_credit_follows_the_account_behind_another_meter(pair: LinkedPair) -
     assert (state.charged_wh, state.meter_no) == (1_200 + 300, number)
     assert pair.balance().balance_nano == state.balance_nano
     assert faults(pair) == []
+
+
+def another_meter(pair: LinkedPair, serial: str, closing_wh: int | None, opening_wh: int | None) -> int:
+    """Install a meter behind the account, with the registers of the work order; its number."""
+    with pair.db.write() as conn:
+        number = int(conn.execute(select(func.max(meter.c.meter_no))).scalar_one()) + 1
+        point = conn.execute(select(meter.c.usage_point_no).where(meter.c.meter_no == pair.homes[0].meter_no)).scalar_one()
+        conn.execute(insert(meter).values(meter_no=number, serial=serial, dcu="dcu-pay", usage_point_no=point, installed_ms=pair.now_ms))
+        handover.swap_meter(conn, pair.account, number, closing_wh, opening_wh, pair.now_ms, "asha")
+    return number
+
+
+def noted(pair: LinkedPair) -> tuple[str, int | None, int | None]:
+    with pair.db.read() as conn:
+        found = swap_of(conn, pair.account)
+    return found.kind, found.closing_wh, found.opening_wh
+
+
+def another_edge(pair: LinkedPair) -> None:
+    with pair.db.write() as conn:
+        conn.execute(insert(dcu).values(dcu="dcu-new", serial="S-new", state="enrolled", created_ms=pair.now_ms))
+        handover.replace_edge(conn, SIGNER, pair.account, "dcu-new", pair.now_ms, "asha")
+
+
+def test_of_two_meters_in_a_row_that_the_edge_did_not_hear_of_no_closing_value_is_told(pair: LinkedPair) -> None:
+    """It would be charged as the register of the first: megawatt-hours nobody used."""
+    before_wh = pair.state().charged_wh
+    another_meter(pair, "NEW-1", OPENED_WH + 1_200, 9_000_000)
+    last = another_meter(pair, "NEW-2", 9_000_580, 50)
+    assert noted(pair) == ("meter", None, 50)
+    pair.configure()
+    pair.now_ms += HOUR_MS
+    pair.tell(p.MeterRead(last, "NEW-2", pair.now_ms, 350, switch=SwitchState.CLOSED))
+    pair.sync()
+    assert (pair.state().charged_wh, pair.state().meter_no) == (before_wh + 300, last)
+    assert faults(pair) == []
+
+
+def test_another_edge_behind_a_meter_the_old_one_did_not_hear_of_begins_at_the_new_meters_register(pair: LinkedPair) -> None:
+    another_meter(pair, "NEW-1", OPENED_WH + 1_200, 9_000_000)
+    another_edge(pair)
+    assert noted(pair)[::2] == ("edge", 9_000_000)
+
+
+def test_another_meter_before_another_edge_has_begun_leaves_the_epoch_as_it_was_to_begin(pair: LinkedPair) -> None:
+    """The open cycle is taken over all the same, from the new meter's register on."""
+    another_edge(pair)
+    with pair.db.write() as conn:
+        conn.execute(update(meter).where(meter.c.dcu == "dcu-pay").values(dcu="dcu-new"))
+        begun_ms = swap_of(conn, pair.account).swapped_ms
+    pair.now_ms += HOUR_MS
+    with pair.db.write() as conn:
+        conn.execute(insert(meter).values(meter_no=77, serial="NEW-1", dcu="dcu-new", installed_ms=pair.now_ms))
+        handover.swap_meter(conn, pair.account, 77, OPENED_WH + 1_200, 9_000_000, pair.now_ms, "asha")
+        assert swap_of(conn, pair.account).swapped_ms == begun_ms
+    assert noted(pair) == ("edge", None, 9_000_000)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gridtally_edge.display.account import view_account
 from gridtally_edge.prepay import events as p
+from gridtally_edge.prepay.charge_store import stored_running
 from gridtally_shared.contract import messages as m
 from gridtally_shared.contract.codec import encode
 from gridtally_shared.contract.prepay_messages import AccountMode
@@ -22,6 +23,7 @@ from gridtally_shared.ledger.conversion import boundary_ms, postings_of
 from gridtally_shared.ledger.entries import Kind, LedgerEntry, Pool
 from gridtally_shared.ledger.replay import LedgerState, apply
 from gridtally_shared.money import nano
+from gridtally_shared.tariff.carried import carried
 from support.prepay_bench import DAY_MS, HOUR_MS, START_MS, Bench, account_of, serial_of, tariff
 
 MINUTE_MS = 60_000
@@ -368,3 +370,53 @@ def test_the_slabs_of_the_month_go_on_behind_another_meter(tmp_path: Path) -> No
     bench.now_ms += HOUR_MS
     bench.read(2, 507)
     assert bench.balance() == one.balance() < nano("50") - nano("2")
+
+
+def test_a_closing_value_of_a_meter_that_came_and_went_unseen_is_not_charged(tmp_path: Path) -> None:
+    """Two meters were put there while the box heard nothing: the work order is of the second, the journal at the first."""
+    bench = aligned(tmp_path)
+    bench.now_ms += HOUR_MS
+    swap(bench, replace(account_of(1), meter_no=2, closing_wh=5_000_580, opening_wh=7, swapped_ms=bench.now_ms))
+    bench.read(2, 107)
+    assert bench.replayed()[0].charged_wh == 100 + 100
+    assert told(bench, "meter_swapped")[0].endswith("estimated=1")
+    assert bench.orders() == []
+
+
+def test_a_register_that_rolled_over_goes_on_behind_another_edge(tmp_path: Path) -> None:
+    """The old edge counted 10,000,500 Wh on a register of seven digits, which shows 900 now."""
+    bench = Bench(tmp_path, ready=False)
+    bench.trust()
+    bench.online()
+    bench.configure(account_epoch=2, opening_wh=10_000_500, swapped_ms=bench.now_ms - HOUR_MS)
+    bench.read(1, 900, register_modulus_wh=10_000_000)
+    assert [(e.register_before_wh, e.register_after_wh) for e in energy(bench)] == [(10_000_500, 10_000_900)]
+
+
+RENT = {
+    "kind": "tariff", "code": "home", "currency": "INR", "zone": "Asia/Kolkata",
+    "versions": [{"from": "2020-01-01", "items": [
+        {"kind": "energy", "code": "energy", "price": "8"}, {"kind": "fixed", "code": "rent", "price": "30"}]}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("opening_wh", [1_000_100, None])
+def test_days_that_the_old_edge_had_not_charged_are_charged_by_the_new_one(tmp_path: Path, opening_wh: int | None) -> None:
+    """Its last register is of a day whose fixed part it had not charged yet, and the new box sees another meter (no opening): all days from
+    there on are charged, each once."""
+    rent = (m.TariffDocument("home", 1, 0, json.dumps(RENT)),)
+    old = Bench(Path(tempfile.mkdtemp(dir=tmp_path)), tariffs=rent)
+    old.read(1, 1_000_100)
+    running, price = stored_running(old.core.outbox.connection, 101, 1), old.core._plan.priced[101]
+    assert running is not None
+    new = Bench(tmp_path, ready=False, tariffs=rent)
+    new.now_ms = old.now_ms + 3 * DAY_MS
+    new.trust()
+    new.online()
+    new.configure(account_epoch=2, opening_wh=opening_wh, swapped_ms=old.now_ms + DAY_MS, carried=(carried(price.plan, running),))
+    new.read(1, 1_000_100)
+    new.wait(HOUR_MS)
+    days = [e.day_after for e in new.entries(epoch=2) if e.kind == Kind.FIXED]
+    opened = next(e.day_after for e in new.entries(epoch=2) if e.kind == Kind.OPEN)
+    assert opened == old.replayed()[0].charged_day
+    assert days == [opened + 3]
