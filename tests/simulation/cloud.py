@@ -10,16 +10,17 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, event, insert
+from sqlalchemy import Connection, event, insert, select
 
 from gridtally_cloud.assets import config_publisher
 from gridtally_cloud.commands import receipts
 from gridtally_cloud.commands import service as commands
 from gridtally_cloud.commands.model import CommandRequest
 from gridtally_cloud.customers import accounts
+from gridtally_cloud.customers.model import Mode
 from gridtally_cloud.customers.tables import account, customer, tariff_version
 from gridtally_cloud.ingest.service import Ingest
-from gridtally_cloud.prepay import control, instruments, keypad, policies, reconcile
+from gridtally_cloud.prepay import control, handover, instruments, keypad, policies, reconcile
 from gridtally_cloud.prepay.capture import handle_webhook, pay_at_desk
 from gridtally_cloud.prepay.orders import create_order
 from gridtally_cloud.prepay.refunds import refund_payment
@@ -106,10 +107,7 @@ class CloudNode:
     def _settle(self, conn: Connection) -> None:
         start_ms = self.world.plan.start_ms
         for name in self.dcus:
-            share = self.world.plan.cut_share_permille
-            conn.execute(insert(dcu).values(dcu=name, serial=f"S-{name}", state="enrolled", created_ms=start_ms,
-                                            journal_key=JOURNAL_SIGNER.public,
-                                            cut_share_per_hour_permille=share))  # fmt: skip
+            self._enrol(conn, name)
         conn.execute(insert(customer).values(customer_no=CUSTOMER, name="Ada Lovelace", created_ms=start_ms))
         for version in self.world.plan.tariffs:
             conn.execute(insert(tariff_version).values(tariff_id=version.tariff_id, version=version.version,
@@ -129,6 +127,12 @@ class CloudNode:
             policies.add_policy(conn, start_ms, DOCUMENTS[rules], start_ms, "simulation")
             for home in self.homes:
                 policies.follow(conn, home.account_no, rules, start_ms, "simulation")
+
+    def _enrol(self, conn: Connection, name: str) -> None:
+        conn.execute(insert(dcu).values(
+            dcu=name, serial=f"S-{name}", state="enrolled", created_ms=self.world.now_ms, journal_key=JOURNAL_SIGNER.public,
+            cut_share_per_hour_permille=self.world.plan.cut_share_permille,
+        ))  # fmt: skip
 
     def start(self) -> None:
         """A fresh process over the same store."""
@@ -234,6 +238,10 @@ class CloudNode:
         self._do(change)
         self.config_due = True
 
+    def meter_of(self, account_no: int) -> int:
+        """The meter the MDM's books know behind an account."""
+        return int(self.eye.execute("SELECT meter_no FROM account WHERE account_no = ?", (account_no,)).fetchone()[0])
+
     def envelopes_of(self, cmd_id: bytes) -> bytes:
         """What was put on the way down for a command."""
         row = self.eye.execute("SELECT payload FROM outbox_down WHERE channel = 'command' AND ref = ?", (cmd_id.hex(),)).fetchone()
@@ -243,6 +251,38 @@ class CloudNode:
         """A time frame for a supply (programme A)."""
         wish = Booking(Programme.A, account_no, start_ms, end_ms, "consumer")
         return self._do(lambda conn: programs.book(conn, SIGNER, wish, self.world.now_ms))
+
+    def convert(self, account_no: int) -> Any:
+        """The other way of paying."""
+        mode = Mode.POSTPAID if self.mode_of(account_no) == "prepaid" else Mode.PREPAID
+        return self._do(lambda conn: handover.convert(conn, SIGNER, account_no, mode, self.world.now_ms, "desk"))
+
+    def mode_of(self, account_no: int) -> str:
+        return str(self.eye.execute("SELECT mode FROM account WHERE account_no = ?", (account_no,)).fetchone()[0])
+
+    def replace_box(self, dead: str, name: str) -> Any:
+        """Another concentrator in place of a dead one; the accounts it takes over."""
+
+        def replace(conn: Connection) -> Any:
+            self._enrol(conn, name)
+            return handover.replace_whole_edge(conn, SIGNER, dead, name, self.world.now_ms, "desk")
+
+        self.config_due = True
+        return self._do(replace)
+
+    def swap_meter(self, account_no: int, meter_no: int, serial: str, closing_wh: int | None, opening_wh: int | None) -> bool:
+        """Another meter behind an account, as its work order says; False where that is refused."""
+        now_ms = self.world.now_ms
+
+        def swap(conn: Connection) -> bool:
+            point = conn.execute(select(account.c.usage_point_no).where(account.c.account_no == account_no)).scalar_one()
+            conn.execute(insert(meter).values(meter_no=meter_no, serial=serial, dcu=self.world.edge.dcu, usage_point_no=point,
+                                              interval_s=self.world.plan.interval_ms // 1000, installed_ms=now_ms))  # fmt: skip
+            handover.swap_meter(conn, account_no, meter_no, closing_wh, opening_wh, now_ms, "desk")
+            return True
+
+        self.config_due = True
+        return bool(self._do(swap))
 
     def code_of(self, account_no: int, gseq: int, epoch: int) -> Any:
         """The keypad code of an instrument, where one fits."""

@@ -30,7 +30,7 @@ from gridtally_shared.contract import messages as m
 from gridtally_shared.contract.channels import BY_LANE, BY_NAME
 from gridtally_shared.contract.codec import encode
 from gridtally_shared.errors import ContractError
-from simulation.meter import SimMeter, SimPort
+from simulation.meter import SimPort
 from simulation.rim import memory_folder
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ class EdgeNode:
     answers: int = 0
     greetings: Greetings = field(default_factory=Greetings)
     heard_ms: int = 0
+    named_version: int = 0
     online_since_ms: int | None = None
 
     def __post_init__(self) -> None:
@@ -122,6 +123,10 @@ class EdgeNode:
         with sqlite3.connect(self.path, isolation_level=None) as db:
             db.execute("UPDATE outbox_stream SET stream_id = ?", (self.world.random.randbytes(16),))
         db.close()
+
+    def successor(self, dcu: str) -> EdgeNode:
+        """Another box in this one's place; what the people here were told they know."""
+        return EdgeNode(self.world, self.folder, dcu, self.keys, self.extra_identity, announced=list(self.announced))
 
     # ---- life -------------------------------------------------------------------------------------------------
 
@@ -158,7 +163,7 @@ class EdgeNode:
         for tail in ("", "-wal", "-shm"):
             self.path.with_name(self.path.name + tail).unlink(missing_ok=True)
         self.path.write_bytes(disk.store)
-        self.config_envelope, self.site_holds = disk.config_envelope, dict(disk.site_holds)
+        self.config_envelope, self.site_holds, self.named_version = disk.config_envelope, dict(disk.site_holds), 0
 
     def retold(self, event: p.PrepayEvent, statements: int | None) -> tuple[Any, ...]:
         """What a copy of the store comes to when it is told an event; with `statements`, the mains fail after so many and it is told
@@ -221,9 +226,9 @@ class EdgeNode:
         def finish() -> None:
             meter = self.world.meter_of(order.meter_no)
             meter.advance(self.world.now_ms)
-            if meter.reachable:
+            if meter.answers:
                 if order.type is m.CommandType.READ_INSTANT:
-                    self.feed(p.SweepRead((self.read_of(meter),)))
+                    self.feed(p.SweepRead((self.read_of(order.meter_no),)))
                 self.feed(p.ReadFinished(order.cmd_id, True, self.now_ms(), b"\xa0", "", meter.serial, meter.told))
             else:
                 self.feed(p.ReadFinished(order.cmd_id, False, self.now_ms(), reason="no_answer"))
@@ -236,7 +241,7 @@ class EdgeNode:
 
     def _show(self, order: p.ShowOnMeter) -> None:
         meter = self.world.meter_of(order.meter_no)
-        if meter.reachable:
+        if meter.answers:
             meter.shown = (order.amount_nano, self.world.now_ms)
             self.world.fresh_shows.append(order)
             self.world.shows.append((self.world.now_ms, order.meter_no))
@@ -263,7 +268,7 @@ class EdgeNode:
 
     def arrived(self, topic: str, payload: bytes) -> None:
         """What comes down, as the agent's core takes it."""
-        if not self.alive:
+        if not self.alive or f"/{self.dcu}/" not in topic:
             return
         try:
             down = downlink.open_message(self.identity, topic, payload)
@@ -287,7 +292,8 @@ class EdgeNode:
         self.online_since_ms = self.online_since_ms or self.world.now_ms
         round_trip_s = self.greetings.round_trip_s(welcome.hello_at_ms, self.mono_ms() / 1000)
         age_ms = None if round_trip_s is None else int(1_000 * round_trip_s)
-        self.feed(p.WelcomeSeen(welcome.at_ms, welcome.accounts, age_ms))
+        self.named_version = welcome.config_version
+        self.feed(p.WelcomeSeen(welcome.at_ms, welcome.accounts, age_ms, welcome.config_version))
         off_ms = welcome.at_ms + (age_ms or 0) // 2 - self.now_ms()
         if age_ms is not None and age_ms <= FRESH_MS and STEPPED_FROM_MS < abs(off_ms) <= STEPPED_AT_MOST_MS:
             self.offset_ms += off_ms
@@ -341,10 +347,17 @@ class EdgeNode:
 
     # ---- sweeps -----------------------------------------------------------------------------------------------
 
-    def read_of(self, meter: SimMeter) -> p.MeterRead:
+    def reads(self) -> tuple[p.MeterRead, ...]:
+        """What a sweep over the configured meters brings; before there is a configuration, over those on the walls."""
+        asked = [x.meter_no for x in self.config.meters] if self.config else [chain[-1].meter_no for chain in self.world.behind.values()]
+        return tuple(self.read_of(no) for no in asked if self.world.meter_of(no).answers)
+
+    def read_of(self, meter_no: int) -> p.MeterRead:
+        """What the meter at this number's address says."""
+        meter = self.world.meter_of(meter_no)
         meter.advance(self.world.now_ms)
         return p.MeterRead(
-            meter.meter_no, meter.serial, self.now_ms(), meter.register_wh, switch=meter.told,
+            meter_no, meter.serial, self.now_ms(), meter.register_wh, switch=meter.told,
             power_w=meter.power_w(self.world.now_ms), register_modulus_wh=meter.modulus_wh,
             clock_offset_ms=meter.clock_offset_ms - self.offset_ms,
         )  # fmt: skip

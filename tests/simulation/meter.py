@@ -23,7 +23,7 @@ Talk = Generator[str, None, Any]
 @dataclass(slots=True)
 class SimMeter:
     """`hourly_w`: the load of each hour since `start_ms`, round and round. `modulus_wh` is where the register rolls over. `wait_ms`: how
-    long an order waits for its line at most."""
+    long an order waits for its line at most. `removed`: taken off the wall; `successor` then answers at its address."""
 
     meter_no: int
     serial: str
@@ -36,6 +36,8 @@ class SimMeter:
     arms: bool = False
     state: SwitchState = SwitchState.CLOSED
     reachable: bool = True
+    removed: bool = False
+    successor: SimMeter | None = None
     stuck: bool = False
     welded: bool = False
     bypassed: bool = False
@@ -51,6 +53,15 @@ class SimMeter:
     def __post_init__(self) -> None:
         self.at_ms = self.start_ms
 
+    @property
+    def answers(self) -> bool:
+        return self.reachable and not self.removed
+
+    def replaced_by(self, following: SimMeter, same_address: bool, at_ms: int) -> None:
+        """A fitter takes this one off and puts the other one in its place, whose register has not moved yet."""
+        self.advance(at_ms)
+        self.removed, self.successor, following.at_ms = True, following if same_address else None, at_ms
+
     # ---- physics ----
 
     @property
@@ -64,7 +75,7 @@ class SimMeter:
 
     def advance(self, to_ms: int) -> None:
         """Count what was used until `to_ms`."""
-        while self.at_ms < to_ms:
+        while self.at_ms < to_ms and not self.removed:
             end_ms = min(to_ms, (self.at_ms // HOUR_MS + 1) * HOUR_MS)
             if self.live:
                 self.counted_wms += self.load_w(self.at_ms) * (end_ms - self.at_ms)
@@ -91,7 +102,7 @@ class SimMeter:
     def order(self, close: bool, at_ms: int) -> None:
         """An order reached the contactor."""
         self.advance(at_ms)
-        if self.stuck:
+        if self.stuck or self.removed:
             return
         reached = (SwitchState.ARMED if self.arms else SwitchState.CLOSED) if close else SwitchState.OPEN
         if self.state is not reached:
@@ -118,7 +129,7 @@ class SimPort:
 
     def _exchange(self, what: str) -> Talk:
         yield what
-        if not self.meter.reachable:
+        if not self.meter.answers:
             raise LinkDown(f"meter {self.meter.meter_no} does not answer")
         self.meter.advance(self.true_ms())
 
@@ -162,5 +173,5 @@ class SimPort:
         reached()
         self.meter.order(close, self.true_ms())
         yield "answer"
-        if not self.meter.reachable:
+        if not self.meter.answers:
             raise LinkDown(f"meter {self.meter.meter_no} does not answer")

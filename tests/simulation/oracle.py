@@ -32,6 +32,7 @@ KEEPS_OFF = frozenset({"safety", "work", "tamper", "vacant", "customer", "regula
 CROSS_REASONS = frozenset({"safety", "work"})
 CHARGES = (watch.ENERGY_KIND, watch.FIXED_KIND, watch.CORRECTION)
 ENERGY_LINE, DAY_LINE = 0, 3
+OPENING = 3
 WARNINGS = frozenset({"LOW", "LOW_BARE", "ZERO"})
 
 
@@ -70,7 +71,7 @@ class ByHand:
             self.last_ms = line.at_ms
         record = line.detail if line.kind in CHARGES and isinstance(line.detail, dict) else {}
         self.guessing = bool(record.get(6)) if line.kind == watch.ENERGY_KIND else self.guessing
-        self.runs += line.kind == watch.CORRECTION
+        self.runs += line.kind in (watch.CORRECTION, watch.MODE_KIND)
         for part in record.get(2, []):
             yield from self._part(tariff, line, record, part)
         if line.kind == watch.ENERGY_KIND and not record.get(6):
@@ -126,10 +127,11 @@ class Oracle:
             whole = sums.price.per_wh * book.charged_wh
             if whole != book.pool(watch.ENERGY):
                 yield "I10", f"{where}: in parts {book.pool(watch.ENERGY)}, at once {whole}"
-        if not sums.guessing and tariff.slabs and tariff.slab_cost(book.charged_wh) != book.pool(watch.ENERGY):
+        one_stretch = key[1] == 1 and not book.changes
+        if one_stretch and not sums.guessing and tariff.slabs and tariff.slab_cost(book.charged_wh) != book.pool(watch.ENERGY):
             yield "I11", f"{where}: in parts {book.pool(watch.ENERGY)}, by slabs at once {tariff.slab_cost(book.charged_wh)}"
 
-    def most_left_nano(self, account: AccountConfig, meter: SimMeter) -> Fraction:
+    def most_left_nano(self, account: AccountConfig) -> Fraction:
         """The most this consumer can have left: all credit that reached the box, less what the true register cost."""
         key = (account.account_no, account.account_epoch)
         book = self.world.edge_watch.books.get(key)
@@ -139,28 +141,30 @@ class Oracle:
         given_back = sum(a for line in book.lines if line.kind == watch.REFUND for p, a in line.postings if p == watch.RECEIVED)
         owed = -sum(min(0, book.pool(p)) for p in watch.OWED)
         charged = sum(book.pool(p) for p in watch.CHARGED) + book.collected_nano
-        return credit - given_back + owed - charged - self._beyond_nano(account, meter, book)
+        brought = sum(i.amount_nano for (n, e, g), i in self.world.cloud_watch.issued.items()
+                      if (n, e) == key and g in book.used and i.type == OPENING)  # fmt: skip
+        return credit + brought - book.handed_over_nano - given_back + owed - charged - self._beyond_nano(account, book)
 
-    def _beyond_nano(self, account: AccountConfig, meter: SimMeter, book: watch.Book) -> Fraction:
+    def _beyond_nano(self, account: AccountConfig, book: watch.Book) -> Fraction:
         """The least that was used beyond the register up to which is charged."""
         least = min(v.per_wh * (1 + v.tax) for v in self.world.tariffs[account.tariff_id].versions)
-        return least * max(0, self.world.unwrapped_wh(meter) - (book.register_wh or 0))
+        return least * max(0, self.world.beyond_wh(account.account_no, book))
 
-    def _in_doubt_nano(self, account: AccountConfig, meter: SimMeter, book: watch.Book) -> Fraction:
+    def _in_doubt_nano(self, account: AccountConfig, book: watch.Book) -> Fraction:
         """What a box whose clock is off can not charge: a register that moved in no time, or that was read before it was last good.
         What is paid by its ledger is paid."""
         edge = self.world.edge
         held = self.world.edge_watch.cached[account.account_no, account.account_epoch].held
-        (good_ms,) = edge.db.execute("SELECT register_ms FROM switch WHERE meter_no = ?", (meter.meter_no,)).fetchone()
-        waits = abs(edge.offset_ms) > CLOCK_OFF_MS and (held == "jumped" or good_ms > edge.now_ms())
-        return self._beyond_nano(account, meter, book) if waits else Fraction(0)
+        found = edge.db.execute("SELECT register_ms FROM switch WHERE meter_no = ?", (account.meter_no,)).fetchone()
+        waits = abs(edge.offset_ms) > CLOCK_OFF_MS and (held == "jumped" or (found is not None and found[0] > edge.now_ms()))
+        return self._beyond_nano(account, book) if waits else Fraction(0)
 
     # ---- switches ---------------------------------------------------------------------------------------------
 
     def judge(self, meter: SimMeter, close: bool, order: RunSwitch) -> Callable[[], None]:
         """Judge an order that leaves the box; what comes back is called when it reaches the contactor, before that moves."""
         origin, cmd_id = self._whose(order)
-        wrong = tuple(self._why_wrong(meter, close, origin, cmd_id))
+        wrong = tuple(self._why_wrong(meter, order.meter_no, close, origin, cmd_id))
 
         def reached() -> None:
             self.judged.append(Judged(self.world.now_ms, meter.meter_no, close, origin, wrong))
@@ -172,11 +176,11 @@ class Oracle:
         row = self.world.edge.db.execute("SELECT origin, cmd_id FROM action WHERE action_id = ?", (order.action_id,)).fetchone()
         return (row[0], row[1]) if row else ("nobody", b"")
 
-    def _why_wrong(self, meter: SimMeter, close: bool, origin: str, cmd_id: bytes) -> Iterator[str]:
-        account = self.world.account_of(meter.meter_no)
+    def _why_wrong(self, meter: SimMeter, asked_no: int, close: bool, origin: str, cmd_id: bytes) -> Iterator[str]:
+        account = self.world.account_of(asked_no)
         if origin not in ("local", "command", "limit"):
             yield "no stored order stands behind it"
-        if meter.serial != self.world.bound_serial(meter.meter_no):
+        if meter.serial != self.world.bound_serial(asked_no):
             yield f"it is meter {meter.serial}"
         if account is None:
             return
@@ -187,7 +191,7 @@ class Oracle:
         elif close:
             yield from self._closed(meter, account)
         else:
-            yield from self._cut(meter, account)
+            yield from self._cut(account)
 
     def _ordered(self, close: bool, cmd_id: bytes, account: AccountConfig) -> Iterator[str]:
         issued = self.world.issued_commands.get(cmd_id) or self._again(cmd_id)
@@ -230,16 +234,18 @@ class Oracle:
             yield "the consumer must be present"
         book = self.world.edge_watch.books[account.account_no, account.account_epoch]
         lent = CARE_EMERGENCY + min(0, book.pool(watch.EMERGENCY)) if self.world.plan.care else 0
-        most = self.most_left_nano(account, meter) + self._in_doubt_nano(account, meter, book) + self.world.in_doubt_nano(account) + lent
+        most = self.most_left_nano(account) + self._in_doubt_nano(account, book) + self.world.in_doubt_nano(account) + lent
         entitled = most >= account.restore_min_nano
-        if not (entitled or account.zero_action != "disconnect" or holds & KEEPS_ON):
+        if not (book.mode or entitled or account.zero_action != "disconnect" or holds & KEEPS_ON):
             yield "nothing was paid and nothing protects"
         if meter.backfeed_w > 10 and self.world.now_ms - self.world.backfed_since.get(meter.meter_no, 0) > 2 * HOUR_MS:
             yield "the load side was live"
 
-    def _cut(self, meter: SimMeter, account: AccountConfig) -> Iterator[str]:
+    def _cut(self, account: AccountConfig) -> Iterator[str]:
         world, now_ms = self.world, self.world.now_ms
-        left = self.most_left_nano(account, meter)
+        if self.world.edge_watch.books[account.account_no, account.account_epoch].mode:
+            yield "it is billed, and has no balance"
+        left = self.most_left_nano(account)
         if left > 2:
             yield f"{float(left):.0f} nano were left"
         if account.zero_action != "disconnect":
@@ -252,6 +258,8 @@ class Oracle:
         lease_ms = max(config.cut_lease_until_ms, world.edge.heard_ms + config.cut_lease_until_ms - config.issued_at_ms) if config else 0
         if now_ms > lease_ms + HOUR_MS:
             yield "the right to cut had ended"
+        if config and world.edge.named_version > config.version:
+            yield f"configuration {config.version} is older than the MDM's {world.edge.named_version}"
         if world.rolled_back and not world.is_healed(account):
             yield "the disk was an old one"
         yield from self._unwarned(account)

@@ -97,6 +97,7 @@ def _home(random: Random, homes: int) -> int:
 
 
 LINE_WAITS_MS = (2 * MINUTE_MS, 10 * MINUTE_MS, 20 * MINUTE_MS)
+PAPER_WAITS_MS = (0, 10 * MINUTE_MS, 180 * MINUTE_MS, 1_200 * MINUTE_MS)
 CLOCK_JUMPS_S = (-86_400, -7_200, -400, -60, 60, 400, 7_200, 86_400, 400_000)
 
 KINDS: tuple[Make, ...] = (
@@ -133,10 +134,14 @@ KINDS: tuple[Make, ...] = (
     ("garbage_up", 0.2, lambda r, n: (r.randrange(1 << 30),)),
     ("spoilt_link", 0.15, lambda r, n: (r.randint(20, 200), 120 * MINUTE_MS)),
     ("reclose", 0.6, lambda r, n: (_home(r, n),)),
+    ("mode", 0.15, lambda r, n: (_home(r, n),)),
+    ("new_box", 0.05, lambda r, n: (r.choice((1, 60, 600)) * MINUTE_MS,)),
+    ("new_meter", 0.08, lambda r, n: (_home(r, n), r.choice(PAPER_WAITS_MS), r.choice((0, 0, 0, 1, 2, 3)), r.randrange(1 << 30))),
     ("slow_line", 0.2, lambda r, n: (_home(r, n), r.choice(LINE_WAITS_MS), r.choice((60, 600)) * MINUTE_MS)),
 )  # fmt: skip
 HARD_TIMES_A_DAY = 0.6
 """How often a household is in trouble: troubles come together (`_hard_times`)."""
+MOVING_DAYS_A_DAY = 0.04
 
 
 def plan_of(seed: int, days: int = 7, homes: int = 3, density: float = 1.0) -> Plan:
@@ -161,6 +166,8 @@ def _steps(random: Random, days: int, homes: int, density: float) -> tuple[Step,
         steps += [Step(at_ms, kind, numbers(random, homes)) for at_ms in _moments(random, a_day * density, days)]
     for at_ms in _moments(random, HARD_TIMES_A_DAY * density, days):
         steps += _hard_times(random, at_ms, _home(random, homes))
+    for at_ms in _moments(random, MOVING_DAYS_A_DAY * density, days):
+        steps += _moving_day(random, at_ms, _home(random, homes))
     return tuple(sorted(steps, key=lambda s: (s.at_ms, s.kind, s.numbers)))
 
 
@@ -177,6 +184,17 @@ def _hard_times(random: Random, at_ms: int, home: int) -> tuple[Step, ...]:
         Step(at_ms, "slow_line", (home, random.choice(LINE_WAITS_MS[1:]), 60 * MINUTE_MS)),
         Step(at_ms + random.randrange(10 * MINUTE_MS), "limit", (home, random.choice((100, 300)))),
         Step(at_ms + random.randrange(10 * MINUTE_MS, 40 * MINUTE_MS), "charged_back", (home,)),
+    )
+
+
+def _moving_day(random: Random, at_ms: int, home: int) -> tuple[Step, ...]:
+    """Meter and box are replaced, or the meter twice, while the box hears nothing: it learns of both at once."""
+    first, second = random.choice((("new_meter", "new_box"), ("new_box", "new_meter"), ("new_meter", "new_meter")))
+    numbers = {"new_meter": (home, 10 * MINUTE_MS, random.choice((0, 0, 1, 2, 3)), random.randrange(1 << 30)), "new_box": (HOUR_MS,)}
+    return (
+        Step(at_ms, "outage", (180 * MINUTE_MS,)),
+        Step(at_ms + 5 * MINUTE_MS, first, numbers[first]),
+        Step(at_ms + 40 * MINUTE_MS + random.randrange(60 * MINUTE_MS), second, numbers[second]),
     )
 
 

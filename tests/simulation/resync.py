@@ -111,7 +111,7 @@ def _measured(world: World, readings: ReadingsJournal, days: int, meters: int) -
 
 def _hour(world: World, readings: ReadingsJournal) -> None:
     """One sweep as the agent does it: readings.db first, then the money."""
-    reads, now_ms = tuple(world.edge.read_of(m) for m in world.meters.values()), world.now_ms
+    reads, now_ms = world.edge.reads(), world.now_ms
     updates = tuple(_update(readings.states.get(read.meter_no), read) for read in reads)
     readings.commit_sweep(updates, Lane.LIVE, now_ms)
     world.edge.feed(p.SweepRead(reads))

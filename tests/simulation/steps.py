@@ -15,8 +15,10 @@ from gridtally_shared.contract.codec import decode, encode
 from gridtally_shared.lifecycle import COMMAND_RULES
 from gridtally_shared.money import NANO
 from gridtally_shared.signing import KeySigner, open_unverified, sign1
+from simulation import fitters
 from simulation.cloud import SIGNER
 from simulation.link import spoilt
+from simulation.meter import SimMeter
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -68,6 +70,10 @@ def _account(world: World, place: int) -> int:
     return world.plan.homes[place % len(world.plan.homes)].account_no
 
 
+def _fitted(world: World, place: int) -> SimMeter:
+    return world.fitted(_account(world, place))
+
+
 def code(world: World, place: int, noise: int) -> None:
     """A consumer types the code of a payment that may be on its way, or long applied."""
     found = _some_code(world, place, noise)
@@ -117,6 +123,14 @@ def debt(world: World, place: int, milli: int, by_time: int) -> None:
         world.cloud.beat()
 
 
+def mode(world: World, place: int) -> None:
+    """The desk orders the other way of paying."""
+    account_no = _account(world, place)
+    if world.cloud.convert(account_no):
+        world.converted.add(account_no)
+    world.cloud.beat()
+
+
 def limit(world: World, place: int, watts: int) -> None:
     account_no = _account(world, place)
     gseq = world.cloud.limit(account_no, watts)
@@ -164,14 +178,7 @@ def power_fails(world: World, down_ms: int) -> None:
     world.note("the box loses its power")
     world.counts.power_cuts += 1
     world.edge.die()
-    world.after(0 if world.healed else down_ms, "the box starts", lambda: _start(world))
-
-
-def _start(world: World) -> None:
-    if not world.edge.alive:
-        world.edge.boot()
-        world.busy()
-        world._say_time()
+    world.after(0 if world.healed else down_ms, "the box starts", lambda: fitters.started(world))
 
 
 def snapshot(world: World) -> None:
@@ -191,7 +198,7 @@ def old_disk(world: World, which: int, down_ms: int) -> None:
     world.edge_watch.forget()
     world.rolled_back = world.edge_watch.may_change = True
     world.rolled_back_ms.append(world.edge.now_ms())
-    world.after(down_ms, "the box starts", lambda: _start(world))
+    world.after(down_ms, "the box starts", lambda: fitters.started(world))
 
 
 def twin(world: World, statements: int) -> None:
@@ -199,7 +206,7 @@ def twin(world: World, statements: int) -> None:
     again after the restart. Both must end alike."""
     if not world.edge.alive or world.edge.config is None:
         return
-    reads = tuple(world.edge.read_of(m) for m in world.meters.values() if m.reachable)
+    reads = world.edge.reads()
     calm = world.edge.retold(p.SweepRead(reads), None)
     crashed = world.edge.retold(p.SweepRead(reads), statements)
     world.twins = [(calm, crashed)]
@@ -236,7 +243,7 @@ def clock(world: World, jump_ms: int, length_ms: int) -> None:
 
     def mend() -> None:
         world.edge.offset_ms = 0
-        world._say_time()
+        world.say_time()
 
     world.after(length_ms, "the clock is right again", mend)
 
@@ -255,7 +262,7 @@ def ntp_off(world: World, length_ms: int) -> None:
 
 def _for_a_while(name: str, value: Any, usual: Any) -> Callable[[World, int, int], None]:
     def step(world: World, place: int, length_ms: int) -> None:
-        meter = world.meters[place % len(world.meters) + 1]
+        meter = _fitted(world, place)
         meter.advance(world.now_ms)
         setattr(meter, name, value)
 
@@ -274,12 +281,12 @@ def slow_line(world: World, place: int, wait_ms: int, length_ms: int) -> None:
 
 
 def backfeed(world: World, place: int, length_ms: int) -> None:
-    world.backfed_since[place % len(world.meters) + 1] = world.now_ms
+    world.backfed_since[_fitted(world, place).meter_no] = world.now_ms
     _for_a_while("backfeed_w", 500, 0)(world, place, length_ms)
 
 
 def by_hand(world: World, place: int, close: int) -> None:
-    meter = world.meters[place % len(world.meters) + 1]
+    meter = _fitted(world, place)
     if not close or meter.state is SwitchState.ARMED:
         meter.by_hand(bool(close), world.now_ms)
 
@@ -291,7 +298,7 @@ def _order(kind: m.CommandType) -> Callable[[World, int], None]:
     def step(world: World, place: int) -> None:
         from simulation.world import Ordered
 
-        meter_no = place % len(world.meters) + 1
+        meter_no = world.cloud.meter_of(_account(world, place))
         issued = world.cloud.command(meter_no, kind)
         if issued is not None and kind in (m.CommandType.SWITCH_OPEN, m.CommandType.SWITCH_CLOSE):
             ttl_ms = COMMAND_RULES[kind][2]
@@ -304,7 +311,7 @@ def _order(kind: m.CommandType) -> Callable[[World, int], None]:
 
 def tell(world: World, place: int) -> None:
     text = "The supply is interrupted on Friday from ten to eleven."
-    world.cloud.command(place % len(world.meters) + 1, m.CommandType.MESSAGE, text=text)
+    world.cloud.command(world.cloud.meter_of(_account(world, place)), m.CommandType.MESSAGE, text=text)
     world.cloud.beat()
 
 
@@ -410,11 +417,13 @@ def heal(world: World) -> None:
         meter.reachable, meter.stuck, meter.welded, meter.bypassed, meter.backfeed_w = True, False, False, False, 0
         meter.wait_ms = 0
     _cloud_starts(world)
+    for account_no in tuple(world.papers):
+        fitters.enter(world, account_no)
     if world.edge.alive:
         world.edge.fuse.left = None
     _back(world)
-    _start(world)
-    world._say_time()
+    fitters.started(world)
+    world.say_time()
     world.edge.connected()
     world.cloud.beat()
 
@@ -434,6 +443,7 @@ STEPS: dict[str, Callable[..., None]] = {
     "control": control_order,
     "debt": debt,
     "limit": limit,
+    "mode": mode,
     "cloud_crash": cloud_crash,
     "silence": _for_a_while("reachable", False, True),
     "stuck": _for_a_while("stuck", True, False),
@@ -442,6 +452,8 @@ STEPS: dict[str, Callable[..., None]] = {
     "bypass": _for_a_while("bypassed", True, False),
     "backfeed": backfeed,
     "by_hand": by_hand,
+    "new_meter": fitters.new_meter,
+    "new_box": fitters.new_box,
     "order_open": _order(m.CommandType.SWITCH_OPEN),
     "order_close": _order(m.CommandType.SWITCH_CLOSE),
     "lose": lose,

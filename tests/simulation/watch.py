@@ -21,7 +21,7 @@ OWED = (DEBT, EMERGENCY)
 COLLECTED = (DEBT_TIME, DEBT_PAYMENT)
 CHARGED = (ENERGY, FIXED, TAX, 12, 13, 14)
 OPEN, CREDIT, ENERGY_KIND, FIXED_KIND, CORRECTION, REFUND, NOTICE, DECISION, SWITCH = range(1, 10)
-DEBT_KIND, MODE_KIND = 13, 18
+DEBT_KIND, METER_KIND, MODE_KIND = 13, 17, 18
 KEYS = ("account", "epoch", "seq", "previous", "kind", "at_ms", "postings", "meter_no", "before_wh", "after_wh", "tariff_version",
         "gseq", "cause", "uncertainty_ms", "boot_id", "mono_ms", "detail", "day_after", "period", "mode")  # fmt: skip
 Account = tuple[int, int]
@@ -60,6 +60,10 @@ class Book:
     used: dict[int, int] = field(default_factory=dict)
     collected_nano: int = 0
     taken: dict[tuple[int, int], int] = field(default_factory=dict)
+    meter_no: int = 0
+    mode: int = 0
+    handed_over_nano: int = 0
+    changes: int = 0
     opened_wh: int | None = None
     register_wh: int | None = None
     charged_wh: int = 0
@@ -168,7 +172,17 @@ class EdgeWatch:
 
     def _register(self, book: Book, line: Line, where: str) -> None:
         if line.kind == OPEN:
-            book.opened_wh = line.after_wh
+            book.opened_wh, book.meter_no, book.mode = line.after_wh, line.meter_no, line.mode
+        if line.kind in (METER_KIND, MODE_KIND):
+            if line.before_wh != book.register_wh or line.after_wh is None:
+                self.faults.append(("I9", f"{where}: goes on behind {line.before_wh}, charged up to {book.register_wh}"))
+            if line.kind == MODE_KIND and not book.mode and line.after_wh != line.before_wh:
+                self.faults.append(("I9", f"{where}: prepayment ends at {line.after_wh}, charged up to {line.before_wh}"))
+            book.opened_wh = (book.opened_wh or 0) + (line.after_wh or 0) - (line.before_wh or 0)
+            book.meter_no = line.meter_no
+        if line.kind == MODE_KIND:
+            book.mode, book.changes = line.mode, book.changes + 1
+            book.handed_over_nano += sum(amount for pool, amount in line.postings if pool == TRANSFER)
         if line.kind == ENERGY_KIND:
             if line.before_wh != book.register_wh or line.after_wh is None or line.after_wh < (line.before_wh or 0):
                 self.faults.append(("I9", f"{where}: charges {line.before_wh}..{line.after_wh} after {book.register_wh}"))
@@ -206,13 +220,15 @@ class Issued:
 
 @dataclass(slots=True)
 class CloudWatch:
-    """`captured` and `refunded` by account, as the payment tables say; `issued` by (account, epoch, gseq)."""
+    """`captured`, `refunded`, and of both what has no instrument (`waiting`, `given_back`: of accounts that are billed), by account as the
+    payment tables say; `issued` by (account, epoch, gseq)."""
 
     mirror: dict[Account, Mirrored] = field(default_factory=dict)
     issued: dict[tuple[int, int, int], Issued] = field(default_factory=dict)
     captured: dict[int, int] = field(default_factory=dict)
     refunded: dict[int, int] = field(default_factory=dict)
     waiting: dict[int, int] = field(default_factory=dict)
+    given_back: dict[int, int] = field(default_factory=dict)
     problems: list[tuple[int, int, str]] = field(default_factory=list)
     _seen: int = -1
 
@@ -231,5 +247,8 @@ class CloudWatch:
         unissued = """SELECT account_no, sum(amount_nano) FROM payment p WHERE NOT EXISTS
             (SELECT 1 FROM instrument i WHERE i.payment_no = p.payment_no AND i.refund_no IS NULL) GROUP BY account_no"""
         self.waiting = dict(eye.execute(unissued).fetchall())
+        by_hand = """SELECT p.account_no, sum(r.amount_nano) FROM refund r JOIN payment p USING (payment_no)
+            WHERE NOT EXISTS (SELECT 1 FROM instrument i WHERE i.refund_no = r.refund_no) GROUP BY p.account_no"""
+        self.given_back = dict(eye.execute(by_hand).fetchall())
         self.problems = eye.execute("SELECT account_no, seq, code || ': ' || text FROM ledger_problem WHERE resolved_ms IS NULL").fetchall()
         return True

@@ -32,7 +32,7 @@ from simulation.meter import SimMeter
 from simulation.oracle import Oracle
 from simulation.plan import DCU, HOUR_MS, MINUTE_MS, Home, Plan, plan_of
 from simulation.rim import scratch, seeded_system
-from simulation.watch import CloudWatch, EdgeWatch
+from simulation.watch import Book, CloudWatch, EdgeWatch
 
 TRACE_LINES = 4_000
 BUSY_MS = 6 * MINUTE_MS
@@ -99,7 +99,11 @@ class World:
     asked_back: list[tuple[int, int, int]] = field(default_factory=list)
     limits_lifted: set[tuple[int, int]] = field(default_factory=set)
     restore_due: dict[int, int] = field(default_factory=dict)
+    boxes: list[EdgeNode] = field(default_factory=list)
     images: list[Disk] = field(default_factory=list)
+    papers: dict[int, Callable[[], None]] = field(default_factory=dict)
+    estimated: set[int] = field(default_factory=set)
+    converted: set[int] = field(default_factory=set)
     rolled_back: bool = False
     rolled_back_ms: list[int] = field(default_factory=list)
     healed: bool = False
@@ -130,6 +134,7 @@ class World:
         self.homes = {h.account_no: h for h in self.plan.homes}
         self.tariffs = tariffs.read(self.plan.tariffs)
         self.meters = {h.meter_no: _meter(h, self.plan.start_ms) for h in self.plan.homes}
+        self.behind = {h.account_no: [self.meters[h.meter_no]] for h in self.plan.homes}
         lost, doubled, spoilt, most_ms = self.plan.network
         chance = Random(f"link:{self.plan.seed}")
         self.link = Link(chance, self.after, self._to_cloud, self._to_edge, lost, doubled, spoilt, most_ms=most_ms)
@@ -163,7 +168,7 @@ class World:
         self.guarded(self.edge.boot)
         self.link.rise()
         self.guarded(self.edge.connected)
-        self._say_time()
+        self.say_time()
         self.cloud.beat()
         self.at(self.plan.start_ms + 5_000, "time service", self._time_service)
         self.at(self.plan.start_ms + 60_000, "sweep", self._sweep)
@@ -205,15 +210,15 @@ class World:
 
     def _drain(self) -> None:
         """The sweeps are over; what is still to be said is said."""
-        for _ in range(DRAIN_MINUTES):
+        for _ in range(3 * DRAIN_MINUTES):  # a supply with a limit is read every minute, and writes on
             self.pump_soon(0)
-            self._until(self.now_ms + MINUTE_MS)
+            self._until(self.now_ms + MINUTE_MS // 3)
             if not self.edge.core.outbox.depth():
                 return
 
     def _finish(self) -> None:
         self.counts.events = self.event_no
-        self.counts.meter_ms = len(self.meters) * (self.now_ms - self.plan.start_ms)
+        self.counts.meter_ms = len(self.homes) * (self.now_ms - self.plan.start_ms)
         self.counts.cuts = sum(not j.close for j in self.oracle.judged)
         self.counts.closes = sum(j.close for j in self.oracle.judged)
         self.counts.judged_wrong = sum(bool(j.wrong) for j in self.oracle.judged)
@@ -250,7 +255,32 @@ class World:
     # ---- meters, line, time -----------------------------------------------------------------------------------
 
     def meter_of(self, meter_no: int) -> SimMeter:
-        return self.meters[meter_no]
+        """The one that answers at the address of this number; the one of that number itself where nothing does."""
+        meter = self.meters[meter_no]
+        while meter.successor is not None:
+            meter = meter.successor
+        return meter
+
+    def fitted(self, account_no: int) -> SimMeter:
+        """The meter on the wall."""
+        return self.behind[account_no][-1]
+
+    def used_wh(self, account_no: int) -> int:
+        """What a home really used, behind all meters it had."""
+        for meter in self.behind[account_no]:
+            meter.advance(self.now_ms)
+        return sum(meter.used_wh for meter in self.behind[account_no])
+
+    def beyond_wh(self, account_no: int, book: Book) -> int:
+        """What was used behind all meters of a home beyond the register up to which its journal charges."""
+        chain = self.behind[account_no]
+        for meter in chain:
+            meter.advance(self.now_ms)
+        bound = next((n for n, meter in enumerate(chain) if meter.meter_no == book.meter_no), 0)
+        ahead_wh, modulus_wh = chain[bound].start_wh + chain[bound].used_wh - (book.register_wh or 0), chain[bound].modulus_wh
+        if modulus_wh:  # a journal that begins behind a rollover does not know of it
+            ahead_wh = (ahead_wh + modulus_wh // 2) % modulus_wh - modulus_wh // 2
+        return ahead_wh + sum(meter.used_wh for meter in chain[bound + 1 :])
 
     def home_of(self, account_no: int) -> Home:
         return self.homes[account_no]
@@ -267,10 +297,6 @@ class World:
     def bound_serial(self, meter_no: int) -> str:
         config = self.edge.config
         return next((x.serial for x in config.meters if x.meter_no == meter_no), "") if config else ""
-
-    def unwrapped_wh(self, meter: SimMeter) -> int:
-        meter.advance(self.now_ms)
-        return meter.start_wh + meter.used_wh
 
     def judge(self, meter: SimMeter, close: bool, order: p.RunSwitch) -> Callable[[], None]:
         meter.advance(self.now_ms)
@@ -313,7 +339,7 @@ class World:
             return
         if self.before_sweep is not None:
             self.before_sweep(self)
-        reads = tuple(self.edge.read_of(m) for m in self.meters.values() if m.reachable)
+        reads = self.edge.reads()
         if reads:
             self.edge.feed(p.SweepRead(reads))
         self.pump_soon(self._chance.choice(LAZINESS_MS))
@@ -321,9 +347,9 @@ class World:
 
     def _time_service(self) -> None:
         self.after(3 * HOUR_MS + self._chance.randint(0, HOUR_MS), "time service", self._time_service)
-        self._say_time()
+        self.say_time()
 
-    def _say_time(self) -> None:
+    def say_time(self) -> None:
         if self.ntp_ok and self.link.up and self.edge.alive:
             self.edge.feed(p.ClockObserved(p.ClockSource.NTP, self.now_ms, self.edge.now_ms()))
 
