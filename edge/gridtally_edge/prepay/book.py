@@ -27,6 +27,14 @@ HELD_BACK = "mirror"
 """While a journal does not fit its mirror, its entries stay here: `AccountRow.ledger_fault` begins with this."""
 
 
+class OwnEntryRefused(ValueError):
+    """An entry that does not follow the journal it was meant for: an error of ours, in one account. The transaction ends."""
+
+    def __init__(self, account_no: int, text: str) -> None:
+        super().__init__(f"account {account_no}: {text}")
+        self.account_no, self.text = account_no, text
+
+
 @dataclass(frozen=True, slots=True)
 class Stamp:
     """When and under which start an entry is written."""
@@ -46,14 +54,14 @@ class Book:
     stored: tuple[Any, ...] = ()
 
     def add(self, kind: Kind, stamp: Stamp, postings: tuple[Posting, ...] = (), **fields: Any) -> LedgerEntry:
-        """Write the next entry. Raises ValueError when it does not follow: an error of ours, the transaction ends."""
+        """Write the next entry. Raises OwnEntryRefused when it does not follow."""
         entry = LedgerEntry(
             self.row.account_no, self.row.epoch, self.state.seq + 1, self.state.head, kind, stamp.at_ms, postings,
             uncertainty_ms=stamp.uncertainty_ms, boot_id=stamp.boot_id, mono_ms=stamp.mono_ms, **fields,
         )  # fmt: skip
         problem = problem_of(self.state, entry)
         if problem is not None:
-            raise ValueError(f"account {self.row.account_no}: own entry {problem.seq}: {problem.text}")
+            raise OwnEntryRefused(self.row.account_no, f"own entry {problem.seq}: {problem.text}")
         body = entry.to_bytes()
         save(self.db, JournalRow(entry.account_no, entry.epoch, entry.seq, kind, entry.at_ms, entry.register_after_wh, body))
         self.state = apply(self.state, entry, hash_of(body))

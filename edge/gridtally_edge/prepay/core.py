@@ -5,7 +5,8 @@
     effects = core.handle(event, now_ms)    # then carry out the effects
 
 * When `handle` returns, everything it decided is durable: journal, action intents, receipts and outbox in one commit.
-* An event that fails rolls back as a whole and changes nothing in memory either; it may be handed in again.
+* An event that fails rolls back as a whole and changes nothing in memory either; it may be handed in again. Where one account fails,
+  the event is gone through without that account, so that it takes no other home with it.
 * After a crash at any point `start` goes on exactly: an intent without a result is resolved by reading the switch.
 
 Source: prepayment.md 5; reliability-security.md 5; prepayment.md I20, I21.
@@ -13,6 +14,7 @@ Source: prepayment.md 5; reliability-security.md 5; prepayment.md I20, I21.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -49,7 +51,7 @@ from gridtally_edge.prepay import (
     upkeep,
 )
 from gridtally_edge.prepay.account_orders import keep_site_holds, with_orders
-from gridtally_edge.prepay.book import head_of
+from gridtally_edge.prepay.book import OwnEntryRefused, head_of
 from gridtally_edge.prepay.clocktrust import ClockVerdict, Trust
 from gridtally_edge.prepay.events import Permit, PrepayEffect, PrepayEvent, ShowOnMeter, SwitchResult
 from gridtally_edge.prepay.face import face_of
@@ -64,13 +66,16 @@ from gridtally_shared.prepay.facts import Happening
 
 __all__ = ["Identity", "PrepayCore"]
 
+log = logging.getLogger(__name__)
+
 MANY = 8
 """Readings of one sweep from which on all accounts are asked for at once."""
 
 
 class PrepayCore:
     """`outbox` is the money store's own; the agent's sync drains it like the one of readings.db. `near`: meters whose accounts
-    are near their end, which are to be read each recording interval (forecasting.is_near)."""
+    are near their end, which are to be read each recording interval (forecasting.is_near). `aside`: accounts in which an entry of our own
+    did not follow. Until the next start nothing is charged or switched there, the cloud is told, and all others go on."""
 
     def __init__(self, connection: sqlite3.Connection, identity: Identity) -> None:
         self._db = connection
@@ -82,6 +87,8 @@ class PrepayCore:
         self._permits: dict[bytes, Permit] = {}
         self.wake_ms: int | None = None
         self.near: frozenset[int] = frozenset()
+        self.aside: frozenset[int] = frozenset()
+        self._untold: tuple[OwnEntryRefused, ...] = ()
         self._witness: Mapping[int, tuple[int, int] | None] = {}
 
     def start(self, now_ms: int) -> tuple[PrepayEffect, ...]:
@@ -128,17 +135,30 @@ class PrepayCore:
         return self._trust
 
     def _turn(self, now_ms: int, mono_ms: int, steps: tuple[Callable[[Turn], None], ...]) -> tuple[PrepayEffect, ...]:
+        """All steps in one transaction; where an account fails, once more without it."""
+        try:
+            return self._attempt(now_ms, mono_ms, steps)
+        except OwnEntryRefused as refused:
+            if refused.account_no in self.aside:
+                raise
+            log.exception("an account is set aside until the next start", extra={"account_no": refused.account_no})
+            self.aside, self._untold = self.aside | {refused.account_no}, (*self._untold, refused)
+        return self._turn(now_ms, mono_ms, steps)
+
+    def _attempt(self, now_ms: int, mono_ms: int, steps: tuple[Callable[[Turn], None], ...]) -> tuple[PrepayEffect, ...]:
         with transaction(self._db):
             turn = Turn(
-                self._db, self.outbox, self._identity, now_ms, mono_ms, self._plan, self._trust, self._link, self._permits,
-                near=set(self.near), witness=self._witness,
+                self._db, self.outbox, self._identity, now_ms, mono_ms, self._plan.without(self.aside), self._trust, self._link,
+                self._permits, near=set(self.near), aside=self.aside, witness=self._witness,
             )  # fmt: skip
+            for refused in self._untold:
+                turn.report(0, "ledger_fault", f"account={refused.account_no} set aside: {refused.text}")
             upkeep.pass_time(turn)
             for step in steps:
                 step(turn)
             upkeep.store_floor(turn)
             turn.flush()
-        self._plan, self._trust, self._link, self._witness = turn.plan, turn.trust, turn.link, turn.witness
+        self._plan, self._trust, self._link, self._witness, self._untold = turn.plan, turn.trust, turn.link, turn.witness, ()
         if turn.near != self.near:
             self.near = frozenset(turn.near)
         waits = [ms for ms in (self.wake_ms, turn.wake_ms) if ms is not None and (ms > now_ms or not turn.ticked)]
@@ -177,7 +197,8 @@ def _on_config(turn: Turn, event: events.ConfigAccepted) -> None:
         return
     before, accounts = turn.plan.config, turn.plan.accounts
     planned = turn.plan
-    turn.plan, refused = store_config(turn.db, event.config, turn.now_ms, turn.clock.state is not ClockState.UNTRUSTED)
+    taken, refused = store_config(turn.db, event.config, turn.now_ms, turn.clock.state is not ClockState.UNTRUSTED)
+    turn.plan = taken.without(turn.aside)
     keep_site_holds(turn, before, accounts)
     price_changes.taken(turn, planned, refused)
     if before.version and rules_of(before) != rules_of(event.config):

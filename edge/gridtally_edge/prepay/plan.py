@@ -28,6 +28,15 @@ class Plan:
     priced: dict[int, Priced] = field(default_factory=dict)
     rules: Documents = field(default_factory=Documents)
 
+    def without(self, numbers: frozenset[int]) -> Plan:
+        """The plan of the other accounts; all meters stay."""
+        if numbers.isdisjoint(self.accounts):
+            return self
+        accounts = {no: a for no, a in self.accounts.items() if no not in numbers}
+        config = replace(self.config, accounts=tuple(a for a in self.config.accounts if a.account_no not in numbers))
+        found = {no: price for no, price in self.priced.items() if no not in numbers}
+        return replace(self, config=config, accounts=accounts, by_meter={a.meter_no: a for a in accounts.values()}, priced=found)
+
     @property
     def cuts_allowed(self) -> int:
         """Local cuts within one hour before the breaker holds them."""

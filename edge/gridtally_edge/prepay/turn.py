@@ -103,6 +103,7 @@ class Turn:
     wake_ms: int | None = None
     ticked: bool = False
     near: set[int] = field(default_factory=set)
+    aside: frozenset[int] = frozenset()
     witness: Mapping[int, tuple[int, int] | None] = field(default_factory=dict)
     _books: dict[tuple[int, int], Book] = field(default_factory=dict)
     _switches: dict[int, SwitchRow] = field(default_factory=dict)
