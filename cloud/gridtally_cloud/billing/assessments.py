@@ -23,6 +23,7 @@ from gridtally_cloud.billing.held import Held
 from gridtally_cloud.billing.tables import assessment
 from gridtally_cloud.billing.usage import measured, register_at
 from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.customers.accounts import held as held_account
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account, Role
 from gridtally_cloud.customers.tables import app_user
@@ -137,7 +138,7 @@ def propose(conn: Connection, wish: Wish, at_ms: int, person: str) -> Assessment
     """Raises ConfigError for what can not be read, RefusedCommand (unknown_account, unknown_person, overlaps, nothing_to_assess,
     prepaid)."""
     _check_person(conn, person)
-    account = account_of(conn, wish.account_no)
+    account = held_account(conn, wish.account_no)
     receivables.hold_books(conn, wish.account_no)
     _check(conn, account, wish, at_ms)
     held = Held(conn)

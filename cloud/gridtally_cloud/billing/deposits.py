@@ -25,6 +25,7 @@ from gridtally_cloud.billing.rounding import to_coin
 from gridtally_cloud.billing.rules import HUNDRED, Dated, RuleKind, in_force, rules_for
 from gridtally_cloud.billing.tables import deposit_interest, deposit_receipt, receivable
 from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.customers.accounts import held as held_account
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.store.days import date_of, day_of, midnight_ms
@@ -175,7 +176,7 @@ def run_interest(db: Database, at_ms: int, actor: str) -> dict[int, int]:
 
 def take(conn: Connection, account_no: int, amount_nano: int, reference: str, at_ms: int, actor: str) -> int:
     """Take a deposit; what is held then. Raises RefusedCommand (unknown_account, prepaid, bad_amount, receipt)."""
-    account = account_of(conn, account_no)
+    account = held_account(conn, account_no)
     receivables.hold_books(conn, account_no)
     if account.is_prepaid:
         raise RefusedCommand("prepaid", f"account {account_no} is prepaid: no deposit is asked for there")

@@ -106,6 +106,7 @@ def report_error(conn: Connection, to: str, what: ErrorType, ref: str, detail: s
 
 def send_again(conn: Connection, delivery_no: int, now_ms: int, actor: str) -> Delivery:
     """A dead or waiting delivery from its first try on, now. Raises RefusedCommand (unknown_delivery, unknown_recipient)."""
+    conn.execute(select(delivery.c.state).where(delivery.c.delivery_no == delivery_no).with_for_update())
     found = _one(conn, delivery_no)
     known(conn, found.recipient)
     if found.state is S.TAKEN:

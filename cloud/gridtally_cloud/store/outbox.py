@@ -26,6 +26,7 @@ _FREE = or_(_o.lease_until_ms.is_(None), _o.lease_until_ms <= bindparam("now_ms"
 _TO_CLAIM = (select(outbox_down).where(_DUE, _FREE).order_by(_o.priority, _o.outbox_no).limit(bindparam("most"))
              .with_for_update(skip_locked=True))  # fmt: skip
 _THOSE = update(outbox_down).where(_o.outbox_no.in_(bindparam("numbers", expanding=True)))
+_CLAIM = _THOSE.values(attempts=_o.attempts + case((_o.owner.is_(None), 0), else_=1))
 _SENT = update(outbox_down).where(_CLAIMED).values(attempts=_o.attempts + 1, owner=None, lease_until_ms=None)
 _RELEASED = update(outbox_down).where(_CLAIMED).values(owner=None, lease_until_ms=None)
 _DONE = update(outbox_down).where(_REF, _o.done_ms.is_(None))
@@ -66,11 +67,11 @@ def any_due(conn: Connection, now_ms: int) -> bool:
 
 
 def claim(conn: Connection, owner: str, now_ms: int, lease_ms: int, limit: int = 100) -> tuple[Due, ...]:
-    """Take the rows that are due, most urgent first, for `lease_ms`."""
+    """Take the rows that are due, most urgent first, for `lease_ms`. What is left of one who died in between counts as sent: it may be."""
     rows = conn.execute(_TO_CLAIM, {"now_ms": now_ms, "claimed_by": owner, "most": limit}).all()
     numbers = [row.outbox_no for row in rows]
     if numbers:
-        conn.execute(_THOSE, {"numbers": numbers, "owner": owner, "lease_until_ms": now_ms + lease_ms})
+        conn.execute(_CLAIM, {"numbers": numbers, "owner": owner, "lease_until_ms": now_ms + lease_ms})
     return tuple(Due(r.outbox_no, r.dcu, r.channel, r.ref, bytes(r.payload), r.attempts, r.priority) for r in rows)
 
 

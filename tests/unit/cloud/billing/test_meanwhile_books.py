@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from gridtally_cloud.billing import arrangements, assessments, deposits, late_run, service
 from gridtally_cloud.billing.assessments import Rule, Wish
@@ -18,7 +18,7 @@ from gridtally_cloud.billing.receivables import outstanding_nano, post_payment
 from gridtally_cloud.billing.rules import add_rule
 from gridtally_cloud.billing.tables import receivable
 from gridtally_cloud.customers.accounts import account as account_of
-from gridtally_cloud.customers.tables import app_user
+from gridtally_cloud.customers.tables import account, app_user
 from gridtally_cloud.store.days import day_of
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.money import nano
@@ -167,6 +167,28 @@ def test_one_receipt_is_one_deposit(town: Payday) -> None:
         return deposits.take(conn, town.postpaid_account, PAID, "R-9", town.now_ms, "desk")
 
     assert meanwhile(town.db, take, take).result() == 2 * PAID
+
+
+def test_no_deposit_is_taken_of_who_pays_ahead_by_now(town: Payday) -> None:
+    def changed(conn: Connection) -> None:
+        conn.execute(update(account).where(account.c.account_no == town.postpaid_account).values(mode="prepaid"))
+
+    def take(conn: Connection) -> object:
+        return deposits.take(conn, town.postpaid_account, PAID, "R-9", town.now_ms, "desk")
+
+    with pytest.raises(RefusedCommand, match="no deposit is asked for there"):
+        meanwhile(town.db, changed, take).result()
+
+
+def test_nothing_is_assessed_of_who_pays_ahead_by_now(town: Payday) -> None:
+    first_day = day_of(START_MS, ZONE)
+    wish = Wish(town.postpaid_account, first_day, first_day + 10, Rule.UNITS, (90_000,), nano("7"), 1000, "bypass")
+
+    def changed(conn: Connection) -> None:
+        conn.execute(update(account).where(account.c.account_no == town.postpaid_account).values(mode="prepaid"))
+
+    with pytest.raises(RefusedCommand, match="its journal is corrected"):
+        meanwhile(town.db, changed, lambda conn: assessments.propose(conn, wish, town.now_ms, "asha")).result()
 
 
 def test_interest_of_a_day_is_posted_once(town: Payday) -> None:

@@ -150,6 +150,16 @@ def test_what_a_worker_hands_to_the_broker_just_now_is_not_told_to_be_cancelled(
     assert answers[0].cmd_id.hex() in _waiting(street)
 
 
+def test_what_a_worker_had_in_its_hands_when_it_died_is_not_told_to_be_cancelled(street: Street) -> None:
+    """The next one finds the broker away; the first may have handed it over."""
+    cmd_id = _ordered(street, CommandType.SWITCH_OPEN)
+    with street.db.write() as conn:
+        outbox.claim(conn, "dead", START_MS, 10_000)
+    Publisher(street.db, "w", lambda _topic, _payload: False).send_due(START_MS + 10_000, 1.0)
+    with street.db.write() as conn:
+        assert isinstance(_cancel(conn, cmd_id), Issued)
+
+
 def test_what_a_worker_has_in_its_hands_moves_by_another_command(street: Street) -> None:
     cmd_id = _ordered(street, CommandType.SWITCH_CLOSE, at_ms=NEAR_MS)
     with street.db.write() as conn:

@@ -16,7 +16,8 @@ from gridtally_cloud.exchange import deliveries, recipients
 from gridtally_cloud.exchange.bringing import Brought, Habit, bring
 from gridtally_cloud.exchange.deliveries import ErrorType, queue
 from gridtally_cloud.exchange.delivering import deliver_due
-from gridtally_cloud.exchange.recipient_tables import recipient_address
+from gridtally_cloud.exchange.folder_in import Watched, turn
+from gridtally_cloud.exchange.recipient_tables import delivery, delivery_file, recipient_address
 from gridtally_cloud.exchange.recipients import DeliveryState
 from gridtally_cloud.exchange.schedules import Run
 from gridtally_cloud.exchange.scheduling import Wish, book
@@ -25,7 +26,7 @@ from gridtally_cloud.integrations import webhook_sending, webhooks
 from gridtally_cloud.integrations.stubs.receiver import Receiver
 from gridtally_cloud.integrations.webhooks import Topic
 from gridtally_cloud.store.db import Database
-from gridtally_cloud.store.intervals import inbox_days
+from gridtally_cloud.store.intervals import hold_point, inbox_days
 from gridtally_cloud.store.tables import channel, interval_inbox
 from gridtally_shared.clock import MS_PER_DAY
 from gridtally_shared.errors import RefusedCommand
@@ -117,6 +118,18 @@ def test_two_files_of_the_same_points_in_another_order_do_not_stand_in_each_othe
         assert {point for _, _, point in inbox_days(conn, 10**6)} == {1, 2}
 
 
+def test_a_watched_folder_is_one_workers_at_a_time(street: Street, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "file.csv").write_bytes(_file(1))
+    watched, others = Watched(tmp_path / "in", 10, "UTC"), list[int]()
+
+    def turned() -> int:
+        return len(turn(street.db, watched, NOW_MS, 4e9))
+
+    first = beside(street.db, lambda conn: hold_point(conn, 1), turned, lambda _conn: others.append(turned()))
+    assert (first.result(), others, _held(street)) == (1, [0], 20)
+
+
 # ---- files out ----------------------------------------------------------------------------------------------------------
 
 
@@ -185,6 +198,22 @@ def test_each_run_is_carried_out_by_one_worker(street: Street, tmp_path: Path) -
         thread.join(10)
     assert (len(runs), sum(run.files for run in runs)) == (2, 1)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["daily_2026-02-02_0001.ndjson"]
+
+
+def test_what_was_taken_meanwhile_is_not_sent_again_without_its_body(street: Street, tmp_path: Path) -> None:
+    """An empty file would have taken the place of the good one."""
+    (tmp_path / "out").mkdir()
+    _market(street, str(tmp_path / "out"))
+    with street.db.write() as conn:
+        _queue(conn)
+
+    def taken(conn: Connection) -> None:
+        conn.execute(update(delivery).values(state=DeliveryState.TAKEN.value, taken_ms=NOW_MS))
+        conn.execute(update(delivery_file).values(body=b""))
+
+    again = meanwhile(street.db, taken, lambda conn: deliveries.send_again(conn, 1, NOW_MS, "desk"))
+    with pytest.raises(RefusedCommand, match="was taken, and its file is kept no more"):
+        again.result()
 
 
 class _Slow(Receiver):
