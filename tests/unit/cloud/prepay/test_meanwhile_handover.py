@@ -25,6 +25,7 @@ from gridtally_cloud.prepay.managed_facts import said
 from gridtally_cloud.prepay.managed_run import write_on
 from gridtally_cloud.prepay.migration_rows import Wish
 from gridtally_cloud.prepay.reconcile import reconcile
+from gridtally_cloud.prepay.refunds import refund_payment
 from gridtally_cloud.prepay.tables import instrument, payment
 from gridtally_cloud.store.tables import dcu, meter
 from gridtally_edge.prepay.book import entries_of
@@ -147,6 +148,25 @@ def test_two_desks_join_two_wallets_with_one_account_and_one_is_told(town: Payda
                   lambda conn: shared_wallets.join(conn, two, town.account, town.now_ms, "desk")).result()  # fmt: skip
 
 
+@pytest.mark.parametrize("refund_first", [True, False])
+def test_what_a_shared_wallet_gives_back_is_not_lent_too(town: Payday, refund_first: bool) -> None:
+    with town.db.write() as conn:
+        wallet = shared_wallets.open_wallet(conn, "hostel", "INR", town.now_ms, "desk")
+        shared_wallets.join(conn, wallet, town.account, town.now_ms, "desk")
+        number = pay(town, "r1", "100")(conn).payment_no
+        leases.take_ask(town.arrival(conn), LeaseAsk(town.account, 1, 1, 0, town.now_ms))
+    steps = [lambda conn: refund_payment(conn, town.payments, number, nano("100"), town.now_ms, "desk"),
+             lambda conn: shared_wallets.grant_due(conn, SIGNER, town.now_ms)]  # fmt: skip
+    done = meanwhile(town.db, *(steps if refund_first else reversed(steps)))
+    with town.db.read() as conn:
+        view = shared_wallets.view(conn, wallet)
+    if refund_first:
+        assert (done.result(), view.lent_nano, view.free_nano) == (0, 0, 0)
+    else:
+        assert "is lent to its accounts" in str(done.exception())
+        assert view.lent_nano + view.free_nano == nano("100")
+
+
 # ---- managed from here ----------------------------------------------------------------------------------------
 
 
@@ -160,6 +180,17 @@ def test_a_managed_account_is_written_on_beside_its_return(town: Payday) -> None
     assert meanwhile(town.db, *back).result() == 0
     with town.db.read() as conn:
         assert sum(amount for _, _, amount in issued(town, 3)) == nano("100")
+
+
+def test_a_payment_beside_the_engine_of_a_managed_account_is_written_in_the_same_run(town: Payday) -> None:
+    """What is decided on the supply is decided with it: nobody is cut who has just paid."""
+    with town.db.write() as conn:
+        managed(town)(conn)
+        known = said(conn)
+        write_on(conn, SIGNER, town.account, known, town.now_ms)
+    meanwhile(town.db, pay(town, "r1"), lambda conn: write_on(conn, SIGNER, town.account, known, town.now_ms)).result()
+    with town.db.read() as conn:
+        assert load(conn, town.account, 2).state.balance_nano == nano("300")
 
 
 # ---- way of paying --------------------------------------------------------------------------------------------
