@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -75,7 +76,9 @@ def _run(statement: str) -> None:
 
 @cache
 def _server_engine() -> Engine:
-    return create_engine(_url("postgres"), isolation_level="AUTOCOMMIT")
+    engine = create_engine(_url("postgres"), isolation_level="AUTOCOMMIT")
+    atexit.register(engine.dispose)
+    return engine
 
 
 @cache
@@ -87,7 +90,7 @@ def _cluster() -> Path:
     _server("initdb", "-D", folder / "data", "-A", "trust", "-U", "gridtally", "-E", "UTF8", "--no-sync")
     options = f"-k {folder} -p {PORT} -c listen_addresses= -c max_connections=200 -c fsync=off"
     _server("pg_ctl", "-D", folder / "data", "-o", options, "-l", folder / "log", "-w", "start")
-    atexit.register(_stop, folder)
+    _end_with_us(folder)
     return folder
 
 
@@ -104,18 +107,24 @@ def _template() -> str:
     return TEMPLATE
 
 
-def _stop(folder: Path) -> None:
-    _server_engine().dispose()
-    _server("pg_ctl", "-D", folder / "data", "-m", "immediate", "stop")
-    shutil.rmtree(folder, ignore_errors=True)
+def _end_with_us(folder: Path) -> None:
+    """A process of its own waits for the end of this one, killed or not, stops the server and clears the folder."""
+    stop = shlex.join(_command("pg_ctl", "-D", folder / "data", "-m", "immediate", "stop"))
+    script = f"cat; {stop} >/dev/null 2>&1; rm -rf {shlex.quote(str(folder))}"
+    waiting = subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd="/", start_new_session=True)
+    assert waiting.stdin
+    atexit.register(waiting.wait, 30)
+    atexit.register(waiting.stdin.close)
 
 
 def _server(program: str, *words: object) -> None:
     """Raises CalledProcessError with what the program said."""
+    subprocess.run(_command(program, *words), check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/")
+
+
+def _command(program: str, *words: object) -> list[str]:
     command = [_program(program), *map(str, words)]
-    if os.geteuid() == 0:
-        command = ["runuser", "-u", "postgres", "--", *command]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/")
+    return ["runuser", "-u", "postgres", "--", *command] if os.geteuid() == 0 else command
 
 
 def _program(name: str) -> str:

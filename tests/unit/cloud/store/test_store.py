@@ -25,28 +25,36 @@ from support.stores import fresh_store
 
 @pytest.fixture
 def db(tmp_path: Path) -> Iterator[Database]:
-    db = Database(tmp_path / "mdm.db")
+    db = fresh_store(tmp_path)
+    yield db
+    db.close()
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Database]:
+    """For what is SQLite's own: its settings, and its one writer."""
+    db = Database(tmp_path / "own.db")
     meta.prepare(db)
     yield db
     db.close()
 
 
-def test_commits_are_durable(db: Database) -> None:
-    with db.read() as conn:
+def test_commits_are_durable(sqlite: Database) -> None:
+    with sqlite.read() as conn:
         assert conn.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert conn.exec_driver_sql("PRAGMA synchronous").scalar() == 2
         assert conn.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
 
 
-def test_a_write_while_another_process_writes_is_refused_as_any_failing_statement_and_the_next_one_goes(db: Database) -> None:
-    with db.read() as conn:
+def test_a_write_while_another_process_writes_is_refused_as_any_failing_statement_and_the_next_one_goes(sqlite: Database) -> None:
+    with sqlite.read() as conn:
         conn.exec_driver_sql("PRAGMA busy_timeout = 0")
-    with closing(sqlite3.connect(db.url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+    with closing(sqlite3.connect(sqlite.url.removeprefix("sqlite:///"), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(OperationalError, match="locked"), db.write():
+        with pytest.raises(OperationalError, match="locked"), sqlite.write():
             pytest.fail("two write at once")
         other.execute("ROLLBACK")
-    with db.write() as conn:
+    with sqlite.write() as conn:
         assert conn.exec_driver_sql("SELECT 1").scalar() == 1
 
 
@@ -82,8 +90,8 @@ def test_a_reader_sees_one_state_throughout(db: Database) -> None:
         assert reader.execute(select(func.count()).select_from(tables.dcu)).scalar() == 0
 
 
-def test_writers_of_many_threads_and_connections_lose_no_update(db: Database) -> None:
-    other = Database(db.url)
+def test_writers_of_many_threads_and_connections_lose_no_update(sqlite: Database) -> None:
+    other = Database(sqlite.url)
     key = {"dcu": "a", "key_id": b"k"}
 
     def count_up(store: Database) -> None:
@@ -93,13 +101,13 @@ def test_writers_of_many_threads_and_connections_lose_no_update(db: Database) ->
                 value = conn.execute(select(tables.command_counter.c.value)).scalar_one()
                 upsert(conn, tables.command_counter, key | {"value": value + 1})
 
-    threads = [threading.Thread(target=count_up, args=(store,)) for store in (db, other, db, other)]
+    threads = [threading.Thread(target=count_up, args=(store,)) for store in (sqlite, other, sqlite, other)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     other.close()
-    with db.read() as conn:
+    with sqlite.read() as conn:
         assert conn.execute(select(tables.command_counter.c.value)).scalar_one() == 80
 
 

@@ -24,6 +24,7 @@ from gridtally_edge.prepay.events import InstrumentArrived
 from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR, SystemClock
 from gridtally_shared.money import NANO, nano
 from support.payday import START_MS
+from support.two_people import all_rows
 from support.web_person import Person
 from support.web_street import PER_DAY, QUARTER_MS, WebStreet, wh_of
 
@@ -111,6 +112,7 @@ def test_a_token_is_never_stored_as_it_is(street: WebStreet) -> None:
     token = program(street, street.app()).token
     files = b"".join(p.read_bytes() for p in street.folder.glob("mdm.db*"))
     assert token.encode() not in files
+    assert token not in repr(all_rows(street.pay.db))
 
 
 def test_an_administrator_makes_and_ends_tokens(street: WebStreet) -> None:
