@@ -37,6 +37,9 @@ from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.money import minor_digits
 from gridtally_shared.records import dataclass
 
+ASKED_AT_ONCE = 10_000
+"""PostgreSQL takes 65,535 parameters in a statement."""
+
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
@@ -72,11 +75,13 @@ def proposals(conn: Connection, account_no: int | None = None) -> tuple[Proposal
             told.setdefault(bill_no, []).append(row)
     decided = select(bill_left.c.bill_no, func.max(bill_left.c.restated_no).label("newest")).group_by(bill_left.c.bill_no)
     left = {row.bill_no: row.newest for row in conn.execute(decided)}
-    query = select(b.bill_no, b.account_no, b.kind, b.from_ms, b.to_ms).where(b.bill_no.in_(told), b.cancelled_ms.is_(None))
+    newer = {bill_no: [x for x in rows if x.restated_no > left.get(bill_no, 0)] for bill_no, rows in told.items()}
+    query = select(b.bill_no, b.account_no, b.kind, b.from_ms, b.to_ms).where(b.cancelled_ms.is_(None))
     mine = query if account_no is None else query.where(b.account_no == account_no)
-    found = ((row, [x for x in told[row.bill_no] if x.restated_no > left.get(row.bill_no, 0)]) for row in
-             conn.execute(mine.order_by(b.from_ms, b.bill_no)))  # fmt: skip
-    return tuple(_proposal(row, rows) for row, rows in found if rows)
+    asked = sorted(bill_no for bill_no, rows in newer.items() if rows)
+    found = [row for first in range(0, len(asked), ASKED_AT_ONCE)
+             for row in conn.execute(mine.where(b.bill_no.in_(asked[first : first + ASKED_AT_ONCE])))]  # fmt: skip
+    return tuple(_proposal(row, newer[row.bill_no]) for row in sorted(found, key=lambda row: (row.from_ms, row.bill_no)))
 
 
 def _proposal(row: Any, rows: list[Any]) -> Proposal:

@@ -28,6 +28,7 @@ from gridtally_cloud.store.days import day_of
 from gridtally_cloud.vee.edit import Asked, Reason, decide, make
 from gridtally_cloud.vee.edits import EditState, Step
 from gridtally_cloud.vee.run import run_pending
+from gridtally_cloud.vee.tables import vee_restated
 from gridtally_cloud.vee.tools import Tool
 from gridtally_shared.contract.messages import Intervals
 from gridtally_shared.errors import RefusedCommand
@@ -130,6 +131,16 @@ def test_a_restated_day_cancels_its_bill_and_makes_it_again(town: Payday) -> Non
         assert row.how[4].endswith("checked on site")
         assert any("96" in note for note in page.notes), "96 intervals were set by a person"
         assert any(new.bill_no in note for note in bill_page(view_of(town, old.bill_no), language).notes)
+
+
+def test_a_restatement_may_touch_every_bill_of_a_city(town: Payday) -> None:
+    """More than a statement has parameters for, once: then none was proposed at all."""
+    old = issue(town, 0, 4)
+    edit(town, 1, Tool.ADD, "10")
+    with town.db.write() as conn:
+        bills = vee_restated.c.bills + " " + " ".join(f"B-9{n:06}" for n in range(66_000))
+        conn.execute(update(vee_restated).where(vee_restated.c.bills != "").values(bills=bills))
+    assert waiting(town) == {old.bill_no: 960}
 
 
 def test_a_smaller_bill_takes_its_late_payment_charge_with_it_and_a_greater_one_does_not(town: Payday) -> None:
