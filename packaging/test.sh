@@ -33,7 +33,9 @@ step "native, contract and the chain scenario on the pure module"
 GRIDTALLY_NO_NATIVE=1 GRIDTALLY_REQUIRE="$(printf '%s' "${GRIDTALLY_REQUIRE:-}" | sed 's/native//')" \
     $python -m pytest -q $both tests/unit/native tests/contract tests/scenarios/test_chain.py -k "not mosquitto"
 step "the MDM store on PostgreSQL"
-GRIDTALLY_STORE=postgresql $python -m pytest -q tests/unit/cloud/store tests/unit/cloud/ingest tests/unit/cloud/meters \
-    tests/unit/cloud/vee/test_doubts.py tests/unit/cloud/*/test_meanwhile*.py \
-    tests/unit/cloud/prepay/test_disconnect_run.py tests/unit/cloud/billing/test_overdue.py tests/unit/cloud/billing/test_month_end_start.py
+mdm=tests/unit/cloud
+GRIDTALLY_STORE=postgresql $python -m pytest -q $both -m "not quiet" $mdm/store $mdm/ingest $mdm/meters $mdm/prepay $mdm/billing $mdm/customers \
+    $mdm/person $mdm/commands $mdm/exchange $mdm/programs $mdm/assets $mdm/workorders $mdm/inquiry $mdm/grid \
+    $mdm/vee/test_doubts.py $mdm/vee/test_meanwhile*.py $mdm/vee/test_edits.py \
+    $mdm/web/test_api.py $mdm/web/test_access.py $mdm/web/test_sign_in.py $mdm/web/test_erased_pages.py
 step "requirements";                  $python tests/trace.py --check
