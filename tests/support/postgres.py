@@ -89,8 +89,8 @@ def _cluster() -> Path:
         shutil.chown(folder, "postgres")
     _server("initdb", "-D", folder / "data", "-A", "trust", "-U", "gridtally", "-E", "UTF8", "--no-sync")
     options = f"-k {folder} -p {PORT} -c listen_addresses= -c max_connections=200 -c fsync=off"
-    _server("pg_ctl", "-D", folder / "data", "-o", options, "-l", folder / "log", "-w", "start")
     _end_with_us(folder)
+    _server("pg_ctl", "-D", folder / "data", "-o", options, "-l", folder / "log", "-w", "start")
     return folder
 
 
