@@ -284,6 +284,11 @@ class CloudNode:
         self.config_due = True
         return bool(self._do(swap))
 
+    def told_registers(self, account_no: int) -> tuple[int | None, int | None]:
+        """The registers of the last swap as the box is told them: where the old meter ended, where the new one begins."""
+        row = self.eye.execute("SELECT closing_wh, opening_wh FROM account_swap WHERE account_no = ?", (account_no,)).fetchone()
+        return (row[0], row[1]) if row else (None, None)
+
     def code_of(self, account_no: int, gseq: int, epoch: int) -> Any:
         """The keypad code of an instrument, where one fits."""
         return self._do(lambda conn: keypad.code_of(conn, account_no, gseq, epoch))

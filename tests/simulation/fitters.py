@@ -83,9 +83,8 @@ def enter(world: World, account_no: int) -> None:
 
 
 def _enter(world: World, account_no: int, new: SimMeter, closing_wh: int | None, opening_wh: int | None) -> None:
-    """What does not pass is entered without the register of the old meter."""
+    """What does not pass is entered without the register of the old meter. Nor is one told that the box can not place."""
     if not world.cloud.swap_meter(account_no, new.meter_no, new.serial, closing_wh, opening_wh):
-        closing_wh = None
         world.cloud.swap_meter(account_no, new.meter_no, new.serial, None, opening_wh)
-    if closing_wh is None or opening_wh is None:
+    if None in world.cloud.told_registers(account_no):
         world.estimated.add(account_no)
