@@ -3,6 +3,7 @@
 Rules:
 * Every page works without JavaScript; none is sent.
 * An endpoint that the access table does not know is refused; an unexpected error is logged and shown without details.
+* A request that another transaction got in the way of is tried again (web/clashes.py).
 * The app holds no state of its own: any number of processes may serve the same store.
 """
 
@@ -14,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from flask import Flask, Response, render_template, request
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, OperationalError
 from werkzeug.exceptions import BadRequest, HTTPException, InternalServerError
 
 from gridtally_cloud.prepay.settings import Payments
@@ -24,6 +25,7 @@ from gridtally_cloud.web.api.openapi import BASE
 from gridtally_cloud.web.api.problems import of_http
 from gridtally_cloud.web.api.views import api
 from gridtally_cloud.web.auth import auth
+from gridtally_cloud.web.clashes import PatientFlask, on_operational_error
 from gridtally_cloud.web.consumer import consumer
 from gridtally_cloud.web.desk import desk
 from gridtally_cloud.web.enrolment import enrolling, prepaying
@@ -52,7 +54,7 @@ SHOWN_CODES = frozenset({400, 401, 403, 404, 405, 413, 500})
 
 def create_app(settings: WebSettings, db: Database, clock: Clock, payments: Payments) -> Flask:
     """The app. `clock` is business time, `payments` carries the signer, the gateway and the limits."""
-    app = Flask("gridtally", root_path=str(WEB), template_folder="templates", static_folder="static")
+    app = PatientFlask("gridtally", root_path=str(WEB), template_folder="templates", static_folder="static")
     app.extensions[EXTENSION] = Site(settings, db, clock, payments)
     app.jinja_options = {**app.jinja_options, "autoescape": True}
     protect(app, settings)
@@ -64,6 +66,7 @@ def create_app(settings: WebSettings, db: Database, clock: Clock, payments: Paym
     app.register_error_handler(HTTPException, _on_http_error)
     for unstorable in (DataError, OverflowError):
         app.register_error_handler(unstorable, _on_unstorable)
+    app.register_error_handler(OperationalError, _on_operational_error)
     app.register_error_handler(Exception, _on_defect)
     return app
 
@@ -79,6 +82,10 @@ def _on_unstorable(error: Exception) -> Response | tuple[str, int]:
     """A number beyond 64 bits, or a NUL in a text on PostgreSQL: no store holds it, so it is in none. The asker's mistake."""
     log.warning("a value that no store holds", exc_info=error, extra={"endpoint": request.endpoint, "method": request.method})
     return _on_http_error(BadRequest("a number or a text in this request is none that can be stored"))
+
+
+def _on_operational_error(error: OperationalError) -> Response | tuple[str, int]:
+    return on_operational_error(error) or _on_defect(error)
 
 
 def _on_defect(error: Exception) -> Response | tuple[str, int]:

@@ -18,12 +18,14 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from typing import Any
 
+from gridtally_cloud.background import EachBeside, beside
 from gridtally_cloud.billing import month_end
 from gridtally_cloud.config import BrokerConfig, CloudConfig, WebConfig
 from gridtally_cloud.context import Context
-from gridtally_cloud.customers.delivery import deliver
+from gridtally_cloud.customers.delivery import channels_due, deliver_by
 from gridtally_cloud.customers.senders import Senders
 from gridtally_cloud.customers.users import forget_attempts
 from gridtally_cloud.exchange import read_errors
@@ -97,7 +99,8 @@ def retention_job(db: Database, clock: Clock, config: CloudConfig) -> Job:
 
 
 def desk_jobs(db: Database, payments: Payments, senders: Senders) -> tuple[Job, ...]:
-    """Regular work around money, messages and logins; login attempts count in real time."""
+    """Regular work around money, messages and logins; login attempts count in real time. The payment gateway is asked beside it, and
+    so is every other system that is told something."""
 
     def orders(now_ms: int) -> None:
         with db.write() as conn:
@@ -107,25 +110,30 @@ def desk_jobs(db: Database, payments: Payments, senders: Senders) -> tuple[Job, 
         with db.write() as conn:
             forget_attempts(conn, SystemClock().now_ms() - KEEP_ATTEMPTS_MS)
 
+    def missed(now_ms: int) -> None:
+        catch_up(db, payments, now_ms - CATCH_UP_MS, now_ms - SETTLED_MS, now_ms)
+
+    messages = EachBeside("messages", partial(channels_due, db), partial(deliver_by, db, senders))
+    webhooks = EachBeside("webhook", partial(webhook_sending.receivers_due, db), partial(webhook_sending.send_to, db))
     rounds = Rounds()
     looked: dict[int, arrears.Mark] = {}
     return (
         Job("orders", 60.0, orders),
-        Job("refunds", 10.0, lambda now_ms: send_refunds(db, payments, now_ms)),
-        Job("replenish", 5.0, lambda now_ms: replenish(db, payments, now_ms)),
+        Job("refunds", 10.0, beside(db, "refunds", lambda now_ms: send_refunds(db, payments, now_ms)), shared=True),
+        Job("replenish", 5.0, beside(db, "replenish", lambda now_ms: replenish(db, payments, now_ms)), shared=True),
         Job("charging", 60.0, lambda now_ms: charging.keep(db)),
         Job("managed accounts", 5.0, lambda now_ms: managed_run.run(db, payments.signer, now_ms, rounds)),
         Job("final bills", 10.0, lambda now_ms: settle(db, payments.signer, now_ms)),
-        Job("messages", 1.0, lambda now_ms: deliver(db, senders, now_ms), shared=True),
+        Job("messages", 1.0, messages.start_due, shared=True),
         Job("disconnect runs", 5.0, lambda now_ms: disconnect_run.order_due(db, payments.signer, now_ms)),
-        Job("webhooks", 1.0, lambda now_ms: webhook_sending.send_due(db, now_ms), shared=True),
+        Job("webhooks", 1.0, webhooks.start_due, shared=True),
         Job("migrations", 2.0, lambda now_ms: migration.carry_out(db, payments.signer, now_ms)),
         Job("arrears", 5.0, lambda now_ms: arrears.carry_out(db, payments.signer, now_ms, looked)),
         Job("zero to billing", 10.0, lambda now_ms: zero_billing.carry_out(db, now_ms)),
         Job("no power", 2.0, lambda now_ms: no_power.judge(db, now_ms)),
         Job("enrolment", 5.0, lambda now_ms: enrolment.carry_out(db, payments.signer, now_ms)),
         Job("late credits", 5.0, lambda now_ms: watch(db, now_ms)),
-        Job("missed webhooks", 300.0, lambda now_ms: catch_up(db, payments, now_ms - CATCH_UP_MS, now_ms - SETTLED_MS, now_ms)),
+        Job("missed webhooks", 300.0, beside(db, "missed webhooks", missed), shared=True),
         Job("login attempts", 3600.0, attempts),
     )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from measure import Timing, in_turn, once
+from measure import Timing, give_back, in_turn, keep_memory, once
 from peers import Columns, Peer, duckdb_forms, numpy_arrival, numpy_sorted, polars_forms
 from samples import PERIOD_MS, START_MS, Readings, by_arrival, readings, registers
 
@@ -16,6 +17,7 @@ from gridtally_native import Aggregates
 
 ROW_BYTES = 20
 KERNEL, ARRIVAL, REGISTER, COPY = "kernel, sorted", "kernel, arrival order", "kernel, register to energy", "memcpy"
+NEW_KERNEL, NEW_COPY = "kernel, sorted, into new memory", "memcpy into new memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Line:
 
 def run(kernel: ModuleType, pure: ModuleType, minutes: int, rounds: int, with_pure: bool) -> list[Line]:
     """All methods on about 980 x `minutes` rows. Raises AssertionError when two of them disagree."""
+    keep_memory()
     rows = readings(minutes)
     arrival = by_arrival(rows)
     peers = [*numpy_sorted(rows), *polars_forms(rows), *duckdb_forms(rows)]
@@ -39,6 +42,7 @@ def run(kernel: ModuleType, pure: ModuleType, minutes: int, rounds: int, with_pu
     _check(ours[KERNEL](), ours[ARRIVAL](), [*peers, *late_peers])
     theirs = {f"{peer.engine}, {peer.form}": peer.run for peer in [*peers, *late_peers]}
     timings = in_turn({COPY: _copy(len(rows)), **ours, **theirs}, rounds)
+    timings |= in_turn({NEW_COPY: _new_copy(len(rows)), NEW_KERNEL: ours[KERNEL]}, rounds, give_back)
     if with_pure:
         timings |= _pure_timings(pure, rows, arrival, minutes, ours)
     return [_line(name, timings, len(rows), {f"{p.engine}, {p.form}" for p in late_peers}) for name in timings]
@@ -81,6 +85,16 @@ def _copy(rows: int) -> Callable[[], None]:
     return copy
 
 
+def _new_copy(rows: int) -> Callable[[], None]:
+    source = bytes(ROW_BYTES * rows)
+
+    def copy() -> None:
+        with mmap.mmap(-1, len(source)) as target:
+            target[:] = source
+
+    return copy
+
+
 def _check(in_order: Aggregates, late: Aggregates, peers: list[Peer]) -> None:
     assert in_order == late, "sorted and arrival order differ"
     for peer in peers:
@@ -100,5 +114,5 @@ def _compare(peer: Peer, theirs: Columns, ours: Aggregates) -> None:
 def _line(name: str, timings: dict[str, Timing], rows: int, late: set[str]) -> Line:
     base = ARRIVAL if name in late or "arrival" in name else REGISTER if "register" in name else KERNEL
     timing = timings[name]
-    slower = timing.times_slower_than(timings[KERNEL if name in (ARRIVAL, REGISTER) else base])
+    slower = timing.times_slower_than(timings[KERNEL if name in (ARRIVAL, REGISTER, NEW_KERNEL) else base])
     return Line(rows, name, timing.rate(rows) / 1e6, timing.spread(rows / 1e6), slower)

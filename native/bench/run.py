@@ -84,6 +84,8 @@ def as_text(report: Report) -> Iterator[str]:
     yield f"{report.date}, {report.machine}; {report.versions}."
     yield "Built with -O3, not tuned to the machine. CPU time, one thread, median of the rounds; every method gave the"
     yield "same result first (float sums to 12 digits). Neighbours share the machine: trust the ratios."
+    yield "Freed memory stays with the process, so results land in memory that is there, as the copy does; `into new memory` pays"
+    yield "for its pages."
     for rows in sorted({line.rows for line in report.aggregation}):
         yield ""
         yield f"Aggregation to 15 minutes, {rows:,} rows of 20 bytes, 1,000 meters:"

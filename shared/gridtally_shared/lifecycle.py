@@ -80,8 +80,10 @@ class Reason(StrEnum):
     OVERLAP = "overlap"
     RESCHEDULED = "rescheduled"
     ENDED_EARLY = "ended_early"
+    REPLACED = "replaced"
     TOKEN_REFUSED = "token_refused"
     NO_FLOW_LIMIT = "no_flow_limit"
+    PAID = "paid"
 
 
 class SafetyClass(IntEnum):

@@ -245,8 +245,8 @@ def test_every_meter_gets_a_command_record_of_its_own_and_a_repeated_order_is_th
 
 def recharge(c: Chain, amount: str) -> None:
     """The consumer pays at the gateway, which tells the MDM."""
+    order = prepay.order_payment(c.db, c.payments, c.homes[0].account_no, nano(amount), c.now_ms, "asha")
     with c.db.write() as conn:
-        order = prepay.create_order(conn, c.payments, c.homes[0].account_no, nano(amount), c.now_ms, "asha")
         hook = GATEWAY.choose(conn, order.gateway_order, "card", c.now_ms)
         prepay.handle_webhook(conn, c.payments, hook.body, hook.signature, c.now_ms)
 

@@ -114,10 +114,10 @@ def test_a_read_only_token_reads_everything_and_changes_nothing(acacia: Town) ->
         token = create_token(conn, "data user", scopes, SystemClock().now_ms(), "test")
     body = {"name": "day", "meters": [acacia.meter_no()], "settings": {"billing_date": {"day": 5}}}
     assert acacia.send("POST", "/settings-campaigns", json=body).status_code == 202
+    moving = acacia.send("POST", f"/accounts/{acacia.account_no()}/migrations", "to bills", json={"mode": "postpaid"})
     span = {"start": utc_text(SystemClock().now_ms() + 2 * DAY_MS), "end": utc_text(SystemClock().now_ms() + 3 * DAY_MS), "title": "Hall"}
     booked = acacia.send("POST", f"/accounts/{acacia.account_no()}/schedules", "hall", json=span)
     assert booked.status_code == 202
-    moving = acacia.send("POST", f"/accounts/{acacia.account_no()}/migrations", "to bills", json={"mode": "postpaid"})
     case = acacia.send("POST", f"/accounts/{acacia.account_no()}/no-power", "dark")
     yesterday = {"from": utc_text(acacia.now_ms - DAY_MS), "to": utc_text(acacia.now_ms)}
     asked = acacia.send("POST", "/billing-reads", "march", json=yesterday | {"meters": [acacia.meter_no()]})

@@ -20,12 +20,26 @@ from gridtally_cloud.customers import accounts
 from gridtally_cloud.customers.model import Mode
 from gridtally_cloud.customers.tables import account, customer, tariff_version
 from gridtally_cloud.ingest.service import Ingest
-from gridtally_cloud.prepay import control, handover, instruments, keypad, policies, reconcile
+from gridtally_cloud.prepay import (
+    control,
+    handover,
+    instruments,
+    keypad,
+    managed,
+    managed_run,
+    policies,
+    reconcile,
+    replaced,
+    shared_wallets,
+)
 from gridtally_cloud.prepay.capture import handle_webhook, pay_at_desk
-from gridtally_cloud.prepay.orders import create_order
+from gridtally_cloud.prepay.managed_due import Rounds
+from gridtally_cloud.prepay.orders import create_order, place_order
 from gridtally_cloud.prepay.refunds import refund_payment
 from gridtally_cloud.prepay.settings import Limits, Payments
 from gridtally_cloud.prepay.trial_gateway import TrialGateway
+from gridtally_cloud.programs import money as schedule_money
+from gridtally_cloud.programs import reads as schedule_reads
 from gridtally_cloud.programs import service as programs
 from gridtally_cloud.programs.model import Booking
 from gridtally_cloud.publisher import Publisher
@@ -33,12 +47,14 @@ from gridtally_cloud.store import meta
 from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.tables import dcu, meter, usage_point
 from gridtally_shared.contract.messages import CommandType
+from gridtally_shared.contract.prepay_messages import Managed
 from gridtally_shared.errors import RefusedCommand
-from gridtally_shared.instruments.details import DebtTaken, LimitOrder
+from gridtally_shared.instruments.details import ChargeCorrection, DebtTaken, LimitOrder
 from gridtally_shared.lifecycle import SENT_AHEAD_MS, CommandState
 from gridtally_shared.money import NANO
-from gridtally_shared.schedules.document import Programme
+from gridtally_shared.schedules.document import Action, Programme
 from gridtally_shared.signing import KeySigner
+from simulation import wallets
 from simulation.plan import DOCUMENTS, Home
 from simulation.rim import memory_folder, seeded_system
 
@@ -49,6 +65,7 @@ SIGNER = KeySigner.from_seed(b"s" * 32)
 JOURNAL_SIGNER = KeySigner.from_seed(b"j" * 32)
 GATEWAY = TrialGateway((b"a webhook secret of the simulation",))
 CUSTOMER = 1
+MANAGED_EVERY_MS, MANAGED_BUSY_MS, MANAGED_REST_MS = 5_000, 60_000, 20 * 60_000
 
 
 @cache
@@ -98,7 +115,8 @@ class CloudNode:
     def __post_init__(self) -> None:
         path = self.folder / "mdm.db"
         self.db = _store_at(path)
-        self.payments = Payments(SIGNER, GATEWAY, {"INR": Limits(1 * NANO, 100_000 * NANO)})
+        gateway = self.world.bank if self.world.plan.money.cards else GATEWAY
+        self.payments = Payments(SIGNER, gateway, {"INR": Limits(1 * NANO, 100_000 * NANO)})
         with self.db.write() as conn:
             self._settle(conn)
         self.eye = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
@@ -121,7 +139,9 @@ class CloudNode:
                 account_no=home.account_no, customer_no=CUSTOMER, usage_point_no=n, meter_no=n, mode="prepaid",
                 tariff_id=home.tariff_id, currency="INR", zone=home.zone, opened_ms=start_ms, **accounts.policy_values(home.policy),
             ))  # fmt: skip
+            schedule_money.allow_events(conn, home.account_no, True, "simulation", start_ms)
             keypad.offer(conn, home.account_no, True, start_ms, "simulation")
+        wallets.opened(conn, self.world)
         rules = self.world.plan.rules
         if rules:
             policies.add_policy(conn, start_ms, DOCUMENTS[rules], start_ms, "simulation")
@@ -138,6 +158,7 @@ class CloudNode:
         """A fresh process over the same store."""
         self.ingest = Ingest(self.db, SIGNER)
         self.publisher = Publisher(self.db, "sim", self._publish)
+        self.rounds = Rounds()
         self.alive = True
 
     def _publish(self, topic: str, payload: bytes) -> bool:
@@ -159,8 +180,11 @@ class CloudNode:
         self.changed += 1
         if topic.endswith("/hello"):
             self.beat()
+        elif self.world.plan.money.family:
+            self.world.beat_later(self.world.now_ms)
         else:
-            self.world.beat_later(self.next_ms())
+            soon_ms = self.world.now_ms + MANAGED_EVERY_MS if self.world.from_cloud.accounts else None
+            self.world.beat_later(min((ms for ms in (self.next_ms(), soon_ms) if ms is not None), default=None))
 
     def beat(self) -> None:
         """The worker's regular jobs, where there is something to do."""
@@ -172,21 +196,39 @@ class CloudNode:
             config_publisher.publish_changes(self.db, SIGNER, now_ms)
         with self.db.read() as conn:
             orders, money = receipts.anything_to_do(conn, now_ms), instruments.waiting_payments(conn)
+            orders = orders or bool(schedule_money.unsettled(conn))
         if orders or money:
             with self.db.write() as conn:
                 receipts.queue_due(conn, SIGNER, now_ms)
                 receipts.reissue_overtaken(conn, SIGNER, now_ms)
                 receipts.expire(conn, now_ms)
+                schedule_money.settle_ended(conn, SIGNER, now_ms)
                 instruments.issue_waiting(conn, SIGNER, now_ms)
+        if self.world.plan.money.family:
+            wallets.turn(self.db, SIGNER, now_ms)
+        if self.world.plan.managed:
+            managed_run.run(self.db, SIGNER, now_ms, self.rounds)
         self.publisher.send_due(now_ms, 1.0)
         self.changed += 1
         self.world.beat_later(self.next_ms())
 
     def next_ms(self) -> int | None:
-        """When the publisher has to send again, or a command for later is sent ahead."""
+        """When the publisher has to send again, a command for later is sent ahead, or a schedule that is over is settled."""
+        over = "SELECT count(*) FROM schedule s JOIN command c USING (cmd_id) WHERE s.state = 'open' AND c.state >= 20"
+        if self.eye.execute(over).fetchone()[0]:
+            return self.world.now_ms
         again = self.eye.execute("SELECT min(next_send_ms) FROM outbox_down WHERE done_ms IS NULL").fetchone()[0]
         later = self.eye.execute("SELECT min(not_before_ms) - ? FROM command WHERE state = ?", (SENT_AHEAD_MS, int(CommandState.SCHEDULED)))
-        return min((int(ms) for ms in (again, later.fetchone()[0]) if ms is not None), default=None)
+        run_ms = self._managed_next_ms() if self.world.plan.managed else None
+        return min((int(ms) for ms in (again, later.fetchone()[0], run_ms) if ms is not None), default=None)
+
+    def _managed_next_ms(self) -> int | None:
+        """When those the MDM runs are looked at again, if nothing comes before; the real worker does so once a minute."""
+        supplies = """SELECT count(m.order_id), count(*) FROM account_swap s LEFT JOIN managed_supply m USING (account_no)
+            WHERE s.kind = 'cloud'"""
+        moving, of = self.eye.execute(supplies).fetchone()
+        busy = moving or self.world.from_cloud.restore_due
+        return self.world.now_ms + (MANAGED_BUSY_MS if busy else MANAGED_REST_MS) if of else None
 
     # ---- people -----------------------------------------------------------------------------------------------
 
@@ -217,6 +259,7 @@ class CloudNode:
         order = self._do(lambda conn: create_order(conn, self.payments, account_no, amount_nano, now_ms, "consumer"))
         if order is None:
             return None
+        order = place_order(self.db, self.payments, order.order_id, now_ms)
         hook = self._do(lambda conn: GATEWAY.choose(conn, order.gateway_order, "card", now_ms))
         for _ in range(deliveries):
             self._do(lambda conn: handle_webhook(conn, self.payments, hook.body, hook.signature, now_ms))
@@ -247,10 +290,44 @@ class CloudNode:
         row = self.eye.execute("SELECT payload FROM outbox_down WHERE channel = 'command' AND ref = ?", (cmd_id.hex(),)).fetchone()
         return bytes(row[0]) if row else b""
 
-    def book(self, account_no: int, start_ms: int, end_ms: int) -> Any:
+    def book(self, account_no: int, start_ms: int, end_ms: int, action: Action = Action.SUPPLY) -> Any:
         """A time frame for a supply (programme A)."""
-        wish = Booking(Programme.A, account_no, start_ms, end_ms, "consumer")
+        wish = Booking(Programme.A, account_no, start_ms, end_ms, "consumer", action=action)
         return self._do(lambda conn: programs.book(conn, SIGNER, wish, self.world.now_ms))
+
+    def event(self, account_no: int, payer_no: int, start_ms: int, end_ms: int, credit_nano: int) -> Any:
+        """A time at somebody's supply that somebody else pays for (programme B)."""
+        wish = Booking(Programme.B, account_no, start_ms, end_ms, "consumer", requester_no=payer_no, credit_nano=credit_nano)
+        return self._do(lambda conn: programs.book(conn, SIGNER, wish, self.world.now_ms))
+
+    def booked(self, account_no: int) -> list[tuple[int, int, int]]:
+        """Begin, end and action of everything that was ever booked at a supply, at the times it has now."""
+        return self.eye.execute("SELECT start_ms, end_ms, action FROM schedule WHERE account_no = ?", (account_no,)).fetchall()
+
+    def schedules(self) -> list[Any]:
+        """Number, command, programme, whose supply, end, whether its money is settled, its credit and what was spent."""
+        return self.eye.execute("""SELECT schedule_no, cmd_id, programme, account_no, end_ms, state = 'settled', credit_nano, spent_nano
+            FROM schedule""").fetchall()
+
+    def event_money(self, schedule_no: int) -> dict[str, dict[str, int]]:
+        """Postings by kind and holder."""
+        found: dict[str, dict[str, int]] = {}
+        for kind, holder, amount in self.eye.execute(
+            "SELECT kind, holder, amount_nano FROM schedule_posting WHERE schedule_no = ?", (schedule_no,)
+        ):
+            found.setdefault(kind, {})[holder] = amount
+        return found
+
+    def unbook(self, schedule_no: int) -> Any:
+        return self._do(lambda conn: programs.cancel(conn, SIGNER, schedule_no, "consumer", self.world.now_ms))
+
+    def rebook(self, schedule_no: int, start_ms: int) -> Any:
+        def move(conn: Connection) -> Any:
+            found = schedule_reads.find(conn, schedule_no)
+            end_ms = start_ms + found.end_ms - found.start_ms
+            return programs.move(conn, SIGNER, schedule_no, start_ms, end_ms, "consumer", self.world.now_ms)
+
+        return self._do(move)
 
     def convert(self, account_no: int) -> Any:
         """The other way of paying."""
@@ -265,10 +342,22 @@ class CloudNode:
 
         def replace(conn: Connection) -> Any:
             self._enrol(conn, name)
-            return handover.replace_whole_edge(conn, SIGNER, dead, name, self.world.now_ms, "desk")
+            return replaced.replace_whole_edge(conn, SIGNER, dead, name, self.world.now_ms, "desk")
 
         self.config_due = True
         return self._do(replace)
+
+    def manage(self, account_no: int, by: Managed) -> Any:
+        """The MDM runs an account, or its box does; the new epoch."""
+        self.config_due = True
+        return self._do(lambda conn: managed.manage(conn, SIGNER, account_no, by, self.world.now_ms, "desk"))
+
+    def is_newest(self, account_no: int, epoch: int) -> bool:
+        return self.eye.execute("SELECT account_epoch FROM account WHERE account_no = ?", (account_no,)).fetchone() == (epoch,)
+
+    def is_managed(self, account_no: int) -> bool:
+        found = self.eye.execute("SELECT 1 FROM account_swap WHERE account_no = ? AND kind = 'cloud'", (account_no,)).fetchone()
+        return found is not None
 
     def swap_meter(self, account_no: int, meter_no: int, serial: str, closing_wh: int | None, opening_wh: int | None) -> bool:
         """Another meter behind an account, as its work order says; False where that is refused."""
@@ -278,7 +367,7 @@ class CloudNode:
             point = conn.execute(select(account.c.usage_point_no).where(account.c.account_no == account_no)).scalar_one()
             conn.execute(insert(meter).values(meter_no=meter_no, serial=serial, dcu=self.world.edge.dcu, usage_point_no=point,
                                               interval_s=self.world.plan.interval_ms // 1000, installed_ms=now_ms))  # fmt: skip
-            handover.swap_meter(conn, account_no, meter_no, closing_wh, opening_wh, now_ms, "desk")
+            replaced.swap_meter(conn, SIGNER, account_no, meter_no, closing_wh, opening_wh, now_ms, "desk")
             return True
 
         self.config_due = True
@@ -299,6 +388,19 @@ class CloudNode:
     def debt(self, account_no: int, amount_nano: int, by: str) -> Any:
         """A debt the account takes on."""
         return self._do(lambda conn: control.order(conn, SIGNER, account_no, DebtTaken(by), self.world.now_ms, "desk", amount_nano))
+
+    def correct(self, account_no: int, amount_nano: int) -> Any:
+        """Charges of yesterday were wrong: given back, or a debt."""
+        now_ms = self.world.now_ms
+        detail = ChargeCorrection("reading", now_ms - 86_400_000, now_ms)
+        return self._do(lambda conn: control.correct(conn, SIGNER, account_no, amount_nano, detail, now_ms, "desk"))
+
+    def ask_back(self, account_no: int) -> Any:
+        """What an account has of its wallet and did not use."""
+        return self._do(lambda conn: shared_wallets.ask_back(conn, SIGNER, account_no, self.world.now_ms))
+
+    def control(self, account_no: int, detail: control.Order) -> Any:
+        return self._do(lambda conn: control.order(conn, SIGNER, account_no, detail, self.world.now_ms, "desk"))
 
     def limit(self, account_no: int, watts: int) -> Any:
         return self._do(lambda conn: control.order(conn, SIGNER, account_no, LimitOrder(watts), self.world.now_ms, "desk"))

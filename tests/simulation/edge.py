@@ -30,17 +30,18 @@ from gridtally_shared.contract import messages as m
 from gridtally_shared.contract.channels import BY_LANE, BY_NAME
 from gridtally_shared.contract.codec import encode
 from gridtally_shared.errors import ContractError
+from simulation import visits
 from simulation.meter import SimPort
+from simulation.readings import Readings
 from simulation.rim import memory_folder
 
 if TYPE_CHECKING:
     from simulation.world import World
 
+WILL_MS = 30_000
 STEPPED_AT_MOST_MS = 600_000
 STEPPED_FROM_MS = 10_000
 FRESH_MS = 5_000
-NOTHING: frozenset[str] = frozenset()
-ON_SITE = frozenset({"safety", "work"})
 
 
 class PowerCut(BaseException):
@@ -86,12 +87,13 @@ def _empty_store() -> bytes:
 
 @dataclass(slots=True)
 class Disk:
-    """An image of the box: the money store, the configuration, and which holds it knows that only a person on site lifts."""
+    """An image of the box: the money store, the configuration, and its readings."""
 
     store: bytes
     config_envelope: bytes | None
     at_ms: int
-    site_holds: dict[int, frozenset[str]]
+    words: list[visits.Word]
+    readings: bytes = b""
 
 
 @dataclass
@@ -106,7 +108,7 @@ class EdgeNode:
     boots: int = 0
     offset_ms: int = 0
     config: m.DcuConfig | None = None
-    site_holds: dict[int, frozenset[str]] = field(default_factory=dict)
+    said: str = ""
     delivered: dict[tuple[int, int, int], int] = field(default_factory=dict)
     announced: list[tuple[int, int, str]] = field(default_factory=list)
     unknown_effects: set[str] = field(default_factory=set)
@@ -123,6 +125,7 @@ class EdgeNode:
         with sqlite3.connect(self.path, isolation_level=None) as db:
             db.execute("UPDATE outbox_stream SET stream_id = ?", (self.world.random.randbytes(16),))
         db.close()
+        self.readings = Readings(self, self.folder / f"{self.dcu}-readings.db") if self.world.plan.managed else None
 
     def successor(self, dcu: str) -> EdgeNode:
         """Another box in this one's place; what the people here were told they know."""
@@ -137,7 +140,10 @@ class EdgeNode:
         boot_id = self.world.random.randbytes(16)
         self.core = PrepayCore(self.fuse, Identity(self.dcu, self.keys, boot_id, **self.extra_identity))  # type: ignore[arg-type]
         self.identity = downlink.Identity(self.dcu, boot_id, self.keys)
-        self.uplink, self.greetings = Uplink((self.core.outbox,)), Greetings()
+        if self.readings is not None:
+            self.readings.open()
+        outboxes = (self.core.outbox, *([self.readings.outbox] if self.readings is not None else ()))
+        self.uplink, self.greetings = Uplink(outboxes), Greetings()
         self.booted_ms, self.config_version, self.alive = self.world.now_ms, 0, True
         self.online_since_ms = None
         self._carry(self.core.start(self.now_ms()))
@@ -154,16 +160,34 @@ class EdgeNode:
                 self.db.execute("ROLLBACK")
             self.world.edge_watch.look(self.db, self.world.event_no)
             self.db.close()
+            if self.readings is not None:
+                self.readings.close()
+            self.vanishes()
+
+    def vanishes(self) -> None:
+        """The broker tells the will of who is not there any more, unless he is back by then."""
+        if self.readings is None or not self.boots:
+            return
+        boot_id, boot = self.identity.boot_id, self.boots
+
+        def told() -> None:
+            if not self.world.link.up or not self.alive or self.boots != boot:
+                self.world.cloud.arrived(BY_NAME["gone"].topic(self.dcu), encode(m.Gone(boot_id)))
+
+        self.world.after(WILL_MS, "the broker tells the will", told)
 
     def image(self) -> Disk:
-        return Disk(self.db.serialize(), self.config_envelope, self.world.now_ms, dict(self.site_holds))
+        readings = self.readings.image() if self.readings is not None else b""
+        return Disk(self.db.serialize(), self.config_envelope, self.world.now_ms, self.world.words.copy(), readings)
 
     def restore(self, disk: Disk) -> None:
         """The disk is replaced by an image of earlier; the box must be dead."""
         for tail in ("", "-wal", "-shm"):
             self.path.with_name(self.path.name + tail).unlink(missing_ok=True)
         self.path.write_bytes(disk.store)
-        self.config_envelope, self.site_holds, self.named_version = disk.config_envelope, dict(disk.site_holds), 0
+        if self.readings is not None:
+            self.readings.restore(disk.readings)
+        self.config_envelope, self.named_version = disk.config_envelope, 0
 
     def retold(self, event: p.PrepayEvent, statements: int | None) -> tuple[Any, ...]:
         """What a copy of the store comes to when it is told an event; with `statements`, the mains fail after so many and it is told
@@ -220,7 +244,13 @@ class EdgeNode:
         port = SimPort(meter, self.now_ms, lambda: self.world.now_ms, lambda x, close: self.world.judge(x, close, order))
         self.world.busy()
         talk = switch_conversation(port, self.now_ms, order)  # type: ignore[arg-type]
-        self.world.converse(self, talk, lambda outcome: self.feed(p.SwitchFinished(order.action_id, outcome)), meter.wait_ms)
+
+        def finished(outcome: p.SwitchOutcome) -> None:
+            self.feed(p.SwitchFinished(order.action_id, outcome))
+            if self.readings is not None and self.alive:
+                self.readings.switched(order.meter_no, outcome, self.lane())
+
+        self.world.converse(self, talk, finished, meter.wait_ms)
 
     def _run_read(self, order: p.RunRead) -> None:
         def finish() -> None:
@@ -228,7 +258,7 @@ class EdgeNode:
             meter.advance(self.world.now_ms)
             if meter.answers:
                 if order.type is m.CommandType.READ_INSTANT:
-                    self.feed(p.SweepRead((self.read_of(order.meter_no),)))
+                    self.swept((self.read_of(order.meter_no),), (order.meter_no,))
                 self.feed(p.ReadFinished(order.cmd_id, True, self.now_ms(), b"\xa0", "", meter.serial, meter.told))
             else:
                 self.feed(p.ReadFinished(order.cmd_id, False, self.now_ms(), reason="no_answer"))
@@ -251,6 +281,9 @@ class EdgeNode:
 
     def _answered(self, answer: p.CodeAnswered) -> None:
         self.world.note(f"keypad says {answer.result} at account {answer.account_no}")
+
+    def _site(self, answer: p.SiteAnswered) -> None:
+        self.said = answer.result
 
     # ---- link -------------------------------------------------------------------------------------------------
 
@@ -305,8 +338,9 @@ class EdgeNode:
 
     def _config(self, signed: downlink.SignedConfig) -> None:
         if signed.config.version > self.config_version:
-            self.config_envelope = signed.envelope
+            before, self.config_envelope = self.config, signed.envelope
             self._accept(signed)
+            visits.configured(self.world, before, signed.config)
             if self.uplink.state is State.OPEN:
                 self.greet()
 
@@ -314,12 +348,10 @@ class EdgeNode:
         self.config, self.config_version = signed.config, signed.config.version
         self.world.note(f"edge holds configuration {signed.config.version}")
         self.feed(p.ConfigAccepted(signed.config))
-        for account in signed.config.accounts:
-            self.site_holds[account.meter_no] = self.site_holds.get(account.meter_no, NOTHING) | ON_SITE & set(account.holds)
 
-    def holds_of(self, account: m.AccountConfig) -> frozenset[str]:
-        """With those that a configuration dropped and nobody lifted on site: no world sends a person there."""
-        return frozenset(account.holds) | self.site_holds.get(account.meter_no, NOTHING)
+    def known_holds(self, account_no: int) -> frozenset[str]:
+        """What the box itself takes for holding."""
+        return frozenset(self.core._plan.accounts[account_no].holds)
 
     def pump(self) -> None:
         """Send what may leave now, and come back when an answer is overdue."""
@@ -346,6 +378,20 @@ class EdgeNode:
         self.world.link.send_up(BY_NAME["hello"].topic(self.dcu), encode(hello))
 
     # ---- sweeps -----------------------------------------------------------------------------------------------
+
+    def swept(self, reads: tuple[p.MeterRead, ...], asked: tuple[int, ...]) -> None:
+        """First what the meters said is stored, then the money hears of it."""
+        if self.readings is not None and self.config is not None:
+            self.readings.sweep(asked, reads, self.lane())
+        if reads:
+            self.feed(p.SweepRead(reads))
+
+    def lane(self) -> m.Lane:
+        """What is made while the uplink is away is backlog."""
+        return m.Lane.LIVE if self.uplink.state is State.OPEN else m.Lane.BACKLOG
+
+    def asked(self) -> tuple[int, ...]:
+        return tuple(x.meter_no for x in self.config.meters) if self.config else ()
 
     def reads(self) -> tuple[p.MeterRead, ...]:
         """What a sweep over the configured meters brings; before there is a configuration, over those on the walls."""
@@ -381,6 +427,7 @@ CARRY: dict[type, Callable[[EdgeNode, Any], None]] = {
     p.ShowOnMeter: EdgeNode._show,
     p.Announce: EdgeNode._announce,
     p.CodeAnswered: EdgeNode._answered,
+    p.SiteAnswered: EdgeNode._site,
 }
 
 DOWN: dict[type, Callable[[EdgeNode, Any], None]] = {

@@ -11,6 +11,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from gridtally_edge.drivers.model import SwitchState
+from simulation import managed
 from simulation.meter import SimMeter
 from simulation.plan import DCU
 
@@ -51,6 +52,7 @@ def new_box(world: World, down_ms: int) -> None:
     world.boxes.append(world.edge)
     world.edge = world.edge.successor(name)
     world.edge_watch.cached, world.images = {}, []
+    world.words.forget_unheard(world.cloud_watch.mirror)
     world.after(down_ms, "the new box starts", lambda: started(world))
     world.cloud.beat()
 
@@ -83,7 +85,9 @@ def enter(world: World, account_no: int) -> None:
 
 
 def _enter(world: World, account_no: int, new: SimMeter, closing_wh: int | None, opening_wh: int | None) -> None:
-    """What does not pass is entered without the register of the old meter. Nor is one told that the box can not place."""
+    """What does not pass is entered without the register of the old meter. Nor is one told that the box can not place. What the MDM runs is
+    given back first."""
+    managed.give_back_account(world, account_no)
     if not world.cloud.swap_meter(account_no, new.meter_no, new.serial, closing_wh, opening_wh):
         world.cloud.swap_meter(account_no, new.meter_no, new.serial, None, opening_wh)
     if None in world.cloud.told_registers(account_no):

@@ -23,7 +23,8 @@ Talk = Generator[str, None, Any]
 @dataclass(slots=True)
 class SimMeter:
     """`hourly_w`: the load of each hour since `start_ms`, round and round. `modulus_wh` is where the register rolls over. `wait_ms`: how
-    long an order waits for its line at most. `removed`: taken off the wall; `successor` then answers at its address."""
+    long an order waits for its line at most. `removed`: taken off the wall; `successor` then answers at its address. `touched`: its
+    contactor is where somebody at the meter put it, and no order did."""
 
     meter_no: int
     serial: str
@@ -49,6 +50,7 @@ class SimMeter:
     offset_wh: int = 0
     shown: tuple[int, int] | None = None
     moves: list[tuple[int, bool]] = field(default_factory=list)
+    touched: bool = False
 
     def __post_init__(self) -> None:
         self.at_ms = self.start_ms
@@ -107,13 +109,13 @@ class SimMeter:
         reached = (SwitchState.ARMED if self.arms else SwitchState.CLOSED) if close else SwitchState.OPEN
         if self.state is not reached:
             self.moves.append((at_ms, close))
-        self.state = reached
+        self.state, self.touched = reached, self.touched and self.state is reached
 
     def by_hand(self, close: bool, at_ms: int) -> None:
         """Somebody at the meter: a button, or a breaker."""
         self.advance(at_ms)
         if self.has_switch:
-            self.state = SwitchState.CLOSED if close else SwitchState.OPEN
+            self.state, self.touched = SwitchState.CLOSED if close else SwitchState.OPEN, True
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ shares no code with tariff, ledger or engine; of the product it reads raw rows a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +20,7 @@ from simulation import watch
 from simulation.meter import SimMeter
 from simulation.plan import CARE_EMERGENCY, LEAN_W
 from simulation.tariffs import Plain, Tariff
+from simulation.visits import holds_of
 
 if TYPE_CHECKING:
     from simulation.world import Ordered, World
@@ -26,14 +28,16 @@ if TYPE_CHECKING:
 HOUR_MS = 3_600_000
 CLOCK_OFF_MS = 10_000
 ASKED_EVENTS = 60
+UNTRUSTED = 2
 """Who asks for the supply back is at home: for about as long as his order takes."""
 KEEPS_ON = frozenset({"regulator", "disaster", "weather", "medical", "priority", "dispute", "conversion", "schedule"})
 KEEPS_OFF = frozenset({"safety", "work", "tamper", "vacant", "customer", "regulator"})
 CROSS_REASONS = frozenset({"safety", "work"})
 CHARGES = (watch.ENERGY_KIND, watch.FIXED_KIND, watch.CORRECTION)
 ENERGY_LINE, DAY_LINE = 0, 3
+SUPPLY, OFF = 1, 2
+SCHEDULE_SLACK_MS = 30 * 60_000
 OPENING = 3
-WARNINGS = frozenset({"LOW", "LOW_BARE", "ZERO"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class Judged:
     close: bool
     origin: str
     wrong: tuple[str, ...]
+    by_money: bool = False
 
 
 @dataclass(slots=True)
@@ -69,9 +74,9 @@ class ByHand:
         self.lines += 1
         if line.kind == watch.OPEN:
             self.last_ms = line.at_ms
-        record = line.detail if line.kind in CHARGES and isinstance(line.detail, dict) else {}
+        record = line.detail if line.kind in CHARGES and isinstance(line.detail, dict) and not line.gseq else {}
         self.guessing = bool(record.get(6)) if line.kind == watch.ENERGY_KIND else self.guessing
-        self.runs += line.kind in (watch.CORRECTION, watch.MODE_KIND)
+        self.runs += line.kind == watch.MODE_KIND or (line.kind == watch.CORRECTION and not line.gseq)
         for part in record.get(2, []):
             yield from self._part(tariff, line, record, part)
         if line.kind == watch.ENERGY_KIND and not record.get(6):
@@ -116,20 +121,20 @@ class Oracle:
         tariff = self.world.tariffs[self.world.home_of(key[0]).tariff_id]
         for line in book.lines[sums.lines :]:
             yield from (("I25", f"account {key[0]} entry {line.seq}: {fault}") for fault in sums.add(tariff, line))
-        where = f"account {key[0]}/{key[1]}"
-        if book.pool(watch.ENERGY) != sums.energy or book.pool(watch.FIXED) != sums.fixed:
-            yield "I9", f"{where}: charged {book.pool(watch.ENERGY)} + {book.pool(watch.FIXED)}, by hand {sums.energy} + {sums.fixed}"
+        where, energy_nano = f"account {key[0]}/{key[1]}", book.pool(watch.ENERGY) - book.corrected_nano
+        if energy_nano != sums.energy or book.pool(watch.FIXED) != sums.fixed:
+            yield "I9", f"{where}: charged {energy_nano} + {book.pool(watch.FIXED)}, by hand {sums.energy} + {sums.fixed}"
         if sums.moved_wh != book.charged_wh:
             yield "I9", f"{where}: {sums.moved_wh} Wh are priced, the register moved {book.charged_wh}"
         if abs(book.pool(watch.TAX) - sums.tax) >= sums.runs:
             yield "I12", f"{where}: tax {book.pool(watch.TAX)}, by hand {float(sums.tax):.3f}"
         if not sums.guessing and not sums.many_prices and not tariff.slabs and sums.price is not None:
             whole = sums.price.per_wh * book.charged_wh
-            if whole != book.pool(watch.ENERGY):
-                yield "I10", f"{where}: in parts {book.pool(watch.ENERGY)}, at once {whole}"
+            if whole != energy_nano:
+                yield "I10", f"{where}: in parts {energy_nano}, at once {whole}"
         one_stretch = key[1] == 1 and not book.changes
-        if one_stretch and not sums.guessing and tariff.slabs and tariff.slab_cost(book.charged_wh) != book.pool(watch.ENERGY):
-            yield "I11", f"{where}: in parts {book.pool(watch.ENERGY)}, by slabs at once {tariff.slab_cost(book.charged_wh)}"
+        if one_stretch and not sums.guessing and tariff.slabs and tariff.slab_cost(book.charged_wh) != energy_nano:
+            yield "I11", f"{where}: in parts {energy_nano}, by slabs at once {tariff.slab_cost(book.charged_wh)}"
 
     def most_left_nano(self, account: AccountConfig) -> Fraction:
         """The most this consumer can have left: all credit that reached the box, less what the true register cost."""
@@ -139,11 +144,13 @@ class Oracle:
             return Fraction(0)
         credit = sum(a for (n, e, _), a in self.world.edge.delivered.items() if (n, e) == key and a > 0)
         given_back = sum(a for line in book.lines if line.kind == watch.REFUND for p, a in line.postings if p == watch.RECEIVED)
+        given_back += sum(a for line in book.lines if line.kind == watch.RETURN_KIND for p, a in line.postings if p == watch.TRANSFER)
         owed = -sum(min(0, book.pool(p)) for p in watch.OWED)
         charged = sum(book.pool(p) for p in watch.CHARGED) + book.collected_nano
         brought = sum(i.amount_nano for (n, e, g), i in self.world.cloud_watch.issued.items()
                       if (n, e) == key and g in book.used and i.type == OPENING)  # fmt: skip
-        return credit + brought - book.handed_over_nano - given_back + owed - charged - self._beyond_nano(account, book)
+        brought += book.corrected_debt_nano
+        return credit + brought + book.events_nano - book.handed_over_nano - given_back + owed - charged - self._beyond_nano(account, book)
 
     def _beyond_nano(self, account: AccountConfig, book: watch.Book) -> Fraction:
         """The least that was used beyond the register up to which is charged."""
@@ -165,12 +172,27 @@ class Oracle:
         """Judge an order that leaves the box; what comes back is called when it reaches the contactor, before that moves."""
         origin, cmd_id = self._whose(order)
         wrong = tuple(self._why_wrong(meter, order.meter_no, close, origin, cmd_id))
+        by_money = origin == "local" or cmd_id in self.world.from_cloud.signed
 
         def reached() -> None:
-            self.judged.append(Judged(self.world.now_ms, meter.meter_no, close, origin, wrong))
+            self.judged.append(Judged(self.world.now_ms, meter.meter_no, close, origin, wrong, by_money))
             self.fresh.append(self.judged[-1])
 
         return reached
+
+    def cut_by_money(self, meter_no: int) -> bool:
+        """Whether the last order that reached this contactor was a cut for want of money, of its box or of the MDM, and the desk ordered
+        none since."""
+        last = next((j for j in reversed(self.judged) if j.meter_no == meter_no), None)
+        if last is None or last.close or not last.by_money:
+            return False
+        orders = self.world.issued_commands.values()
+        return not any(o.meter_no == meter_no and not o.close and o.expires_ms > last.at_ms for o in orders)
+
+    def tripped(self, meter_no: int) -> bool:
+        """Whether the last order that reached this contactor was its box's, above a limit."""
+        last = next((j for j in reversed(self.judged) if j.meter_no == meter_no), None)
+        return last is not None and not last.close and last.origin == "limit"
 
     def _whose(self, order: RunSwitch) -> tuple[str, bytes]:
         row = self.world.edge.db.execute("SELECT origin, cmd_id FROM action WHERE action_id = ?", (order.action_id,)).fetchone()
@@ -178,16 +200,25 @@ class Oracle:
 
     def _why_wrong(self, meter: SimMeter, asked_no: int, close: bool, origin: str, cmd_id: bytes) -> Iterator[str]:
         account = self.world.account_of(asked_no)
-        if origin not in ("local", "command", "limit"):
+        if origin not in ("local", "command", "limit", "schedule", "back_off", "site"):
             yield "no stored order stands behind it"
         if meter.serial != self.world.bound_serial(asked_no):
             yield f"it is meter {meter.serial}"
+        if cmd_id in self.world.from_cloud.signed:
+            yield from self.world.from_cloud.reached(cmd_id, close, meter)
+            return
         if account is None:
+            ordered = self.world.issued_commands.get(cmd_id) or self._again(cmd_id)
+            yield from self.world.from_cloud.by_desk(close, asked_no, ordered.cause if ordered else "")
             return
         if origin == "command":
             yield from self._ordered(close, cmd_id, account)
         elif origin == "limit":
             yield from self._limited(meter, close, account)
+        elif origin == "site":
+            yield from self._asked_there(close, account)
+        elif origin in ("schedule", "back_off"):
+            yield from self._timed(close, account)
         elif close:
             yield from self._closed(meter, account)
         else:
@@ -202,11 +233,17 @@ class Oracle:
             yield "the command said something else"
         if not close and self.world.now_ms > issued.expires_ms + 60_000:
             yield "the command had expired"
-        holds = self.world.edge.holds_of(account)
+        holds = holds_of(self.world, account)
         if close and holds & KEEPS_OFF:
             yield f"held off by {sorted(holds & KEEPS_OFF)}"
         if not close and holds & KEEPS_ON and issued.cause not in CROSS_REASONS:
             yield f"protected by {sorted(holds & KEEPS_ON)}"
+
+    def _asked_there(self, close: bool, account: AccountConfig) -> Iterator[str]:
+        """Somebody at the box asked for it; nothing else may hold the supply."""
+        holds = holds_of(self.world, account)
+        if close and holds & KEEPS_OFF - CROSS_REASONS:
+            yield f"held off by {sorted(holds & KEEPS_OFF)}"
 
     def _again(self, cmd_id: bytes) -> Ordered | None:
         """The order of the desk that the MDM sent again under another command, since a newer counter had come first."""
@@ -216,7 +253,7 @@ class Oracle:
 
     def _limited(self, meter: SimMeter, close: bool, account: AccountConfig) -> Iterator[str]:
         """A trip above an ordered limit, and the close after it."""
-        holds = self.world.edge.holds_of(account)
+        holds = holds_of(self.world, account)
         if close and holds & KEEPS_OFF:
             yield f"held off by {sorted(holds & KEEPS_OFF)}"
         if not close and holds & KEEPS_ON:
@@ -225,8 +262,43 @@ class Oracle:
         if not close and not any(watts < max(meter.hourly_w) for watts in limits):
             yield "the load never was above a limit"
 
+    def _timed(self, close: bool, account: AccountConfig) -> Iterator[str]:
+        """On or off in a time that somebody booked, and back behind it; of a change the box may not have heard."""
+        holds = holds_of(self.world, account)
+        if close and holds & KEEPS_OFF:
+            yield f"held off by {sorted(holds & KEEPS_OFF)}"
+        if not close and holds & KEEPS_ON:
+            yield f"protected by {sorted(holds & KEEPS_ON)}"
+        if not close and is_protected(account.protected_hours, account.zone, self.world.now_ms):
+            yield f"protected hours {account.protected_hours}"
+        slack_ms = SCHEDULE_SLACK_MS + abs(self.world.edge.offset_ms)
+        query = "SELECT start_ms, end_ms, action, running FROM schedule WHERE account_no = ?"
+        known = self.world.edge.db.execute(query, (account.account_no,)).fetchall()
+        booked = [*self.world.cloud.booked(account.account_no), *(row[:3] for row in known)]
+        begun = [(start_ms, end_ms, action) for start_ms, end_ms, action in booked if start_ms - slack_ms <= self.world.now_ms]
+        within = {action for _, end_ms, action in begun if self.world.now_ms <= end_ms + slack_ms}
+        within |= {action for *_, action, running in known if running and self._has_no_end(account)}
+        behind = {action for _, _, action in begun}
+        if not (within & {SUPPLY if close else OFF} or behind & {OFF if close else SUPPLY}):
+            yield "nobody booked this time"
+
+    def _in_a_frame(self, account: AccountConfig) -> bool:
+        """Whether the box knows of a time, that is now by the true clock, in which the supply stays on."""
+        off_ms = SCHEDULE_SLACK_MS + abs(self.world.edge.offset_ms)
+        return any(
+            meter_no == account.meter_no and action == SUPPLY and start_ms + off_ms < self.world.now_ms < end_ms - off_ms
+            for meter_no, start_ms, end_ms, _, action, _ in self.world.edge_watch.schedules
+        )
+
+    def _has_no_end(self, account: AccountConfig) -> bool:
+        """While the box does not believe its clock, or its disk is an old one, what runs goes on: no schedule ends by a wrong clock."""
+        query = "SELECT standing FROM account WHERE account_no = ? AND epoch = ?"
+        row = self.world.edge.db.execute(query, (account.account_no, account.account_epoch)).fetchone()
+        regions = json.loads(row[0]).get("regions", {}) if row and row[0] else {}
+        return self.world.rolled_back or regions.get("clock") == UNTRUSTED
+
     def _closed(self, meter: SimMeter, account: AccountConfig) -> Iterator[str]:
-        holds = self.world.edge.holds_of(account)
+        holds = holds_of(self.world, account)
         if holds & KEEPS_OFF:
             yield f"held off by {sorted(holds & KEEPS_OFF)}"
         asked = any(number == account.account_no and self.world.event_no - step < ASKED_EVENTS for number, _, step in self.world.asked_back)
@@ -250,9 +322,11 @@ class Oracle:
             yield f"{float(left):.0f} nano were left"
         if account.zero_action != "disconnect":
             yield f"the policy says {account.zero_action}"
-        if self.world.edge.holds_of(account) & KEEPS_ON:
-            yield f"protected by {sorted(self.world.edge.holds_of(account) & KEEPS_ON)}"
-        if _is_protected(account.protected_hours, account.zone, now_ms):
+        if holds_of(self.world, account) & KEEPS_ON:
+            yield f"protected by {sorted(holds_of(self.world, account) & KEEPS_ON)}"
+        if self._in_a_frame(account):
+            yield "it is within a time that was booked"
+        if is_protected(account.protected_hours, account.zone, now_ms):
             yield f"protected hours {account.protected_hours}"
         config = world.edge.config
         lease_ms = max(config.cut_lease_until_ms, world.edge.heard_ms + config.cut_lease_until_ms - config.issued_at_ms) if config else 0
@@ -270,15 +344,15 @@ class Oracle:
             yield "a payment lay in the box"
 
     def _unwarned(self, account: AccountConfig) -> Iterator[str]:
-        """What the household was told counts, whatever became of the entry: those of an old disk go aside."""
-        if not any(number == account.account_no and code in WARNINGS for _, number, code in self.world.edge.announced):
+        """What the household was told counts, by its box or by the MDM, whatever became of the entry: those of an old disk go aside."""
+        if not self.world.from_cloud.was_warned(account.account_no):
             yield "nobody was warned"
 
     def _used(self, account: AccountConfig) -> dict[int, int]:
         return self.world.edge_watch.books[account.account_no, account.account_epoch].used
 
 
-def _is_protected(spans: tuple[str, ...], zone: str, at_ms: int) -> bool:
+def is_protected(spans: tuple[str, ...], zone: str, at_ms: int) -> bool:
     local = datetime.fromtimestamp(at_ms / 1000, ZoneInfo(zone))
     minute = local.hour * 60 + local.minute
     for span in spans:

@@ -6,15 +6,15 @@ A step is (time, name, numbers). The list is made first so that a failing seed c
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
 
 from gridtally_cloud.customers.model import Policy
 from gridtally_shared.contract.messages import TariffDocument
 from gridtally_shared.money import NANO
 from simulation import tariffs
+from simulation.money_plans import NO_MONEY, Make, Money, money_of
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 EPOCH_MS = 1_793_471_400_000  # 2026-11-01 00:00 in Kolkata
@@ -34,8 +34,19 @@ LEAN = json.dumps({
     "limit": {"at_zero": 2, "cut_after_h": 3, "steps": [{"code": "half", "watts": 1_000}, {"code": "lifeline", "watts": LEAN_W}]},
 })  # fmt: skip
 """The one of a lean world: who has used up his credit and a little more is limited first, and cut hours later."""
-DOCUMENTS = {"care": CARE, "lean": LEAN}
+STERN_HOURS = ("18:00", "08:00")
+STERN = json.dumps({
+    "kind": "policy", "code": "stern", "currency": "INR", "zero_action": "replenish", "then": "disconnect", "offline": {"cut": "allowed"},
+    "low": {"money": ["10"]}, "overdraft": [{"money": "5"}], "restore": {"spread_s": 2_400}, "dormant_days": 0,
+    "protected": {"daily": [dict(zip(("from", "to"), STERN_HOURS, strict=True))], "weekly": [{"days": ["tue"]}]},
+    "no_switch": {"action": "field_order", "after_days": 0},
+})  # fmt: skip
+"""The one of a stern world: the utility is asked for a payment first, then it cuts by day; where no switch is fitted somebody is sent; who
+stays dark is told of at once; and homes that a word about the weather brings back come in turn."""
+DOCUMENTS = {"care": CARE, "lean": LEAN, "stern": STERN}
 CARE_RULES = Policy(10 * NANO, "disconnect", "allowed", 0, (), (), 1, False, 0)
+STERN_RULES = replace(CARE_RULES, protected_hours=("-".join(STERN_HOURS),))
+RULES = {"care": CARE_RULES, "lean": CARE_RULES, "stern": STERN_RULES}
 """The same in the account's own words, for the oracle."""
 
 
@@ -63,7 +74,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`steps` in the order of their time. `rules`: the policy document every home follows, "" for the account's own words."""
+    """`steps` in the order of their time. `rules`: the policy document every home follows, "" for the account's own words. `managed`: homes
+    are run by the MDM for a while or for good."""
 
     seed: int
     days: int
@@ -75,6 +87,8 @@ class Plan:
     network: tuple[int, int, int, int]
     steps: tuple[Step, ...]
     rules: str = ""
+    money: Money = NO_MONEY
+    managed: bool = False
 
     @property
     def care(self) -> bool:
@@ -86,10 +100,6 @@ class Plan:
 
     def with_steps(self, steps: tuple[Step, ...]) -> Plan:
         return replace(self, steps=steps)
-
-
-Make = tuple[str, float, Any]
-"""A kind of step, how many a day, and the numbers it takes (made by a Random and the number of homes)."""
 
 
 def _home(random: Random, homes: int) -> int:
@@ -137,11 +147,22 @@ KINDS: tuple[Make, ...] = (
     ("mode", 0.15, lambda r, n: (_home(r, n),)),
     ("new_box", 0.05, lambda r, n: (r.choice((1, 60, 600)) * MINUTE_MS,)),
     ("new_meter", 0.08, lambda r, n: (_home(r, n), r.choice(PAPER_WAITS_MS), r.choice((0, 0, 0, 1, 2, 3)), r.randrange(1 << 30))),
+    ("frame", 0.4, lambda r, n: (_home(r, n), r.randint(5, 600), r.randint(30, 300), int(r.random() < 0.35))),
+    ("event", 0.5, lambda r, n: (_home(r, n), r.randrange(1, max(2, n)), r.randint(5, 600), r.randint(30, 300), r.randint(1, 60) * 1_000)),
+    ("unbook", 0.2, lambda r, n: (r.randrange(1 << 30),)),
+    ("rebook", 0.15, lambda r, n: (r.randrange(1 << 30), r.randint(5, 300))),
     ("slow_line", 0.2, lambda r, n: (_home(r, n), r.choice(LINE_WAITS_MS), r.choice((60, 600)) * MINUTE_MS)),
 )  # fmt: skip
 HARD_TIMES_A_DAY = 0.6
 """How often a household is in trouble: troubles come together (`_hard_times`)."""
 MOVING_DAYS_A_DAY = 0.04
+STERN_TROUBLES_A_DAY = 0.3
+STERN_NO_SWITCH = 0.2
+VISITED_WORLDS, VISITS_A_DAY, HOLDS_A_DAY = 0.35, 0.5, 0.4
+MANAGED_SHARE = 1 / 6
+MANAGED_FOR_GOOD = 0.3
+WEATHER = 4
+"""Its place in `steps.HOLD_SETS`."""
 
 
 def plan_of(seed: int, days: int = 7, homes: int = 3, density: float = 1.0) -> Plan:
@@ -155,19 +176,39 @@ def plan_of(seed: int, days: int = 7, homes: int = 3, density: float = 1.0) -> P
     network = (random.choice((0, 0, 20, 100, 300)), random.choice((0, 20, 200)), random.choice((0, 0, 0, 10)),
                random.choice((300, 3_000, 40_000)))  # fmt: skip
     share, drawn = random.choice((1000, 1000, 400)), random.random()
-    rules = "care" if drawn < 0.3 else "lean" if drawn < 0.45 else ""
-    made = tuple(replace(h, policy=CARE_RULES) for h in made) if rules else made
-    return Plan(seed, days, EPOCH_MS, interval_ms, made, documents, share, network, _steps(random, days, homes, density), rules)
+    rules = "care" if drawn < 0.3 else "lean" if drawn < 0.45 else "stern" if drawn < 0.55 else ""
+    made = tuple(replace(h, policy=RULES[rules]) for h in made) if rules else made
+    steps = _steps(random, days, homes, density)
+    if rules == "stern":
+        made = tuple(replace(h, has_switch=h.has_switch and random.random() > STERN_NO_SWITCH) for h in made)
+        steps = _in_order((*steps, *_stern_days(random, days, homes, density)))
+    steps = _in_order((*steps, *_visits(seed, days, homes, density)))
+    money = money_of(seed, homes)
+    if money.kinds:
+        own = Random(f"money:{seed}")
+        steps = _in_order((*steps, *_drawn(own, money.kinds, days, homes, density)))
+    managed = tuple(_managed_days(seed, days, homes)) if rules != "lean" and not money.family else ()
+    steps = _in_order((*steps, *managed))
+    return Plan(seed, days, EPOCH_MS, interval_ms, made, documents, share, network, steps, rules, money, bool(managed))
 
 
 def _steps(random: Random, days: int, homes: int, density: float) -> tuple[Step, ...]:
     steps = [Step(EPOCH_MS + 10 * MINUTE_MS + n, "cash", (n, random.choice((10, 30, 100, 400)) * 1_000)) for n in range(homes)]
-    for kind, a_day, numbers in KINDS:
-        steps += [Step(at_ms, kind, numbers(random, homes)) for at_ms in _moments(random, a_day * density, days)]
+    steps += _drawn(random, KINDS, days, homes, density)
     for at_ms in _moments(random, HARD_TIMES_A_DAY * density, days):
         steps += _hard_times(random, at_ms, _home(random, homes))
     for at_ms in _moments(random, MOVING_DAYS_A_DAY * density, days):
         steps += _moving_day(random, at_ms, _home(random, homes))
+    return _in_order(steps)
+
+
+def _drawn(random: Random, kinds: Iterable[Make], days: int, homes: int, density: float) -> Iterator[Step]:
+    for kind, a_day, numbers in kinds:
+        for at_ms in _moments(random, a_day * density, days):
+            yield Step(at_ms, kind, numbers(random, homes))
+
+
+def _in_order(steps: Iterable[Step]) -> tuple[Step, ...]:
     return tuple(sorted(steps, key=lambda s: (s.at_ms, s.kind, s.numbers)))
 
 
@@ -196,6 +237,51 @@ def _moving_day(random: Random, at_ms: int, home: int) -> tuple[Step, ...]:
         Step(at_ms + 5 * MINUTE_MS, first, numbers[first]),
         Step(at_ms + 40 * MINUTE_MS + random.randrange(60 * MINUTE_MS), second, numbers[second]),
     )
+
+
+def _stern_days(random: Random, days: int, homes: int, density: float) -> Iterator[Step]:
+    """Troubles of a stern world, by day, when it may cut. The other worlds are as they were."""
+    for day in range(days):
+        if random.random() < STERN_TROUBLES_A_DAY * density:
+            at_ms = EPOCH_MS + day * DAY_MS + random.randrange(9 * HOUR_MS, 16 * HOUR_MS)
+            yield from _weather_passes(random, at_ms, _home(random, homes))
+
+
+def _visits(seed: int, days: int, homes: int, density: float) -> Iterator[Step]:
+    """People who work at a supply, and the desk's holds and protections (visits.py), by chance of their own."""
+    random = Random(f"visits:{seed}")
+    if random.random() >= VISITED_WORLDS:
+        return
+    for at_ms in _moments(random, VISITS_A_DAY * density, days):
+        length_ms = random.choice((30, 120, 400)) * MINUTE_MS
+        yield Step(at_ms, "visit", (_home(random, homes), random.randrange(2), length_ms, random.randrange(2), random.randrange(2)))
+    for at_ms in _moments(random, HOLDS_A_DAY * density, days):
+        yield Step(at_ms, "order_hold", (_home(random, homes), random.randrange(5), random.choice((1, 1, 0))))
+
+
+def _weather_passes(random: Random, at_ms: int, home: int) -> tuple[Step, ...]:
+    """A home that is off is to come back for the weather, in its turn; the weather is over before that."""
+    on_ms = at_ms + random.randrange(30 * MINUTE_MS, 60 * MINUTE_MS)
+    return (
+        Step(at_ms, "charged_back", (home,)), Step(on_ms, "hold", (home, WEATHER)),
+        Step(on_ms + random.randrange(MINUTE_MS, 30 * MINUTE_MS), "hold", (home, 0)),
+    )
+
+
+def _managed_days(seed: int, days: int, homes: int) -> Iterator[Step]:
+    """Who is run by the MDM, and when: a home after some minutes or hours, for hours or for good. Lean worlds limit, which no MDM can."""
+    random = Random(f"managed:{seed}")
+    if random.random() >= MANAGED_SHARE:
+        return
+    for home in range(homes):
+        at_ms = EPOCH_MS + random.choice((5 * MINUTE_MS, 30 * MINUTE_MS, random.randrange(12 * HOUR_MS)))
+        while at_ms < EPOCH_MS + days * DAY_MS:
+            yield Step(at_ms, "manage", (home,))
+            if random.random() < MANAGED_FOR_GOOD:
+                break
+            back_ms = at_ms + random.randrange(10 * MINUTE_MS, random.choice((HOUR_MS, 6 * HOUR_MS, 24 * HOUR_MS)))
+            yield Step(back_ms, "give_back", (home,))
+            at_ms = back_ms + random.randrange(10 * MINUTE_MS, random.choice((HOUR_MS, 6 * HOUR_MS, 24 * HOUR_MS)))
 
 
 def _made_home(random: Random, n: int, names: list[str], zones: tuple[str, ...]) -> Home:

@@ -15,10 +15,13 @@ from sqlalchemy import text
 
 from gridtally_cloud.customers.model import Policy
 from gridtally_edge.prepay.events import RunSwitch, ShowOnMeter
-from gridtally_shared.contract.messages import InstrumentType
+from gridtally_shared.contract.codec import encode
+from gridtally_shared.contract.messages import CommandType, InstrumentType
 from gridtally_shared.money import NANO
+from gridtally_shared.prepay.ordered import PREPAY, PrepayOrder
 from simulation import tariffs, watch
 from simulation.meter import SimPort
+from simulation.money_plans import NO_MONEY, Money
 from simulation.plan import EPOCH_MS, HOUR_MS, MINUTE_MS, Plan, Step, plan_of
 
 if TYPE_CHECKING:
@@ -50,7 +53,20 @@ def quiet_plan(credit_milli: int = 400_000, protected: tuple[str, ...] = (), ver
     steps = [Step(EPOCH_MS + 10 * MINUTE_MS, "cash", (n, credit_milli)) for n in range(2)]
     steps += [Step(EPOCH_MS + 10 * HOUR_MS, "cash", (n, 400_000)) for n in range(2)]
     return replace(plan, homes=homes, steps=tuple(steps), tariffs=tariffs.simple(versions, EPOCH_MS, slabs), network=(0, 0, 0, 300),
-                   cut_share_permille=1000, interval_ms=HOUR_MS)  # fmt: skip
+                   cut_share_permille=1000, interval_ms=HOUR_MS, money=NO_MONEY)  # fmt: skip
+
+
+def held_plan() -> Plan:
+    """The same, and the desk holds a supply after three hours."""
+    plan = quiet_plan()
+    return replace(plan, steps=(*plan.steps, Step(EPOCH_MS + 3 * HOUR_MS, "order_hold", (0, 0, 1))))
+
+
+def managed_plan(credit_milli: int = 400_000) -> Plan:
+    """The same; the MDM runs the first home from the thirtieth minute on."""
+    plan = quiet_plan(credit_milli)
+    steps = tuple(sorted((*plan.steps, Step(EPOCH_MS + 30 * MINUTE_MS, "manage", (0,))), key=lambda s: s.at_ms))
+    return replace(plan, managed=True, steps=steps)
 
 
 # ---- hands on the stores ------------------------------------------------------------------------------------------
@@ -166,6 +182,35 @@ def _two_recloses(world: World) -> bool:
     return all([*made, _write(kind=watch.SWITCH, meter_no=1, detail=cbor2.dumps(done))(world)])
 
 
+def _dark_for_ever(world: World) -> bool:
+    """Orders to close the first home are lost on their way to the line, and nobody hears of it."""
+    from simulation.edge import CARRY
+
+    carry = CARRY[RunSwitch]
+    world.carries[RunSwitch] = lambda edge, order: None if order.close and order.meter_no == 1 else carry(edge, order)
+    return True
+
+
+def _unfounded_cut(world: World) -> bool:
+    """The MDM signs a cut of a home that it runs and that has credit."""
+    run = world.from_cloud.accounts.get(101)
+    if run is None or (101, run.epoch) not in world.from_cloud.books:
+        return False
+    order = CommandType.SWITCH_OPEN
+    done = world.cloud.command(1, order, cause=PREPAY, detail=encode(PrepayOrder(0)), expires_ms=world.now_ms + 10 * MINUTE_MS)
+    world.cloud.beat()
+    return done is not None
+
+
+def _more_behind(world: World) -> bool:
+    """The mirror of an epoch that is over holds more than the next one began with."""
+    if (101, 2) not in world.from_cloud.epochs:
+        return False
+    fields = {0: 101, 1: 1, 2: 999, 3: bytes(32), 4: watch.CORRECTION, 5: world.now_ms, 6: _pairs((6, -5), (1, 5))}
+    return _cloud_sql(f"""INSERT INTO journal_entry (shard, account_no, epoch, seq, kind, at_ms, paid_nano, gseq, body, verified, dcu,
+        received_ms) VALUES (0, 101, 1, 999, {watch.CORRECTION}, 0, 5, 0, X'{cbor2.dumps(fields).hex()}', 1, 'dcu-sim', 0)""")(world)
+
+
 def _other_epoch(world: World) -> bool:
     """An epoch that is over goes on in the books."""
     found = _book(world)
@@ -188,7 +233,7 @@ def _show_more(world: World) -> bool:
     found = _book(world)
     if found is None:
         return False
-    world.edge._show(ShowOnMeter(1, found[1].pool(watch.PAID) + 1, world.edge.now_ms()))
+    world.edge._show(ShowOnMeter(1, found[1].balance + 1, world.edge.now_ms()))
     return True
 
 
@@ -232,6 +277,50 @@ def _double_booking(world: World) -> bool:
     return True
 
 
+def _dear_event(world: World) -> bool:
+    """Who asked for an event gets a nano less back than it left."""
+    return _with_event(world, "settled") and _cloud_sql(
+        "UPDATE schedule_posting SET amount_nano = amount_nano + CASE WHEN amount_nano < 0 THEN 1 ELSE -1 END WHERE kind = 'return'"
+    )(world)
+
+
+def _forgotten_event(world: World) -> bool:
+    """The box loses what it knows of an event that runs: nobody will say what it came to."""
+    running = world.edge.db.execute("SELECT count(*) FROM schedule WHERE stage = 'running'").fetchone()[0]
+    return _with_event(world, "open") and bool(running) and _edge_sql("UPDATE schedule SET stage = 'over'")(world)
+
+
+def _family() -> Plan:
+    return replace(quiet_plan(20_000), money=Money((0, 1)))
+
+
+def _cards() -> Plan:
+    plan = quiet_plan(20_000)
+    return replace(plan, money=Money(cards=(0, 1)), steps=plan.steps[:2])
+
+
+def _unheard(world: World) -> bool:
+    """Somebody wants no more charges, and the MDM does not hear of it."""
+    world.consents[101].append((world.now_ms, None, 0))
+    return True
+
+
+def _nobody_looks(world: World) -> bool:
+    """No low balance is seen."""
+    with world.cloud.db.write() as conn:
+        conn.exec_driver_sql("CREATE TRIGGER blind BEFORE INSERT ON replenish_attempt BEGIN SELECT RAISE(IGNORE); END")
+    return True
+
+
+def _with_event(world: World, state: str) -> bool:
+    """Whether there is an event in this state; books one where there is none."""
+    found = world.cloud.eye.execute("SELECT state FROM schedule").fetchone()
+    if found is None:
+        world.cloud.event(101, 102, world.now_ms + HOUR_MS, world.now_ms + 3 * HOUR_MS, 100 * NANO)
+        world.cloud.beat()
+    return found == (state,)
+
+
 # ---- the list -------------------------------------------------------------------------------------------------
 
 
@@ -248,6 +337,12 @@ class Sabotage:
 BAD_CUT = {0: "cut", 1: [{0: "clock", 1: False, 2: "untrusted"}]}
 SABOTAGES: tuple[Sabotage, ...] = (
     Sabotage("I1", "an issued instrument is deleted in the MDM", _cloud_sql("DELETE FROM instrument WHERE gseq = 1")),
+    Sabotage("I1", "a wallet forgets what it lent", _cloud_sql("DELETE FROM wallet_entry WHERE kind = 'lease'"), _family),
+    Sabotage("I1", "a wallet loses a nano", _cloud_sql("UPDATE wallet_entry SET amount_nano = amount_nano - 1 WHERE entry_no = 1"),
+             _family),
+    Sabotage("I1", "a card is charged after its consent", _unheard, _cards),
+    Sabotage("I1", "a charge is forgotten while the bank is asked",
+             _cloud_sql("UPDATE replenish_attempt SET seq = seq + 1000 WHERE state = 'asked'"), _cards),
     Sabotage("I2", "an instrument is posted a second time", _write(kind=watch.CREDIT, gseq=1, postings=_pairs((2, -5), (1, 5)))),
     Sabotage("I3", "instruments never arrive", _swallow_instruments),
     Sabotage("I4", "an order overtakes a payment", _early_order),
@@ -266,15 +361,23 @@ SABOTAGES: tuple[Sabotage, ...] = (
     Sabotage("I16", "a cut in protected hours", _open_by_itself(True), lambda: quiet_plan(protected=("00:00-24:00",))),
     Sabotage("I17", "a cut with a failed test and without the others", _write(kind=watch.DECISION, detail=cbor2.dumps(BAD_CUT))),
     Sabotage("I18", "the contactor opens and no order is stored", _open_by_itself(False)),
+    Sabotage("I18", "the box forgets a hold", _edge_sql("DELETE FROM account_order WHERE name LIKE 'hold:%'"), held_plan),
+    Sabotage("I18", "the MDM cuts a home that has credit", _unfounded_cut, managed_plan),
     Sabotage("I19", "a second close by itself", _two_recloses),
     Sabotage("I20", "two orders for one switch at once", _two_orders),
     Sabotage("I21", "a crash loses a posting", _torn_write),
     Sabotage("I22", "more is collected than is owed", _write(kind=watch.DEBT_KIND, postings=_pairs((1, -5), (10, 5)))),
     Sabotage("I23", "emergency credit that nobody granted", _write(kind=14, postings=_pairs((9, -5), (1, 5)))),
     Sabotage("I24", "orders to close are lost", _swallow_closes, lambda: quiet_plan(20_000)),
+    Sabotage("I24", "a wallet lends nothing", _cloud_sql(f"UPDATE shared_wallet SET credit_nano = {-NANO * 1_000_000}"), _family),
+    Sabotage("I24", "no low balance is seen", _nobody_looks, _cards),
+    Sabotage("I24", "orders to close a home that the MDM runs are lost", _dark_for_ever, lambda: managed_plan(20_000)),
     Sabotage("I25", "a price whose time has not come", _charge(100, 6_350), lambda: quiet_plan(versions=2)),
     Sabotage("I26", "a conversion leaves money behind", _write(kind=watch.MODE_KIND, mode=1, postings=_pairs((1, -5), (6, 5)))),
+    Sabotage("I26", "an epoch begins with less than the one before it held", _more_behind, managed_plan),
     Sabotage("I27", "two schedules at the same time", _double_booking),
+    Sabotage("I27", "an event costs a nano more than it used", _dear_event),
+    Sabotage("I27", "an event never ends", _forgotten_event),
     Sabotage("I28", "check digits are not looked at", _careless_parser),
     Sabotage("I29", "the meter's face says one nano too much", _show_more),
 )

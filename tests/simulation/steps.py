@@ -14,8 +14,9 @@ from gridtally_shared.contract.channels import BY_NAME
 from gridtally_shared.contract.codec import decode, encode
 from gridtally_shared.lifecycle import COMMAND_RULES
 from gridtally_shared.money import NANO
+from gridtally_shared.schedules.document import Action
 from gridtally_shared.signing import KeySigner, open_unverified, sign1
-from simulation import fitters
+from simulation import fitters, managed, replenishing, visits, wallets
 from simulation.cloud import SIGNER
 from simulation.link import spoilt
 from simulation.meter import SimMeter
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 FORGER = KeySigner.from_seed(b"f" * 32)
 HOLD_SETS = ((), ("medical",), ("safety",), ("work",), ("weather",), ("customer",))
+BRINGS = (m.InstrumentType.CREDIT, m.InstrumentType.LEASE)
 POLICIES: tuple[dict[str, Any], ...] = (
     {"protected_hours": ()}, {"protected_hours": ("18:00-08:00",)}, {"zero_action": "disconnect"}, {"zero_action": "none"},
     {"offline_cut": "never"}, {"offline_cut": "allowed"}, {"low_balance_nano": 30 * NANO}, {"restore_min_nano": 10 * NANO},
@@ -123,6 +125,12 @@ def debt(world: World, place: int, milli: int, by_time: int) -> None:
         world.cloud.beat()
 
 
+def correct(world: World, place: int, milli: int) -> None:
+    """The desk signs the difference of past charges, either way."""
+    world.cloud.correct(_account(world, place), milli * NANO // 1000)
+    world.cloud.beat()
+
+
 def mode(world: World, place: int) -> None:
     """The desk orders the other way of paying."""
     account_no = _account(world, place)
@@ -156,6 +164,7 @@ def outage(world: World, length_ms: int) -> None:
         world.link.fall()
         world.cut_off_ms = world.now_ms
         world.edge.disconnected()
+        world.edge.vanishes()
         world.after(length_ms, "the uplink is back", lambda: _back(world))
 
 
@@ -194,8 +203,10 @@ def old_disk(world: World, which: int, down_ms: int) -> None:
     world.note("the disk is replaced by an older one")
     world.counts.rollbacks += 1
     world.edge.die()
-    world.edge.restore(world.images[which % len(world.images)])
+    disk = world.images[which % len(world.images)]
+    world.edge.restore(disk)
     world.edge_watch.forget()
+    world.words.forget_unheard(world.cloud_watch.mirror, disk.words)
     world.rolled_back = world.edge_watch.may_change = True
     world.rolled_back_ms.append(world.edge.now_ms())
     world.after(down_ms, "the box starts", lambda: fitters.started(world))
@@ -322,6 +333,40 @@ def book(world: World, place: int, minutes: int) -> None:
     world.cloud.beat()
 
 
+def frame(world: World, place: int, in_minutes: int, minutes: int, off: int) -> None:
+    """Somebody has his supply on, or off, for a while soon."""
+    start_ms = world.now_ms + in_minutes * 60_000
+    world.cloud.book(_account(world, place), start_ms, start_ms + minutes * 60_000, Action.OFF if off else Action.SUPPLY)
+    world.cloud.beat()
+
+
+def event(world: World, place: int, further: int, in_minutes: int, minutes: int, milli: int) -> None:
+    """A neighbour pays for what is used there for a while soon."""
+    host, payer = _account(world, place), _account(world, place + further)
+    start_ms = world.now_ms + in_minutes * 60_000
+    if host != payer:
+        world.cloud.event(host, payer, start_ms, start_ms + minutes * 60_000, milli * NANO // 1000)
+        world.cloud.beat()
+
+
+def unbook(world: World, noise: int) -> None:
+    """One of the schedules that may still be there is cancelled; one that runs ends."""
+    if number := _some_schedule(world, noise):
+        world.cloud.unbook(number)
+        world.cloud.beat()
+
+
+def rebook(world: World, noise: int, minutes: int) -> None:
+    if number := _some_schedule(world, noise):
+        world.cloud.rebook(number, world.now_ms + minutes * 60_000)
+        world.cloud.beat()
+
+
+def _some_schedule(world: World, noise: int) -> int:
+    rows = world.cloud.eye.execute("SELECT schedule_no FROM schedule WHERE state = 'open' ORDER BY schedule_no").fetchall()
+    return int(rows[noise % len(rows)][0]) if rows else 0
+
+
 def hold(world: World, place: int, which: int) -> None:
     world.cloud.set_policy(_account(world, place), holds=HOLD_SETS[which % len(HOLD_SETS)])
     world.cloud.beat()
@@ -399,7 +444,7 @@ def genuine(world: World, payload: bytes) -> None:
     for key, issued in world.cloud_watch.issued.items():
         if issued.envelope == payload:
             signed = decode(m.Instrument, open_unverified(payload)[1])
-            world.edge.delivered[key] = signed.amount_nano if signed.type == m.InstrumentType.CREDIT else 0
+            world.edge.delivered[key] = signed.amount_nano if signed.type in BRINGS else 0
 
 
 # ---- the end --------------------------------------------------------------------------------------------------
@@ -412,6 +457,7 @@ def heal(world: World) -> None:
     world.link.most_ms = 2_000
     world.ntp_ok = True
     world.edge.offset_ms = 0
+    world.bank.line = replenishing.NOW
     for meter in world.meters.values():
         meter.advance(world.now_ms)
         meter.reachable, meter.stuck, meter.welded, meter.bypassed, meter.backfeed_w = True, False, False, False, 0
@@ -425,6 +471,7 @@ def heal(world: World) -> None:
     fitters.started(world)
     world.say_time()
     world.edge.connected()
+    visits.leave_all(world)
     world.cloud.beat()
 
 
@@ -454,12 +501,20 @@ STEPS: dict[str, Callable[..., None]] = {
     "by_hand": by_hand,
     "new_meter": fitters.new_meter,
     "new_box": fitters.new_box,
+    "manage": managed.manage,
+    "give_back": managed.give_back,
     "order_open": _order(m.CommandType.SWITCH_OPEN),
     "order_close": _order(m.CommandType.SWITCH_CLOSE),
     "lose": lose,
     "look": _order(m.CommandType.READ_SWITCH),
     "tell": tell,
+    "visit": visits.visit,
+    "order_hold": visits.order_hold,
     "book": book,
+    "frame": frame,
+    "event": event,
+    "unbook": unbook,
+    "rebook": rebook,
     "hold": hold,
     "reclose": reclose,
     "policy": policy,
@@ -469,4 +524,12 @@ STEPS: dict[str, Callable[..., None]] = {
     "replayed": replayed,
     "garbage_up": garbage_up,
     "spoilt_link": spoilt_link,
+    "correct": correct,
+    "card": replenishing.card,
+    "card_off": replenishing.off,
+    "bank_line": replenishing.line,
+    "wallet_cash": wallets.cash,
+    "wallet_back": wallets.back,
+    "wallet_join": wallets.join,
+    "wallet_refund": wallets.refund,
 }

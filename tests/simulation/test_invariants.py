@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from simulation.invariants import TABLE
-from simulation.sabotage import SABOTAGES, Sabotage, Saboteur, quiet_plan
+from simulation.sabotage import SABOTAGES, Sabotage, Saboteur, managed_plan, quiet_plan
 from simulation.world import World, world_of
 
 
@@ -28,6 +28,15 @@ def test_a_quiet_world_has_no_finding() -> None:
     assert world.findings == []
     assert world.counts.cuts >= 2
     assert world.counts.closes >= 2
+
+
+def test_a_quiet_world_that_the_mdm_runs_has_no_finding() -> None:
+    with world_of(managed_plan(20_000)) as world:
+        world.run()
+    assert world.findings == []
+    orders = list(world.from_cloud.signed.values())
+    assert {order.close for order in orders} == {False, True}
+    assert {j.close for j in world.oracle.judged if j.origin == "command"} == {False, True}
 
 
 def test_every_invariant_is_checked_and_has_its_fault() -> None:

@@ -15,13 +15,17 @@ from typing import Any
 import cbor2
 
 PAID, RECEIVED, ENERGY, FIXED, TAX, TRANSFER, DEBT = range(1, 8)
+RESERVED = 8
+"""Lent of a wallet that is shared."""
 EMERGENCY, DEBT_TIME, DEBT_PAYMENT = 9, 10, 11
 OWED = (DEBT, EMERGENCY)
 """What the consumer was lent: a refund's rest and emergency credit in use, as negative amounts."""
 COLLECTED = (DEBT_TIME, DEBT_PAYMENT)
 CHARGED = (ENERGY, FIXED, TAX, 12, 13, 14)
+EVENT = 15
+USED = "used"
 OPEN, CREDIT, ENERGY_KIND, FIXED_KIND, CORRECTION, REFUND, NOTICE, DECISION, SWITCH = range(1, 10)
-DEBT_KIND, METER_KIND, MODE_KIND = 13, 17, 18
+DEBT_KIND, RETURN_KIND, LEASE_KIND, METER_KIND, MODE_KIND, CONTROL, SCHEDULE_KIND = 13, 15, 16, 17, 18, 19, 20
 KEYS = ("account", "epoch", "seq", "previous", "kind", "at_ms", "postings", "meter_no", "before_wh", "after_wh", "tariff_version",
         "gseq", "cause", "uncertainty_ms", "boot_id", "mono_ms", "detail", "day_after", "period", "mode")  # fmt: skip
 Account = tuple[int, int]
@@ -51,7 +55,9 @@ class Line:
 
 @dataclass(slots=True)
 class Book:
-    """One account and epoch, folded line by line. `newest`: the bytes of its last entry."""
+    """One account and epoch, folded line by line. `newest`: the bytes of its last entry. `events_nano`: what events paid for; `events`: by
+    the command of each what they paid, and for how many Wh. `corrected_nano`: what signed corrections moved, of which
+    `corrected_debt_nano` became a debt."""
 
     lines: list[Line] = field(default_factory=list)
     head: bytes = bytes(32)
@@ -63,6 +69,10 @@ class Book:
     meter_no: int = 0
     mode: int = 0
     handed_over_nano: int = 0
+    events_nano: int = 0
+    corrected_nano: int = 0
+    corrected_debt_nano: int = 0
+    events: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     changes: int = 0
     opened_wh: int | None = None
     register_wh: int | None = None
@@ -71,6 +81,10 @@ class Book:
     @property
     def seq(self) -> int:
         return len(self.lines)
+
+    @property
+    def balance(self) -> int:
+        return self.pool(PAID) + self.pool(RESERVED)
 
     def pool(self, number: int) -> int:
         return self.pools.get(number, 0)
@@ -94,8 +108,9 @@ class EdgeWatch:
     open_actions: dict[int, int] = field(default_factory=dict)
     fresh: list[tuple[Account, Line]] = field(default_factory=list)
     faults: list[tuple[str, str]] = field(default_factory=list)
-    schedules: list[tuple[int, int, int, int]] = field(default_factory=list)
+    schedules: list[tuple[int, int, int, int, int, int]] = field(default_factory=list)
     may_change: bool = False
+    known: set[bytes] = field(default_factory=set)
     _seen: int = -1
     _db: int = 0
     _rows: dict[Account, tuple[Any, ...]] = field(default_factory=dict)
@@ -114,12 +129,14 @@ class EdgeWatch:
             self._read(db, key, step)
         open_ones = db.execute("SELECT meter_no, count(*) FROM action WHERE state <> 'finished' GROUP BY meter_no")
         self.open_actions = dict(open_ones.fetchall())
-        held = "SELECT meter_no, start_ms, end_ms, schedule_no FROM schedule WHERE stage <> 'over' ORDER BY meter_no, start_ms"
+        held = """SELECT meter_no, start_ms, end_ms, schedule_no, action, running FROM schedule WHERE stage <> 'over'
+            ORDER BY meter_no, start_ms"""
         self.schedules = db.execute(held).fetchall()
         return True
 
     def forget(self) -> None:
-        """The disk is another one: everything is read anew."""
+        """The disk is another one: everything is read anew. `known` is what was read before."""
+        self.known |= {line.hash for book in self.books.values() for line in book.lines}
         self.books, self.cached, self._db, self._seen, self._rows = {}, {}, 0, -1, {}
 
     def _read(self, db: sqlite3.Connection, key: Account, step: int) -> None:
@@ -165,6 +182,14 @@ class EdgeWatch:
             if pool in COLLECTED and amount > 0:
                 book.collected_nano += amount
                 book.taken[pool, line.period] = book.taken.get((pool, line.period), 0) + amount
+        if line.kind == SCHEDULE_KIND and line.detail.get(1) == USED:
+            nano, wh = book.events.get(line.cause, (0, 0))
+            paid_nano = -sum(amount for pool, amount in line.postings if pool == EVENT)
+            book.events[line.cause] = (nano + paid_nano, wh + line.detail.get(4, 0))
+            book.events_nano += paid_nano
+        if line.kind == CORRECTION and line.gseq:
+            book.corrected_nano += sum(amount for pool, amount in line.postings if pool == ENERGY)
+            book.corrected_debt_nano -= sum(amount for pool, amount in line.postings if pool == DEBT_PAYMENT)
         if line.gseq:
             if line.gseq in book.used:
                 self.faults.append(("I2", f"{where}: instrument {line.gseq} was used by entry {book.used[line.gseq]}"))
@@ -241,14 +266,16 @@ class CloudWatch:
         if eye.execute("SELECT count(*) FROM instrument").fetchone()[0] != len(self.issued):
             found = eye.execute("SELECT account_no, epoch, gseq, type, amount_nano, envelope FROM instrument").fetchall()
             self.issued = {(a, e, g): Issued(kind, amount, envelope) for a, e, g, kind, amount, envelope in found}
-        self.captured = dict(eye.execute("SELECT account_no, sum(amount_nano) FROM payment GROUP BY account_no").fetchall())
-        back = "SELECT p.account_no, sum(r.amount_nano) FROM refund r JOIN payment p USING (payment_no) GROUP BY p.account_no"
+        own = "SELECT account_no, sum(amount_nano) FROM payment WHERE purpose <> 'wallet' GROUP BY account_no"
+        self.captured = dict(eye.execute(own).fetchall())
+        back = """SELECT p.account_no, sum(r.amount_nano) FROM refund r JOIN payment p USING (payment_no) WHERE p.purpose <> 'wallet'
+            GROUP BY p.account_no"""
         self.refunded = dict(eye.execute(back).fetchall())
-        unissued = """SELECT account_no, sum(amount_nano) FROM payment p WHERE NOT EXISTS
+        unissued = """SELECT account_no, sum(amount_nano) FROM payment p WHERE p.purpose <> 'wallet' AND NOT EXISTS
             (SELECT 1 FROM instrument i WHERE i.payment_no = p.payment_no AND i.refund_no IS NULL) GROUP BY account_no"""
         self.waiting = dict(eye.execute(unissued).fetchall())
         by_hand = """SELECT p.account_no, sum(r.amount_nano) FROM refund r JOIN payment p USING (payment_no)
-            WHERE NOT EXISTS (SELECT 1 FROM instrument i WHERE i.refund_no = r.refund_no) GROUP BY p.account_no"""
+            WHERE p.purpose <> 'wallet' AND NOT EXISTS (SELECT 1 FROM instrument i WHERE i.refund_no = r.refund_no) GROUP BY p.account_no"""
         self.given_back = dict(eye.execute(by_hand).fetchall())
         self.problems = eye.execute("SELECT account_no, seq, code || ': ' || text FROM ledger_problem WHERE resolved_ms IS NULL").fetchall()
         return True

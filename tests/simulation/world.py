@@ -24,14 +24,16 @@ from gridtally_edge.prepay import events as p
 from gridtally_edge.sync.uplink import State
 from gridtally_shared.contract.messages import AccountConfig
 from gridtally_shared.instruments import keypad_code
-from simulation import invariants, steps, tariffs
-from simulation.cloud import JOURNAL_SIGNER, SIGNER, CloudNode
+from simulation import invariants, replenishing, steps, tariffs, visits
+from simulation.cloud import GATEWAY, JOURNAL_SIGNER, SIGNER, CloudNode
 from simulation.edge import Disk, EdgeNode, PowerCut
+from simulation.from_cloud import FromCloud
 from simulation.link import Link
 from simulation.meter import SimMeter
 from simulation.oracle import Oracle
 from simulation.plan import DCU, HOUR_MS, MINUTE_MS, Home, Plan, plan_of
 from simulation.rim import scratch, seeded_system
+from simulation.visits import Words
 from simulation.watch import Book, CloudWatch, EdgeWatch
 
 TRACE_LINES = 4_000
@@ -41,6 +43,7 @@ DRAIN_MINUTES = 10
 FIRST_PATIENCE_MS, GREETING_MS = 11_000, 16_000
 OUTAGE_BEAT_MS = 30 * MINUTE_MS
 LAZINESS_MS = (1_000, 2 * HOUR_MS, 4 * HOUR_MS, 8 * HOUR_MS)
+MANAGED_LAZINESS_MS = (1_000, 1_000, 2 * HOUR_MS)
 """How long a sweep's entries may wait for company: messages are what a run's time goes into."""
 
 
@@ -107,10 +110,15 @@ class World:
     rolled_back: bool = False
     rolled_back_ms: list[int] = field(default_factory=list)
     healed: bool = False
+    words: Words = field(default_factory=Words)
     ntp_ok: bool = True
     cut_off_ms: int | None = None
     busy_until_ms: int = 0
     payments_made: int = 0
+    wallet_paid_nano: int = 0
+    consents: dict[int, list[tuple[int, int | None, int]]] = field(default_factory=dict)
+    billed_since: dict[int, int] = field(default_factory=dict)
+    gone: dict[Any, Any] = field(default_factory=dict)
     read_code: Callable[[str], object] = keypad_code.read_code
     before_sweep: Callable[[World], None] | None = None
     carries: dict[type, Callable[[EdgeNode, Any], None]] = field(default_factory=dict)
@@ -139,9 +147,11 @@ class World:
         chance = Random(f"link:{self.plan.seed}")
         self.link = Link(chance, self.after, self._to_cloud, self._to_edge, lost, doubled, spoilt, most_ms=most_ms)
         self.link.now_ms = lambda: self.now_ms
+        self.bank = replenishing.Bank(self, GATEWAY)
         self.cloud = CloudNode(self, self.folder, self.plan.homes, (DCU,))
         self.edge = EdgeNode(self, self.folder, DCU, {SIGNER.key_id: SIGNER.public}, {"signer": JOURNAL_SIGNER})
         self.edge_watch, self.cloud_watch, self.oracle = EdgeWatch(), CloudWatch(), Oracle(self)
+        self.from_cloud = FromCloud(self)
 
     # ---- the queue --------------------------------------------------------------------------------------------
 
@@ -159,6 +169,7 @@ class World:
             self._until(self.plan.end_ms)
             self.note("all is healed")
             steps.heal(self)
+            self.check()
             self._until(self.plan.end_ms + HEALED_MS)
             self._drain()
             self._finish()
@@ -170,6 +181,7 @@ class World:
         self.guarded(self.edge.connected)
         self.say_time()
         self.cloud.beat()
+        replenishing.begin(self)
         self.at(self.plan.start_ms + 5_000, "time service", self._time_service)
         self.at(self.plan.start_ms + 60_000, "sweep", self._sweep)
         self._tick_later(60_000)
@@ -202,18 +214,25 @@ class World:
             self._hash.update(line.hash)
         fresh = self.edge_watch.fresh or self.oracle.fresh or self.fresh_shows or self.codes or self.twins
         changed = self.cloud_watch.look(self.cloud.eye, self.cloud.changed) or changed or bool(fresh)
+        changed = self.from_cloud.look() or changed
+        for _, line in self.from_cloud.fresh:
+            self._hash.update(line.hash)
+        visits.taken(self)
+        visits.healed(self)
         if self.rolled_back and invariants.is_healed(self):
             self.rolled_back = self.edge_watch.may_change = False
             self.note("the old disk is healed")
         self._all_found(list(invariants.broken(self)) if changed else [])
         self.edge_watch.fresh, self.oracle.fresh, self.fresh_shows, self.codes, self.twins = [], [], [], [], []
+        self.from_cloud.journals.fresh = []
 
     def _drain(self) -> None:
         """The sweeps are over; what is still to be said is said."""
         for _ in range(3 * DRAIN_MINUTES):  # a supply with a limit is read every minute, and writes on
             self.pump_soon(0)
             self._until(self.now_ms + MINUTE_MS // 3)
-            if not self.edge.core.outbox.depth():
+            self.from_cloud.soon()
+            if not self.edge.uplink.depth():
                 return
 
     def _finish(self) -> None:
@@ -339,10 +358,8 @@ class World:
             return
         if self.before_sweep is not None:
             self.before_sweep(self)
-        reads = self.edge.reads()
-        if reads:
-            self.edge.feed(p.SweepRead(reads))
-        self.pump_soon(self._chance.choice(LAZINESS_MS))
+        self.edge.swept(self.edge.reads(), self.edge.asked())
+        self.pump_soon(self._chance.choice(MANAGED_LAZINESS_MS if self.plan.managed else LAZINESS_MS))
         self._tick_later(30_000)
 
     def _time_service(self) -> None:

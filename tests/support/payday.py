@@ -160,12 +160,7 @@ class Payday:
     # ---- the consumer and his bank ----
 
     def order(self, amount: str, account_no: int | None = None) -> Order:
-        with self.db.write() as conn:
-            return prepay.create_order(conn, self.payments, account_no or self.account, nano(amount), self.now_ms, "asha")
-
-    def order_at(self, conn: Connection) -> Order:
-        """An order of 100 within a transaction."""
-        return prepay.create_order(conn, self.payments, self.account, nano("100"), self.now_ms, "asha")
+        return prepay.order_payment(self.db, self.payments, account_no or self.account, nano(amount), self.now_ms, "asha")
 
     def choose(self, order: Order, choice: str = "card") -> Webhook:
         with self.db.write() as conn:

@@ -101,8 +101,7 @@ class Town(Chain):
         return self.homes[place].meter_no
 
     def order_recharge(self, amount: str, place: int = 0) -> Order:
-        with self.db.write() as conn:
-            return prepay.create_order(conn, self.payments, self.account_no(place), nano(amount), self.now_ms, "consumer:asha")
+        return prepay.order_payment(self.db, self.payments, self.account_no(place), nano(amount), self.now_ms, "consumer:asha")
 
     def bank_answers(self, order: Order, choice: str = "card", times: int = 1, signature: str | None = None) -> None:
         """The gateway says what became of an order, as often as it likes."""

@@ -16,8 +16,10 @@ from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.accounts import accounts_of_dcu
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.customers.tariffs import versions_of
+from gridtally_cloud.ingest.mirror import load
 from gridtally_cloud.prepay.charging import charging_of
 from gridtally_cloud.prepay.handover_tables import account_swap, managed_ones
+from gridtally_cloud.prepay.left import left_standing
 from gridtally_cloud.prepay.managed_tables import managed_supply
 from gridtally_cloud.prepay.tables import instrument
 from gridtally_cloud.prepay.wallet import ledger_state
@@ -50,16 +52,23 @@ def _swapped(conn: Connection, config: AccountConfig, row: Any) -> AccountConfig
 
 
 def _standing(conn: Connection, config: AccountConfig) -> str:
-    """Where the engine left the supply, if the epoch before was run from here; nothing once the new one has begun."""
-    t = managed_supply.c
-    before = (t.account_no == config.account_no, t.epoch == config.account_epoch - 1)
-    found = conn.execute(select(t.standing).where(*before)).scalar_one_or_none()
-    return found if found and ledger_state(conn, config.account_no, config.account_epoch) is None else ""
+    """Where the supply was left by the epoch before, run from here or by another concentrator; nothing once the new one has begun."""
+    if _has_begun(conn, config):
+        return ""
+    t, before = managed_supply.c, config.account_epoch - 1
+    found = conn.execute(select(t.standing).where(t.account_no == config.account_no, t.epoch == before)).scalar_one_or_none()
+    return found or left_standing(conn, load(conn, config.account_no, before).state, config.meter_no)
+
+
+def _has_begun(conn: Connection, config: AccountConfig) -> bool:
+    """With its register: money may come into the journal before the meter is read for the first time."""
+    state = ledger_state(conn, config.account_no, config.account_epoch)
+    return state is not None and state.opened_wh is not None
 
 
 def _carried(conn: Connection, config: AccountConfig) -> tuple[CarriedCharge, ...]:
     """What the epoch before had charged of its open cycle; nothing once the new one has begun."""
-    if ledger_state(conn, config.account_no, config.account_epoch) is not None:
+    if _has_begun(conn, config):
         return ()
     before = replace(account_of(conn, config.account_no), account_epoch=config.account_epoch - 1)
     found = charging_of(conn, before)

@@ -19,9 +19,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from gridtally_cloud.billing import receivables
+from gridtally_cloud.billing.counted import counted_on, register_near
 from gridtally_cloud.billing.held import Held
 from gridtally_cloud.billing.tables import assessment
-from gridtally_cloud.billing.usage import measured, register_at
+from gridtally_cloud.billing.usage import measured
 from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.accounts import held as held_account
 from gridtally_cloud.customers.audit import record
@@ -95,8 +96,10 @@ def use_of(held: Held, account: Account, first_day: int, until_day: int) -> tupl
     known = [day.used_wh for day in days if day.used_wh is not None]
     if known:
         return sum(known), len(known)
-    first, last = (register_at(held.conn, account.meter_no, at_ms, 0) for at_ms in (from_ms, to_ms))
-    return (max(0, last.register_wh - first.register_wh), until_day - first_day) if first and last else (0, 0)
+    first, last = (register_near(held, account, at_ms, 0) for at_ms in (from_ms, to_ms))
+    if first is None or last is None:
+        return 0, 0
+    return counted_on(held, account, first, last)[0].register_wh - first.register_wh, until_day - first_day
 
 
 def _average(held: Held, account: Account, wish: Wish) -> int:
@@ -136,7 +139,7 @@ def amount_of(wh: int, price_nano: int, times_permille: int, currency: str) -> i
 
 def propose(conn: Connection, wish: Wish, at_ms: int, person: str) -> Assessment:
     """Raises ConfigError for what can not be read, RefusedCommand (unknown_account, unknown_person, overlaps, nothing_to_assess,
-    prepaid)."""
+    closed, prepaid)."""
     _check_person(conn, person)
     account = held_account(conn, wish.account_no)
     receivables.hold_books(conn, wish.account_no)
@@ -162,6 +165,9 @@ def _check(conn: Connection, account: Account, wish: Wish, at_ms: int) -> None:
         raise ConfigError("period", days, f"name days that are over, {MOST_DAYS} at most, the last one after the first")
     if min(wish.price_nano, wish.times_permille) <= 0 or not wish.reason.strip():
         raise ConfigError("price", decimal_text(wish.price_nano), "write a price and a multiple above zero, and a reason")
+    if account.closed_at_ms is not None:
+        raise RefusedCommand("closed", f"account {account.account_no} is closed and has had its last bill: no other one would ask for "
+                             "it; claim it by a letter")  # fmt: skip
     if account.is_prepaid:
         raise RefusedCommand("prepaid", f"account {account.account_no} is prepaid: its journal is corrected by gridtally-mdm correct")
     for other in assessments_of(conn, account.account_no):
@@ -173,7 +179,8 @@ OPEN = frozenset({AssessmentState.PROPOSED, AssessmentState.APPROVED})
 
 
 def approve(conn: Connection, assessment_no: int, at_ms: int, person: str) -> Assessment:
-    """A second person stands for it: it is owed, and the next bill shows it. Raises RefusedCommand (unknown_assessment, unknown_person,
+    """A second person stands for it: it is owed, and the next bill shows it; of an account that pays ahead by now it becomes a debt
+    (prepay/settling.py). Raises RefusedCommand (unknown_assessment, unknown_person,
     decided, same_person)."""
     row = _proposed(conn, assessment_no, person)
     if row.proposed_by == person:

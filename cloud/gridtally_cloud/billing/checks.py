@@ -23,6 +23,7 @@ class BillReason(StrEnum):
     CANCELLED = "bill_cancelled"
     NOT_A_BILL = "not_a_bill"
     ESTIMATED_TOO_OFTEN = "estimated_too_often"
+    TOO_LATE_FOR_MORE = "too_late_for_more"
     TOO_YOUNG = "too_young"
     NOT_FINAL = "not_final"
     NOTHING_CHANGED = "nothing_changed"

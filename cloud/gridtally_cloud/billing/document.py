@@ -22,6 +22,7 @@ from gridtally_cloud.billing.model import (
     Party,
     Reading,
     Tail,
+    Turn,
 )
 
 
@@ -43,6 +44,7 @@ def from_json(document: str) -> Bill:
         "deposit": DepositHeld(**raw["deposit"]) if raw.get("deposit") else None,
         "arranged": _arranged(raw.get("arranged")),
         "tail": Tail(**raw["tail"]) if raw.get("tail") else None,
+        "turns": tuple(Turn(**turn) for turn in raw.get("turns", ())),
     })  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, or_, select
 
 from gridtally_cloud.billing.model import Line, LineKind
+from gridtally_cloud.billing.names import assessment_name
 from gridtally_cloud.billing.tables import assessment, late_charge, receivable
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.store.days import midnight_ms
@@ -45,7 +46,7 @@ def _assessments(conn: Connection, account: Account, receivable_no: int) -> Iter
     for row in conn.execute(select(assessment).where(a.account_no == account.account_no, since).order_by(a.assessment_no)):
         from_ms, to_ms = (midnight_ms(day, account.zone) for day in (row.first_day, row.until_day))
         line = Line(LineKind.ASSESSMENT, row.amount_nano, 0, from_ms, to_ms, row.assessed_wh - row.measured_wh, "Wh",
-                    reference=f"A-{row.assessment_no}", form=row.rule, rate=row.price_nano,
+                    reference=assessment_name(row.assessment_no), form=row.rule, rate=row.price_nano,
                     rate_ppm=row.times_permille * 1000)  # fmt: skip
         if row.receivable_no > receivable_no:
             yield line

@@ -76,7 +76,7 @@ class LineWords:
                       last_at=self.moment(last.at_ms))  # fmt: skip
 
     def reading(self, reading: Reading) -> str:
-        shown = f.energy(reading.register_wh, self.language)
+        shown = f.energy(reading.shown_wh, self.language)
         return f"{shown} {self.t('how.estimated')}" if reading.estimated else shown
 
     def how_fixed(self, line: Line) -> tuple[str, ...]:
@@ -116,6 +116,11 @@ class LineWords:
 
     def how_debt(self, line: Line) -> tuple[str, ...]:
         return (self.t("how.debt", amount=self.money(line.quantity), at=self.moment(line.from_ms)),)
+
+    def how_debt_taken(self, line: Line) -> tuple[str, ...]:
+        amount, at = self.money(line.quantity), self.moment(line.from_ms)
+        of = (self.t("how.debt_of", names=line.reference),) if line.reference else ()
+        return (self.t("how.debt_taken", amount=amount, at=at), *of)
 
     def how_lent(self, line: Line) -> tuple[str, ...]:
         return (self.t("how.lent"),)
@@ -179,6 +184,7 @@ _HOW: dict[LineKind, Callable[[LineWords, Line], tuple[str, ...]]] = {
     LineKind.DEPOSIT: LineWords.how_money,
     LineKind.CORRECTION: LineWords.how_money,
     LineKind.CORRECTION_DEBT: LineWords.how_debt,
+    LineKind.DEBT_TAKEN: LineWords.how_debt_taken,
     LineKind.EMERGENCY: LineWords.how_lent,
     LineKind.CONVERSION: LineWords.how_money,
     LineKind.ARREARS: LineWords.how_money,

@@ -26,6 +26,7 @@ class LineKind(StrEnum):
     TAX_FIXED = "tax_fixed"
     CORRECTION = "correction"
     CORRECTION_DEBT = "correction_debt"
+    DEBT_TAKEN = "debt_taken"
     EMERGENCY = "emergency"
     CONVERSION = "conversion"
     ARREARS = "arrears"
@@ -58,11 +59,36 @@ class BillState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A register reading a line rests on."""
+    """A register reading a line rests on. `ahead_wh`: how far it is counted ahead of what the meter shows, behind the end of a register."""
 
     at_ms: int
     register_wh: int
     estimated: bool = False
+    ahead_wh: int = 0
+
+    @property
+    def shown_wh(self) -> int:
+        """What stands on the meter."""
+        return self.register_wh - self.ahead_wh
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A register shows less at `at_ms` than at `before_ms`: it came to its end, `end_wh`, or was set back (0). `used_wh` moved meanwhile;
+    `how` is known why (turns.py)."""
+
+    at_ms: int
+    how: str
+    before_wh: int
+    after_wh: int
+    used_wh: int
+    end_wh: int
+    before_ms: int
+
+    @property
+    def ahead_wh(self) -> int:
+        """How far counting is ahead of what is shown, behind it."""
+        return self.before_wh + self.used_wh - self.after_wh
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +226,7 @@ class Party:
 @dataclass(frozen=True, slots=True)
 class Bill:
     """`opening_nano` and `closing_nano` are the balance of a prepaid account, or what was and is owed on a bill. `first` and `last`: the
-    register at both ends of a bill. `corrects`: the bill it stands in the place of."""
+    register at both ends of a bill, `turns` where it went back between. `corrects`: the bill it stands in the place of."""
 
     kind: BillKind
     party: Party
@@ -222,6 +248,7 @@ class Bill:
     deposit: DepositHeld | None = None
     arranged: Arranged | None = None
     tail: Tail | None = None
+    turns: tuple[Turn, ...] = ()
 
     @property
     def charged_nano(self) -> int:

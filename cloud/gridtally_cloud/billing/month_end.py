@@ -17,6 +17,7 @@ from sqlalchemy import Connection, delete, select
 
 from gridtally_cloud import runs
 from gridtally_cloud.billing.periods import day_start, local, month
+from gridtally_cloud.billing.rules import RuleKind
 from gridtally_cloud.billing.tables import arrangement, billing_rule
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.store import work
@@ -24,6 +25,7 @@ from gridtally_cloud.store.db import Database, in_turn, upsert
 from gridtally_cloud.store.tables import store_meta
 
 NOTED = "month_end"
+MONTHLY = (RuleKind.LATE.value, RuleKind.DEPOSIT.value)
 LAST_ZONE = "Etc/GMT+12"
 """Where a month is over last."""
 
@@ -90,5 +92,5 @@ def _begun(conn: Connection, newest: str | None, now_ms: int) -> tuple[str, ...]
 def _is_needed(conn: Connection) -> bool:
     """Whether there is a rule for late payment or deposits, or an arrangement that has not ended."""
     a = arrangement.c
-    return any(conn.execute(query.limit(1)).first() for query in (
-        select(billing_rule.c.rule_no), select(a.arrangement_no).where(a.ended == "")))  # fmt: skip
+    rule = select(billing_rule.c.rule_no).where(billing_rule.c.kind.in_(MONTHLY))
+    return any(conn.execute(query.limit(1)).first() for query in (rule, select(a.arrangement_no).where(a.ended == "")))

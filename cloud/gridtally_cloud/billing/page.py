@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from gridtally_cloud.billing import formats as f
 from gridtally_cloud.billing.line_words import LineWords
-from gridtally_cloud.billing.model import ADDED_KINDS, CHARGE_KINDS, MONEY_KINDS, BillKind, BillState, BillView, Line, LineKind
+from gridtally_cloud.billing.model import ADDED_KINDS, CHARGE_KINDS, MONEY_KINDS, BillKind, BillState, BillView, Line, LineKind, Turn
 from gridtally_cloud.billing.texts import TEXTS
 from gridtally_shared.clock import MS_PER_DAY
 from gridtally_shared.records import dataclass
@@ -143,6 +143,14 @@ class _Writer(LineWords):
         day, now_nano = self.day(due_at_ms), max(0, self.bill.closing_shown_nano - later_nano)
         return self.t("box.due_arranged", day=day, now=self.money(now_nano)) if later_nano else self.t("box.due_by", day=day)
 
+    def turned(self, turn: Turn) -> str:
+        """Where the register went back, to be worked out again."""
+        why = self.t(f"note.turn_{turn.how}") if turn.end_wh else ""
+        numbers = {"before": turn.before_wh, "after": turn.after_wh, "used": turn.used_wh, "end": turn.end_wh}
+        said = {name: f.energy(wh, self.language) for name, wh in numbers.items()}
+        return self.t("note.turn_rolled" if turn.end_wh else "note.turn_set_back", before_at=self.moment(turn.before_ms),
+                      after_at=self.moment(turn.at_ms), why=why, **said)  # fmt: skip
+
     def arrangement(self) -> Iterator[str]:
         a = self.bill.arranged
         if a is not None and a.broken_ms is not None:
@@ -203,6 +211,7 @@ class _Writer(LineWords):
                 yield self.t("note.register", moved=f.energy(moved_wh, self.language), used=f.energy(b.used_wh, self.language))
             if b.last.estimated and not b.tail:
                 yield self.t("note.estimated")
+        yield from map(self.turned, b.turns)
         if b.tail:
             used, share = f.energy(b.tail.used_wh, self.language), f.percent(b.tail.permille(b.used_wh) * 1000, self.language)
             yield self.t(f"note.tail_{b.tail.method}", at=self.moment(b.tail.from_ms), used=used, share=share)

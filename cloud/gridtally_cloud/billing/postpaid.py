@@ -27,6 +27,7 @@ from gridtally_cloud.billing.model import (
     Party,
     Reading,
     Tail,
+    Turn,
 )
 from gridtally_cloud.billing.rounding import rounded_bill
 from gridtally_shared.records import dataclass
@@ -77,6 +78,7 @@ class BillInputs:
     deposit: DepositHeld | None = None
     arranged: Arranged | None = None
     tail: Tail | None = None
+    turns: tuple[Turn, ...] = ()
 
     @property
     def used_wh(self) -> int:
@@ -99,7 +101,7 @@ def postpaid_bill(inputs: BillInputs, corrects: Correction | None = None) -> Bil
         BillKind.BILL, inputs.party, inputs.from_ms, inputs.to_ms, inputs.arrears_nano, lines,
         inputs.arrears_nano + sum(line.amount_nano for line in lines), inputs.used_wh, inputs.days, inputs.quality,
         first=inputs.stops[-2].reading, last=inputs.stops[-1].reading, corrects=corrects, deposit=inputs.deposit,
-        arranged=inputs.arranged, tail=inputs.tail,
+        arranged=inputs.arranged, tail=inputs.tail, turns=inputs.turns,
     ))  # fmt: skip
 
 
@@ -143,6 +145,12 @@ def _by_register(plan: Plan, running: Running, first: Stop, last: Stop) -> tuple
 
 def _readings(first: Stop, last: Stop, part: Part, register_wh: int) -> tuple[Reading, Reading]:
     """The readings around a part; those of the stretch itself where the part is at its ends."""
-    before = first.reading if register_wh == first.reading.register_wh else Reading(part.from_ms, register_wh, estimated=True)
+    before = first.reading if register_wh == first.reading.register_wh else _within(first, last, part.from_ms, register_wh)
     whole = register_wh + part.wh == last.reading.register_wh
-    return before, last.reading if whole else Reading(part.to_ms, register_wh + part.wh, estimated=True)
+    return before, last.reading if whole else _within(first, last, part.to_ms, register_wh + part.wh)
+
+
+def _within(first: Stop, last: Stop, at_ms: int, register_wh: int) -> Reading:
+    """Estimated; behind an end of the register where the count is past it."""
+    ahead_wh = last.reading.ahead_wh if register_wh >= last.reading.ahead_wh else first.reading.ahead_wh
+    return Reading(at_ms, register_wh, estimated=True, ahead_wh=ahead_wh)

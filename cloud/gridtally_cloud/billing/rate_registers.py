@@ -31,11 +31,13 @@ Moved = Mapping[str, tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class RateRegisters:
-    """Those of one meter. `slack_ms`: a reading this near to an instant counts as the one at it."""
+    """Those of one meter. `slack_ms`: a reading this near to an instant counts as the one at it. `end_wh`: the first number they can not
+    show, 0 where it is not known; one that showed less was over it, as the others then agree."""
 
     conn: Connection
     meter_no: int
     slack_ms: int
+    end_wh: int = 0
 
     def between(self, plan: Plan, from_ms: int, to_ms: int) -> tuple[Series, ...]:
         """Nothing where they can not say."""
@@ -56,7 +58,9 @@ class RateRegisters:
 
     def _moved(self, quantity: Quantity, from_ms: int, to_ms: int) -> int | None:
         first, last = (value_near(self.conn, self.meter_no, quantity, at_ms, self.slack_ms) for at_ms in (from_ms, to_ms))
-        return None if first is None or last is None or last < first else last - first
+        if first is None or last is None or last < first >= self.end_wh:
+            return None
+        return last - first if last >= first else last - first + self.end_wh
 
 
 def plan_names_registers(plan: Plan) -> bool:

@@ -5,6 +5,7 @@
   which days and which charges are other ones. What was paid stays paid: a smaller bill leaves a credit.
 * Later bills of the account are made again too where their charges are other ones by a coin or more: they share a cycle, a highest
   demand or a register reading with it. All in one transaction, or nothing.
+* Where all of them together come to more, an estimated one is made again for more only while the rule of its period allows it (`tail.py`).
 * Charges for having paid the cancelled bill late go with it where the new one comes to less (`late_run.py`).
 * The books keep both: the charges of each bill, and of each cancelled one the same amount back. No row is altered.
 * A statement of a prepaid account is never rebilled: its journal is corrected (`gridtally-mdm correct`).
@@ -28,6 +29,7 @@ from gridtally_cloud.billing.moved import correction, total_nano
 from gridtally_cloud.billing.postpaid import BillInputs, charges, postpaid_bill
 from gridtally_cloud.billing.tables import bill as bill_table
 from gridtally_cloud.billing.tables import bill_left
+from gridtally_cloud.billing.tail import check_may_rise
 from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
@@ -103,11 +105,14 @@ def leave(conn: Connection, bill_no: str, at_ms: int, actor: str, note: str) -> 
 
 def rebill(conn: Connection, bill_no: str, at_ms: int, actor: str, note: str) -> tuple[Rebilled, ...]:
     """Cancel a bill and make it again from the data of now, and the later ones that depend on it. Raises RefusedCommand where it is no
-    bill that stands, or where nothing on it would be another amount."""
+    bill that stands, where nothing on it would be another amount, or where it is too late for more."""
     account = account_of(conn, store.load_bill(conn, bill_no).bill.party.account_no)
     hold(conn, account)
     view = _standing(conn, bill_no)
     made = tuple(_again(conn, account, store.standing_from(conn, account.account_no, view.bill.from_ms), bill_no, at_ms, actor, note))
+    if sum(one.now_nano - one.was_nano for one in made) > 0:
+        for one in made:
+            check_may_rise(conn, account, store.load_bill(conn, one.old_no), one.now_nano - one.was_nano, at_ms)
     for one in made:
         record(conn, at_ms, actor, "bill.rebilled", f"account:{account.account_no}", f"{one.old_no} by {one.new_no}: {note}")
     return made

@@ -11,6 +11,7 @@ from bisect import bisect_right
 from sqlalchemy import Connection, bindparam, case, func, insert, or_, select
 
 from gridtally_cloud.billing.claims import Books, Claim, rests
+from gridtally_cloud.billing.names import assessment_name, event_name
 from gridtally_cloud.billing.tables import assessment, bill, late_charge, receivable
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.store.db import in_turn
@@ -82,7 +83,7 @@ def post_assessment(conn: Connection, account: Account, amount_nano: int, at_ms:
 
 def post_event(conn: Connection, account: Account, amount_nano: int, schedule_no: int, at_ms: int) -> None:
     """What an event takes of the one who pays for it; below zero it goes back."""
-    _post(conn, account, "event" if amount_nano > 0 else "event_back", abs(amount_nano), at_ms, bill_no=f"EVENT-{schedule_no}")
+    _post(conn, account, "event" if amount_nano > 0 else "event_back", abs(amount_nano), at_ms, bill_no=event_name(schedule_no))
 
 
 def post_deposit(conn: Connection, account: Account, kind: str, amount_nano: int, at_ms: int) -> int:
@@ -98,6 +99,23 @@ def post_conversion(conn: Connection, account: Account, amount_nano: int, at_ms:
     """What moves between bills and prepayment when the way of paying changes; below zero it takes from what is owed. `to_debt`: it is
     owed on, as a debt that prepayment collects."""
     _post(conn, account, "conversion", amount_nano, at_ms, bill_no=TO_DEBT if to_debt else "")
+
+
+def claims_of(conn: Connection, account_no: int, open_nano: int) -> tuple[str, ...]:
+    """What an open amount is of, by the names on paper, oldest first: payments pay the oldest claim first, so it is of the newest."""
+    r = receivable.c
+    query = (select(r.kind, r.amount_nano, r.bill_no, assessment.c.assessment_no)
+             .outerjoin(bill, bill.c.bill_no == r.bill_no).outerjoin(late_charge, late_charge.c.receivable_no == r.receivable_no)
+             .outerjoin(assessment, assessment.c.receivable_no == r.receivable_no)
+             .where(r.account_no == account_no, r.kind.in_(("bill", *_SHOWN_LATER)), bill.c.cancelled_ms.is_(None),
+                    late_charge.c.back_no.is_(None), assessment.c.back_no.is_(None)).order_by(r.receivable_no.desc()))  # fmt: skip
+    names: list[str] = []
+    for row in conn.execute(query):
+        if open_nano <= 0:
+            break
+        names.append(assessment_name(row.assessment_no) if row.kind == "assessment" and row.assessment_no else row.bill_no)
+        open_nano -= row.amount_nano
+    return tuple(dict.fromkeys(name for name in reversed(names) if name))
 
 
 def hold_books(conn: Connection, account_no: int) -> None:

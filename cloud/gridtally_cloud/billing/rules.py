@@ -1,7 +1,8 @@
-"""Dated rules of billing as documents: what a late payment costs, what a deposit earns.
+"""Dated rules of billing as documents: what a late payment costs, what a deposit earns, how far bills may be estimated.
 
 * A rule holds from a local day on until the next one of its kind, for one tariff or, where that has none, for all of a currency.
-* A rule is never changed: another one begins later. Months that were charged stay as they are.
+* A rule is never changed: another one begins later. Months that were charged stay as they are, and a bill of the past is judged by the
+  rule of its period.
 * Percentages and amounts are decimals in quotes with up to nine places, held as whole numbers.
 """
 
@@ -29,22 +30,32 @@ HUNDRED = 100 * 10**9
 class RuleKind(StrEnum):
     LATE = "late_payment"
     DEPOSIT = "deposit_interest"
+    ESTIMATED = "estimated_bills"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """`percent` in 10^-9 percent, per day, month or year (`per`). `grace_days`: days after the last day to pay on which nothing is charged.
     `minimum_nano`: the least charge for a bill in a month, where there is one at all. `cap_percent`: the most, of what the bill charged,
-    over all its months; 0 for no limit. `on_surcharge`: unpaid late payment charges of the bill count too."""
+    over all its months; 0 for no limit. `on_surcharge`: unpaid late payment charges of the bill count too.
+
+    Of estimated bills: how many may follow each other; the share from which on a person looks at one; over how many days before the last
+    reading a daily average is taken, and the fewest it can rest on; how many days after its period one may still be made again for more,
+    0 for no limit."""
 
     kind: RuleKind
     currency: str
-    percent: int
-    per: str
+    percent: int = 0
+    per: str = ""
     grace_days: int = 0
     minimum_nano: int = 0
     cap_percent: int = 0
     on_surcharge: bool = False
+    most_in_row: int = 3
+    much_percent: int = 20 * 10**9
+    look_back_days: int = 28
+    least_days: int = 7
+    correct_days: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +78,16 @@ def _decimal(value: Any) -> int:
     return found
 
 
-def _days(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 365:
-        raise ValueError("no number of days")
-    return value
+def _whole(least: int, most: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise ValueError("no such number")
+        return value
+
+    return read
+
+
+_days = _whole(0, 365)
 
 
 def _flag(value: Any) -> bool:
@@ -119,6 +136,14 @@ FIELDS: Mapping[RuleKind, Mapping[str, Field]] = {
         "on_surcharge": Field("on_surcharge", _flag, "write true or false"),
     },
     RuleKind.DEPOSIT: {**COMMON, "per": Field("per", _one_of("year"), "write year", True)},
+    RuleKind.ESTIMATED: {
+        "currency": COMMON["currency"],
+        "most_in_row": Field("most_in_row", _whole(0, 36), "write how many bills, 0 to 36"),
+        "much_percent": Field("much_percent", _decimal, PERCENT),
+        "look_back_days": Field("look_back_days", _whole(7, 730), "write whole days, 7 to 730"),
+        "least_days": Field("least_days", _whole(1, 7), "write whole days, 1 to 7"),
+        "correct_days": Field("correct_days", _whole(0, 3650), "write whole days, up to 3650; 0 for no limit"),
+    },
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from datetime import date
 
-from gridtally_cloud.billing.rules import Dated, RuleKind, add_rule, rules_for
+from gridtally_cloud.billing.rules import Dated, Rule, RuleKind, add_rule, rules_for
 from gridtally_cloud.customers.desk import ACTOR, Desk, OpenDesk, document_of, with_desk
 from gridtally_cloud.store.days import EPOCH, date_of
 from gridtally_shared.errors import ConfigError
@@ -48,16 +48,32 @@ def _list(desk: Desk, kind: RuleKind) -> int:
     for dated in found:
         print(_said(dated))
     if not found:
-        print("no rule is there: nothing is charged or paid by it")
+        print(NOTHING[kind])
     return 0
 
 
+NOTHING = {
+    RuleKind.LATE: "no rule is there: nothing is charged by it",
+    RuleKind.DEPOSIT: "no rule is there: nothing is paid by it",
+    RuleKind.ESTIMATED: "no rule is there: at most three in a row, a person looks above 20 %, made again for more without a limit",
+}
+
+
 def _said(dated: Dated) -> str:
-    rule = dated.rule
+    parts = _of_estimates(dated.rule) if dated.rule.kind is RuleKind.ESTIMATED else _of_charges(dated.rule)
+    whose = dated.tariff_id or "all tariffs"
+    return f"rule {dated.rule_no}: {whose} in {dated.rule.currency} from {date_of(dated.from_day)}: {', '.join(parts)}"
+
+
+def _of_estimates(rule: Rule) -> list[str]:
+    again = f"for more only {rule.correct_days} days after the period" if rule.correct_days else "for more without a limit"
+    return [f"at most {rule.most_in_row} estimated bills in a row", f"a person looks above {decimal_text(rule.much_percent)} %",
+            f"a daily average of {rule.look_back_days} days, of {rule.least_days} at least", f"made again {again}"]  # fmt: skip
+
+
+def _of_charges(rule: Rule) -> list[str]:
     parts = [f"{decimal_text(rule.percent)} % a {rule.per}"]
     parts += [f"{rule.grace_days} days of grace"] if rule.grace_days else []
     parts += [f"at least {decimal_text(rule.minimum_nano)}"] if rule.minimum_nano else []
     parts += [f"at most {decimal_text(rule.cap_percent)} % of the bill"] if rule.cap_percent else []
-    parts += ["unpaid late payment charges count too"] if rule.on_surcharge else []
-    whose = dated.tariff_id or "all tariffs"
-    return f"rule {dated.rule_no}: {whose} in {rule.currency} from {date_of(dated.from_day)}: {', '.join(parts)}"
+    return parts + (["unpaid late payment charges count too"] if rule.on_surcharge else [])

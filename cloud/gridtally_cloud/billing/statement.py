@@ -3,8 +3,9 @@
 * The period is a run of journal entries: from the first one not before its start to the last one before its end. The next
   statement starts where this one stopped, so nothing falls between two of them.
 * opening + all lines = closing, to the nano. Charges are the lines of the journal's own records, those of one price
-  together; every top-up, refund and correction of money stands alone. A correction that became a debt moves no balance; its line says
-  how much it is. What emergency credit paid of the charges stands alone too; a top-up shows what was left after paying it back.
+  together; every top-up, refund, correction of money and transfer for an event stands alone. A debt that is taken on (a correction, bills,
+  an assessment, an event's overrun) moves no balance; its line says how much it is, and what of. What emergency credit paid of the
+  charges stands alone too; a top-up shows what was left after paying it back.
 * Another concentrator's journal is another epoch: it begins with what the one before ended with, which is counted once.
 * A charge line names quantity and price only when quantity x price is the amount in the journal, exactly.
 
@@ -20,9 +21,13 @@ from operator import attrgetter
 
 from gridtally_cloud.billing.charge_lines import Charged, charge_lines
 from gridtally_cloud.billing.model import Bill, BillKind, DataQuality, DayUse, Line, LineKind, Party, Reading
+from gridtally_cloud.billing.names import is_event
 from gridtally_cloud.billing.rounding import rounded_statement
+from gridtally_shared.contract.codec import decode
+from gridtally_shared.instruments.details import CARRIED_OVER, OF_BILLS, DebtTaken
 from gridtally_shared.ledger.charges import ChargeRecord, charge_of, lines_of
 from gridtally_shared.ledger.entries import OWN, Kind, LedgerEntry, Pool, Posting
+from gridtally_shared.ledger.replay import DEBTS
 from gridtally_shared.records import dataclass
 
 
@@ -86,9 +91,14 @@ def _is_charge(entry: LedgerEntry) -> bool:
 def _lines(inputs: StatementInputs, span: tuple[LedgerEntry, ...]) -> Iterator[Line]:
     for entry in (e for e in span if e.kind == Kind.CORRECTION and e.gseq and _into(e, Pool.DEBT_PAYMENT)):
         yield Line(LineKind.CORRECTION_DEBT, 0, 0, entry.at_ms, entry.at_ms, -_into(entry, Pool.DEBT_PAYMENT), "nano")
+    for entry in (e for e in span if e.kind == Kind.DEBT and e.gseq):
+        taken = decode(DebtTaken, entry.detail)
+        if taken.why != CARRIED_OVER:
+            yield Line(LineKind.DEBT_TAKEN, 0, 0, entry.at_ms, entry.at_ms, -sum(_into(entry, pool) for pool in DEBTS), "nano",
+                       reference="" if taken.why == OF_BILLS else taken.why)  # fmt: skip
     for entry in (e for e in span if not _is_charge(e) and _own(e)):
-        kind = SINGLE.get(entry.kind, LineKind.CORRECTION)
         reference = inputs.references.get((entry.epoch, entry.gseq), "") if entry.gseq else ""
+        kind = LineKind.EVENT if is_event(reference) else SINGLE.get(entry.kind, LineKind.CORRECTION)
         yield Line(kind, _own(entry), 0, entry.at_ms, entry.at_ms, reference=reference)
     charged = [e for e in span if _is_charge(e)]
     lent_nano = -sum(_into(e, Pool.EMERGENCY) for e in charged)

@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from gridtally_cloud.billing import arrangements, deposits, receivables
 from gridtally_cloud.billing.checks import BillReason
+from gridtally_cloud.billing.counted import counted_on, meter_of, register_near, shown_by
 from gridtally_cloud.billing.document import from_json, to_json
 from gridtally_cloud.billing.due_lines import ADDED, lines_since
 from gridtally_cloud.billing.held import Held
 from gridtally_cloud.billing.interval_use import use_between
-from gridtally_cloud.billing.model import Bill, BillKind, BillRow, BillState, BillView, Party, Reading, Tail
+from gridtally_cloud.billing.model import Bill, BillKind, BillRow, BillState, BillView, Party, Reading, Tail, Turn
+from gridtally_cloud.billing.names import payment_name
 from gridtally_cloud.billing.postpaid import BillInputs, Paid, Stop
 from gridtally_cloud.billing.rate_registers import RateRegisters, plan_names_registers
+from gridtally_cloud.billing.references import references
 from gridtally_cloud.billing.statement import StatementInputs
 from gridtally_cloud.billing.stretches import Stretch, stretch_at
 from gridtally_cloud.billing.tables import bill as bill_table
 from gridtally_cloud.billing.tables import receivable
 from gridtally_cloud.billing.tail import ending
-from gridtally_cloud.billing.usage import first_register, measured, register_at
+from gridtally_cloud.billing.usage import first_register, measured
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.customers.tariffs import versions_of
-from gridtally_cloud.prepay.tables import instrument
 from gridtally_cloud.prepay.terms import terms_of_account
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.days import day_of as date_of_day
 from gridtally_cloud.store.db import in_turn
-from gridtally_cloud.store.tables import account_mirror, journal_entry, meter
+from gridtally_cloud.store.tables import account_mirror, journal_entry
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.ledger.entries import LedgerEntry, entry_from
 from gridtally_shared.tariff.pinned import pinned_plan
@@ -67,17 +68,9 @@ def statement_inputs(conn: Connection, account: Account, from_ms: int, to_ms: in
     days, quality = measured(Held(conn), account.usage_point_no, from_ms, to_ms, account.zone)
     return StatementInputs(
         party_of(account, plan), from_ms, to_ms, journal_of(conn, account.account_no),
-        _references(conn, account.account_no),
+        references(conn, account.account_no),
         days, quality,
     )  # fmt: skip
-
-
-def _references(conn: Connection, account_no: int) -> dict[tuple[int, int], str]:
-    """What to call the payment behind each instrument."""
-    i = instrument.c
-    query = select(i.epoch, i.gseq, i.payment_no).where(i.shard == SHARD, i.account_no == account_no)
-    rows = conn.execute(query.where(i.payment_no.is_not(None)))
-    return {(r.epoch, r.gseq): payment_name(r.payment_no) for r in rows}
 
 
 def bill_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int, used_wh: int | None = None,
@@ -90,16 +83,14 @@ def bill_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int, us
     if stretch is None:
         raise RefusedCommand(BillReason.NOT_OPEN_YET, "the account paid ahead then: its statement shows that time")
     begin_ms = max(from_ms, stretch.from_ms)
-    opening = _opening_reading(conn, account, stretch, begin_ms)
-    end, tail = _ending(held, account, stretch, begin_ms, opening, to_ms, used_wh, estimate)
-    stops = (*_stops_before(conn, account, stretch, begin_ms), Stop(begin_ms, opening), Stop(to_ms, end))
-    if any(two.reading.register_wh < one.reading.register_wh for one, two in pairwise(stops)):
-        raise RefusedCommand(BillReason.REGISTER_WENT_BACK, f"the register of meter {account.meter_serial} went back in this "
-                             "period: check the readings and the meter first")  # fmt: skip
+    before = _stops_before(held, account, stretch, begin_ms)
+    opening = _opening_reading(held, account, stretch, begin_ms, before)
+    end, tail, turns = _ending(held, account, stretch, begin_ms, opening, to_ms, used_wh, estimate)
+    stops = (*before, Stop(begin_ms, opening), Stop(to_ms, end))
     arrears_nano, since = _last_closing(conn, account.account_no)
     use, quality = measured(held, account.usage_point_no, from_ms, to_ms, account.zone)
     plan = pinned_plan(versions, account.zone)
-    registers = RateRegisters(conn, account.meter_no, _slack_ms(conn, account)) if plan_names_registers(plan) else None
+    registers = _rate_registers(conn, account) if plan_names_registers(plan) else None
     counted, lacking = use_between(held, account.usage_point_no, plan, stops, registers)
     if lacking and used_wh is None:
         missing = f"{lacking.missing} intervals are missing" if lacking.missing else "none was measured"
@@ -107,19 +98,22 @@ def bill_inputs(conn: Connection, account: Account, from_ms: int, to_ms: int, us
                              "read again, or estimated by gridtally-mdm vee")  # fmt: skip
     return BillInputs(party_of(account, plan), from_ms, to_ms, plan, _terms(conn, account), stops,
                       arrears_nano, _paid_since(conn, account.account_no, since), use, quality, _days_from(stretch, account.zone),
-                      counted, since, tail=tail)  # fmt: skip
+                      counted, since, tail=tail, turns=turns)  # fmt: skip
 
 
 def _ending(held: Held, account: Account, stretch: Stretch, begin_ms: int, opening: Reading, to_ms: int, used_wh: int | None,
-            estimate: bool) -> tuple[Reading, Tail | None]:  # fmt: skip
-    """The register at the end of the period, and what of it is estimated because no reading reaches that far."""
+            estimate: bool) -> tuple[Reading, Tail | None, tuple[Turn, ...]]:  # fmt: skip
+    """The register at the end of the period, what of it is estimated because no reading reaches that far, and where it went back."""
     if used_wh is not None:
-        return Reading(to_ms, opening.register_wh + used_wh, estimated=True), None
+        return Reading(to_ms, opening.register_wh + used_wh, estimated=True, ahead_wh=opening.ahead_wh), None, ()
     if stretch.last and stretch.until_ms == to_ms:
-        return stretch.last, None
-    if estimate and register_at(held.conn, account.meter_no, to_ms, _slack_ms(held.conn, account)) is None:
+        found: Reading | None = shown_by(held.conn, account.meter_no, stretch.last)
+    else:
+        found = register_near(held, account, to_ms, _slack_ms(held.conn, account))
+    if found is None and estimate:
         return ending(held, account, begin_ms, opening, to_ms)
-    return _reading(held.conn, account, to_ms), None
+    end, turns = counted_on(held, account, opening, found or _missing(account))
+    return end, None, turns
 
 
 def _terms(conn: Connection, account: Account) -> Terms:
@@ -139,13 +133,13 @@ def billed_until(conn: Connection, account_no: int) -> int:
     return conn.execute(query).scalar_one_or_none() or 0
 
 
-def _stops_before(conn: Connection, account: Account, stretch: Stretch, begin_ms: int) -> tuple[Stop, ...]:
+def _stops_before(held: Held, account: Account, stretch: Stretch, begin_ms: int) -> tuple[Stop, ...]:
     """The beginning of the stretch and the ends of its bills issued before, where they are not the beginning itself."""
     mine = (_b.account_no == account.account_no, _b.kind == BillKind.BILL.value, _b.to_ms > stretch.from_ms, _b.to_ms < begin_ms, _STANDING)
     query = select(_b.to_ms, _b.document).where(*mine)
-    rows = conn.execute(query.order_by(_b.to_ms))
+    rows = held.conn.execute(query.order_by(_b.to_ms))
     ends = [(row.to_ms, _end_of(row.document)) for row in rows]
-    opening = (Stop(stretch.from_ms, stretch.first or _opened(conn, account)),) if begin_ms > stretch.from_ms else ()
+    opening = (Stop(stretch.from_ms, _begun(held, account, stretch)),) if begin_ms > stretch.from_ms else ()
     return (*opening, *(Stop(to_ms, reading) for to_ms, reading in ends if reading))
 
 
@@ -157,36 +151,41 @@ def _end_of(document: str) -> Reading | None:
 
 def _slack_ms(conn: Connection, account: Account) -> int:
     """A reading this near to a boundary counts as the one at the boundary: half an interval."""
-    interval_s = conn.execute(select(meter.c.interval_s).where(meter.c.meter_no == account.meter_no)).scalar_one()
-    return int(interval_s) * 500
+    return int(meter_of(conn, account.meter_no).interval_s) * 500
 
 
-def _reading(conn: Connection, account: Account, at_ms: int) -> Reading:
-    found = register_at(conn, account.meter_no, at_ms, _slack_ms(conn, account))
-    if found is None:
-        raise RefusedCommand(BillReason.REGISTER_MISSING, f"no register reading of meter {account.meter_serial} around one end "
-                             "of the period: wait for the next reading, or enter one")  # fmt: skip
-    return found
+def _rate_registers(conn: Connection, account: Account) -> RateRegisters:
+    return RateRegisters(conn, account.meter_no, _slack_ms(conn, account), meter_of(conn, account.meter_no).register_end_wh)
 
 
-def _opened(conn: Connection, account: Account) -> Reading:
-    """The register the account began with: at its opening, or the oldest reading after it."""
-    at_opening = register_at(conn, account.meter_no, account.opened_at_ms, _slack_ms(conn, account))
-    found = at_opening or first_register(conn, account.meter_no)
-    return found or _reading(conn, account, account.opened_at_ms)
+def _missing(account: Account) -> Reading:
+    raise RefusedCommand(BillReason.REGISTER_MISSING, f"no register reading of meter {account.meter_serial} around one end "
+                         "of the period: wait for the next reading, or enter one")  # fmt: skip
 
 
-def _opening_reading(conn: Connection, account: Account, stretch: Stretch, at_ms: int) -> Reading:
+def _begun(held: Held, account: Account, stretch: Stretch) -> Reading:
+    """The register a stretch began with: that of the change from prepayment, at the account's opening, or the oldest reading after it."""
+    if stretch.first:
+        return shown_by(held.conn, account.meter_no, stretch.first)
+    at_opening = register_near(held, account, account.opened_at_ms, _slack_ms(held.conn, account))
+    return at_opening or first_register(held.conn, account.meter_no) or _missing(account)
+
+
+def _opening_reading(held: Held, account: Account, stretch: Stretch, at_ms: int, before: tuple[Stop, ...]) -> Reading:
     """The reading of the change from prepayment; where the last bill stopped, so that no Wh falls between two bills; else the register
-    at the boundary."""
+    at the boundary, counted on from the stops `before` it."""
+    conn = held.conn
     if stretch.first and at_ms <= stretch.from_ms:
-        return stretch.first
+        return _begun(held, account, stretch)
     query = select(_b.document).where(_b.account_no == account.account_no, _b.kind == BillKind.BILL.value, _b.to_ms == at_ms, _STANDING)
     document = conn.execute(query).scalar_one_or_none()
     last = _end_of(document) if document else None
     if last:
         return last
-    return _opened(conn, account) if at_ms <= account.opened_at_ms else _reading(conn, account, at_ms)
+    if at_ms <= account.opened_at_ms:
+        return _begun(held, account, stretch)
+    found = register_near(held, account, at_ms, _slack_ms(conn, account)) or _missing(account)
+    return counted_on(held, account, before[-1].reading, found)[0] if before else found
 
 
 def _last_closing(conn: Connection, account_no: int) -> tuple[int, int]:
@@ -195,11 +194,6 @@ def _last_closing(conn: Connection, account_no: int) -> tuple[int, int]:
     row = conn.execute(select(r.receivable_no, bill_table.c.closing_nano).join(bill_table, _b.bill_no == r.bill_no)
                        .where(r.account_no == account_no, r.kind == "bill").order_by(r.receivable_no.desc()).limit(1)).first()
     return (row.closing_nano, row.receivable_no) if row else (0, 0)
-
-
-def payment_name(payment_no: int) -> str:
-    """How a payment is named on paper."""
-    return f"P-{payment_no}"
 
 
 def _paid_since(conn: Connection, account_no: int, receivable_no: int) -> tuple[Paid, ...]:

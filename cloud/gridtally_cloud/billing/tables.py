@@ -11,6 +11,7 @@
 * `deposit_receipt`: what a receipt took or gave back. `deposit_interest`: the days a deposit bore interest on, with what it came to.
 * `arrangement`: arrears paid by instalments (`instalment`), what of which periods' bills they are (`arrangement_bill`), and how it ended.
 * `assessment`: energy that was not measured after tampering, who proposed and who approved it, and its rows of the books.
+* `register_set_back`: a meter's register showed less at `at_ms` than before, and a person said what was used meanwhile.
 """
 
 from __future__ import annotations
@@ -178,4 +179,17 @@ assessment = Table(
     Column("receivable_no", Key),  # once approved
     Column("back_no", Key),  # once taken back
     Index("ix_assessment_account", "account_no"),
+)  # fmt: skip
+
+register_set_back = Table(
+    "register_set_back", metadata,
+    Column("meter_no", Key, primary_key=True, autoincrement=False),
+    Column("at_ms", Ms, primary_key=True, autoincrement=False),  # the first read behind it
+    Column("before_ms", Ms, nullable=False),
+    Column("before_wh", Wh, nullable=False),
+    Column("after_wh", Wh, nullable=False),
+    Column("used_wh", Wh, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("settled_by", Text, nullable=False),
+    Column("settled_ms", Ms, nullable=False),
 )  # fmt: skip

@@ -4,8 +4,9 @@
   with the same marks; what comes later wins, restates the bill and proposes to make it again (`rebill.py`).
 * The register at the end is the last reading and the intervals after it. A meter without intervals moves on as it did in the weeks before
   its last reading (mdm.md B.3-7).
-* At most `MOST_IN_ROW` estimated bills follow each other; the last of them, and one with more than `MUCH_PERMILLE` estimated, is an order
-  to a person (mdm.md B.3-8).
+* Its limits are a dated rule (`rules.py`), that of the last day of its period: how many estimated bills may follow each other, where the
+  last of them, and one with much estimated, is an order to a person (mdm.md B.3-8); how long one may be made again for more. Without
+  a rule: three, a fifth, no limit.
 
 Source: issue 5 line 4.
 """
@@ -15,11 +16,14 @@ from __future__ import annotations
 from sqlalchemy import Connection, select
 
 from gridtally_cloud.billing.checks import BillReason
+from gridtally_cloud.billing.counted import counted_on
 from gridtally_cloud.billing.document import from_json
 from gridtally_cloud.billing.held import Held
-from gridtally_cloud.billing.model import BillView, Reading, Tail
+from gridtally_cloud.billing.model import BillView, Reading, Tail, Turn
+from gridtally_cloud.billing.rules import HUNDRED, Rule, RuleKind, in_force, rules_for
 from gridtally_cloud.billing.tables import bill as bill_table
 from gridtally_cloud.billing.usage import channel_of, last_register, newest_register_ms
+from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.store.close import GRACE_MS, close_silent_day
 from gridtally_cloud.store.days import date_of, day_of
@@ -29,18 +33,23 @@ from gridtally_shared.clock import MS_PER_DAY
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.quantities import INTERVAL_IMPORT
 
-MOST_IN_ROW, MUCH_PERMILLE = 3, 200
-LOOK_BACK_MS, LEAST_MS = 28 * MS_PER_DAY, 7 * MS_PER_DAY
-"""The weeks a daily average is taken over, and the least it can rest on."""
 INTERVALS, REGISTERS = "intervals", "registers"
 _b = bill_table.c
+
+
+def limits_of(conn: Connection, account: Account, to_ms: int) -> Rule:
+    """What holds for an estimated bill whose period ends then."""
+    rules = rules_for(conn, RuleKind.ESTIMATED, account.tariff_id, account.currency)
+    found = in_force(rules, day_of(to_ms - 1, account.zone))
+    return found.rule if found else Rule(RuleKind.ESTIMATED, account.currency)
 
 
 def fill(conn: Connection, account: Account, from_ms: int, to_ms: int, at_ms: int) -> None:
     """Let VEE estimate the days behind the last reading of which nothing came. Raises RefusedCommand where they are too young, or where too
     many bills were estimated before."""
-    if in_row_before(conn, account.account_no, from_ms) >= MOST_IN_ROW:
-        raise RefusedCommand(BillReason.ESTIMATED_TOO_OFTEN, f"{MOST_IN_ROW} bills in a row were estimated: have meter "
+    most = limits_of(conn, account, to_ms).most_in_row
+    if in_row_before(conn, account.account_no, from_ms, most) >= most:
+        raise RefusedCommand(BillReason.ESTIMATED_TOO_OFTEN, f"{most} bills in a row are the most that may be estimated: have meter "
                              f"{account.meter_serial} read, or enter a reading")  # fmt: skip
     if at_ms < to_ms + GRACE_MS:
         raise RefusedCommand(BillReason.TOO_YOUNG, "readings of the last days may still come: estimate a day after the end of the period")
@@ -60,18 +69,22 @@ def fill(conn: Connection, account: Account, from_ms: int, to_ms: int, at_ms: in
         raise RefusedCommand(BillReason.TOO_YOUNG, f"values of {date_of(waiting[0])} are being taken in: estimate when VEE has judged them")
 
 
-def ending(held: Held, account: Account, begin_ms: int, opening: Reading, to_ms: int) -> tuple[Reading, Tail]:
-    """The register at the end, and what of it is estimated. Raises RefusedCommand where nothing can be estimated from."""
+def ending(held: Held, account: Account, begin_ms: int, opening: Reading, to_ms: int) -> tuple[Reading, Tail, tuple[Turn, ...]]:
+    """The register at the end, what of it is estimated, and where it went back before. Raises RefusedCommand where nothing can be
+    estimated from."""
+    limits = limits_of(held.conn, account, to_ms)
     last = last_register(held.conn, account.meter_no, to_ms)
-    known = last if last is not None and last.at_ms > begin_ms else Reading(begin_ms, opening.register_wh)
+    known, turns = Reading(begin_ms, opening.register_wh, ahead_wh=opening.ahead_wh), tuple[Turn, ...]()
+    if last is not None and last.at_ms > begin_ms:
+        known, turns = counted_on(held, account, opening, last)
     used_wh, method = _by_intervals(held, account, known.at_ms, to_ms), INTERVALS
     if used_wh is None:
-        used_wh, method = _by_registers(held.conn, account, known.at_ms, to_ms), REGISTERS
+        used_wh, method = _by_registers(held, account, known.at_ms, to_ms, limits), REGISTERS
     if used_wh is None:
         raise RefusedCommand(BillReason.REGISTER_MISSING, f"nothing is known of meter {account.meter_serial} to estimate from: enter a "
                              "reading")  # fmt: skip
-    tail = Tail(known.at_ms, used_wh, method, in_row_before(held.conn, account.account_no, begin_ms) + 1)
-    return Reading(to_ms, known.register_wh + used_wh, estimated=True), tail
+    tail = Tail(known.at_ms, used_wh, method, in_row_before(held.conn, account.account_no, begin_ms, limits.most_in_row) + 1)
+    return Reading(to_ms, known.register_wh + used_wh, estimated=True, ahead_wh=known.ahead_wh), tail, turns
 
 
 def _by_intervals(held: Held, account: Account, from_ms: int, to_ms: int) -> int | None:
@@ -90,20 +103,22 @@ def _by_intervals(held: Held, account: Account, from_ms: int, to_ms: int) -> int
     return int(sum(series.values)) - passed
 
 
-def _by_registers(conn: Connection, account: Account, from_ms: int, to_ms: int) -> int | None:
+def _by_registers(held: Held, account: Account, from_ms: int, to_ms: int, limits: Rule) -> int | None:
     """As much a day as in the weeks before the last reading."""
+    conn = held.conn
     last = last_register(conn, account.meter_no, to_ms)
-    first = last_register(conn, account.meter_no, last.at_ms - LOOK_BACK_MS) if last else None
-    first = first or last_register(conn, account.meter_no, last.at_ms - LEAST_MS) if last else None
-    if last is None or first is None or last.register_wh < first.register_wh:
+    first = last_register(conn, account.meter_no, last.at_ms - limits.look_back_days * MS_PER_DAY) if last else None
+    first = first or last_register(conn, account.meter_no, last.at_ms - limits.least_days * MS_PER_DAY) if last else None
+    if last is None or first is None:
         return None
+    last, _ = counted_on(held, account, first, last)
     return (last.register_wh - first.register_wh) * (to_ms - from_ms) // (last.at_ms - first.at_ms)
 
 
-def in_row_before(conn: Connection, account_no: int, from_ms: int) -> int:
-    """How many estimated bills end where the next one begins, one after the other."""
+def in_row_before(conn: Connection, account_no: int, from_ms: int, most: int) -> int:
+    """How many estimated bills end where the next one begins, one after the other; not more than `most`."""
     mine = (_b.account_no == account_no, _b.kind == "bill", _b.cancelled_ms.is_(None), _b.to_ms <= from_ms)
-    rows = conn.execute(select(_b.from_ms, _b.to_ms, _b.document).where(*mine).order_by(_b.to_ms.desc()).limit(MOST_IN_ROW))
+    rows = conn.execute(select(_b.from_ms, _b.to_ms, _b.document).where(*mine).order_by(_b.to_ms.desc()).limit(most))
     count = 0
     for row in rows:
         if row.to_ms != from_ms or from_json(row.document).tail is None:
@@ -114,8 +129,23 @@ def in_row_before(conn: Connection, account_no: int, from_ms: int) -> int:
 
 def flag(conn: Connection, view: BillView, at_ms: int, actor: str) -> None:
     """An order to a person where a bill is estimated for the last time, or much of it is."""
-    tail = view.bill.tail
-    if tail is None or (tail.in_row < MOST_IN_ROW and tail.permille(view.bill.used_wh) <= MUCH_PERMILLE):
+    tail, used_wh = view.bill.tail, view.bill.used_wh
+    if tail is None:
+        return
+    limits = limits_of(conn, account_of(conn, view.bill.party.account_no), view.bill.to_ms)
+    if tail.in_row < limits.most_in_row and tail.used_wh * HUNDRED <= limits.much_percent * used_wh:
         return
     detail = f"{view.bill_no}: {tail.permille(view.bill.used_wh) / 10:.1f} % is estimated, {tail.in_row} estimated bills in a row"
     open_order(conn, OrderKind.BILL_REVIEW, view.bill.party.account_no, f"estimated {view.bill_no}", "estimated_bill", at_ms, actor, detail)
+
+
+def check_may_rise(conn: Connection, account: Account, view: BillView, more_nano: int, at_ms: int) -> None:
+    """Whether an estimated bill may still be made again for more. Raises RefusedCommand (too_late_for_more)."""
+    until_ms = view.bill.to_ms - 1
+    days = limits_of(conn, account, view.bill.to_ms).correct_days
+    if view.bill.tail is None or more_nano <= 0 or not days:
+        return
+    if day_of(at_ms, account.zone) - day_of(until_ms, account.zone) > days:
+        text = (f"{view.bill_no} was estimated and would come to more, and its period is over for more than the {days} days its rule "
+                f"allows: keep it by gridtally-mdm rebill leave {view.bill_no}")  # fmt: skip
+        raise RefusedCommand(BillReason.TOO_LATE_FOR_MORE, text)

@@ -19,6 +19,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "line.top_up": "Top-up", "line.refund": "Refund", "line.energy": "Energy", "line.fixed": "Fixed charge",
         "line.tax_energy": "Tax on energy", "line.tax_fixed": "Tax on the fixed charge", "line.correction": "Correction",
         "line.other": "Other charge or rebate", "line.correction_debt": "Earlier charges corrected",
+        "line.debt_taken": "A debt you take on", "how.debt_of": "of {names}",
+        "how.debt_taken": "on {at}, {amount}; it is taken out of payments later, and the balance stays as it is",
         "line.conversion": "Carried over with the change of payment mode",
         "line.emergency": "Emergency credit", "how.lent": "paid part of the charges below; the next top-ups pay it back first",
         "how.debt": "on {at}, {amount} was too little; it is owed, taken out of payments later, and the balance stays as it is",
@@ -72,6 +74,13 @@ TEXTS: dict[str, dict[str, str]] = {
         "how.assessment_average": "as much a day as in other weeks, less what was measured",
         "how.assessment_load": "connected load × hours of use, less what was measured",
         "how.assessment_units": "as found by an examination, less what was measured",
+        "note.turn_rolled": "Between {before_at} and {after_at} the register of the meter came to its end, {end}, and began at 0 again. "
+        "From {before} to its end and on to {after} are {used}. {why}",
+        "note.turn_set_back": "Between {before_at} and {after_at} the register of the meter was set back from {before} to {after}. {used} "
+        "are counted for that time, as we found when we looked into it.",
+        "note.turn_meter": "Where the register of this meter ends is on record.",
+        "note.turn_concentrator": "The device that reads the meter saw it.",
+        "note.turn_intervals": "The intervals measured meanwhile say the same.",
         "note.rounding": "Each amount is rounded to the nearest coin; exactly half a coin goes to the even one.",
     },
     "es": {
@@ -92,6 +101,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "line.tax_energy": "Impuesto sobre la energía", "line.tax_fixed": "Impuesto sobre el cargo fijo",
         "line.correction": "Corrección",
         "line.correction_debt": "Corrección de cargos anteriores",
+        "line.debt_taken": "Una deuda que pasa a su cuenta", "how.debt_of": "de {names}",
+        "how.debt_taken": "el {at}, {amount}; se toma de pagos posteriores y el saldo no cambia",
         "line.conversion": "Traspaso por el cambio de forma de pago",
         "line.emergency": "Crédito de emergencia", "how.lent": "pagó parte de los cargos; las próximas recargas lo devuelven primero",
         "how.debt": "el {at}, se cobraron {amount} de menos; se deben, se toman de pagos posteriores y el saldo no cambia",
@@ -147,6 +158,13 @@ TEXTS: dict[str, dict[str, str]] = {
         "how.assessment_average": "tanto al día como en otras semanas, menos lo medido",
         "how.assessment_load": "carga conectada × horas de uso, menos lo medido",
         "how.assessment_units": "según un peritaje, menos lo medido",
+        "note.turn_rolled": "Entre {before_at} y {after_at} el registro del contador llegó a su fin, {end}, y empezó de nuevo en 0. "
+        "De {before} hasta su fin y luego hasta {after} son {used}. {why}",
+        "note.turn_set_back": "Entre {before_at} y {after_at} el registro del contador retrocedió de {before} a {after}. Para ese tiempo "
+        "se cuentan {used}, según nuestra comprobación.",
+        "note.turn_meter": "El fin del registro de este contador consta en sus datos.",
+        "note.turn_concentrator": "El equipo que lee el contador lo vio.",
+        "note.turn_intervals": "Los intervalos medidos entretanto dicen lo mismo.",
         "note.rounding": "Cada importe se redondea al céntimo más próximo; si es justo la mitad, al par.",
     },
     "hi": {
@@ -164,6 +182,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "line.top_up": "रिचार्ज", "line.refund": "वापसी", "line.energy": "ऊर्जा", "line.fixed": "स्थायी शुल्क",
         "line.tax_energy": "ऊर्जा पर कर", "line.tax_fixed": "स्थायी शुल्क पर कर", "line.correction": "सुधार",
         "line.correction_debt": "पहले के शुल्क में सुधार",
+        "line.debt_taken": "आपके खाते पर आया बकाया", "how.debt_of": "{names} का",
+        "how.debt_taken": "{at}, {amount}; बाद के भुगतान से लिया जाएगा, बैलेंस वैसा ही रहता है",
         "line.conversion": "भुगतान का तरीका बदलने पर स्थानांतरित",
         "line.emergency": "आपात क्रेडिट", "how.lent": "नीचे के शुल्क का एक भाग इससे दिया गया; अगले रिचार्ज पहले इसे चुकाएँगे",
         "how.debt": "{at}, {amount} कम लिया गया था; यह बकाया है, बाद के भुगतान से लिया जाएगा, बैलेंस वैसा ही रहता है",
@@ -218,6 +238,13 @@ TEXTS: dict[str, dict[str, str]] = {
         "how.assessment_average": "दूसरे सप्ताहों जितनी दैनिक खपत, मापी गई खपत घटाकर",
         "how.assessment_load": "संयोजित भार × उपयोग के घंटे, मापी गई खपत घटाकर",
         "how.assessment_units": "जाँच में मिली खपत, मापी गई खपत घटाकर",
+        "note.turn_rolled": "{before_at} और {after_at} के बीच मीटर का रजिस्टर अपने अंत {end} पर पहुँचा और 0 से फिर शुरू हुआ। {before} से अंत तक और "
+        "फिर {after} तक {used} होते हैं। {why}",
+        "note.turn_set_back": "{before_at} और {after_at} के बीच मीटर का रजिस्टर {before} से {after} पर पीछे गया। जाँच के अनुसार उस समय के लिए "
+        "{used} गिने गए हैं।",
+        "note.turn_meter": "इस मीटर का रजिस्टर कहाँ समाप्त होता है, यह दर्ज है।",
+        "note.turn_concentrator": "मीटर पढ़ने वाले उपकरण ने यह देखा।",
+        "note.turn_intervals": "इस बीच मापे गए अंतराल भी यही बताते हैं।",
         "note.rounding": "हर राशि निकटतम पैसे तक पूर्णांकित है; ठीक आधा पैसा सम अंक की ओर।",
     },
 }  # fmt: skip

@@ -20,7 +20,7 @@ from gridtally_shared.quantities import ENERGY_IMPORT, INTERVAL_IMPORT, Quantity
 
 UNUSABLE = Quality.MISSING | Quality.METER_INVALID | Quality.COMM_ERROR
 _r = reading.c
-_REGISTERS: Select[Any] = select(_r.at_ms, _r.value).where(_r.shard == SHARD, _r.meter_no == bindparam("meter"),
+_REGISTERS: Select[Any] = select(_r.at_ms, _r.value, _r.quality).where(_r.shard == SHARD, _r.meter_no == bindparam("meter"),
                                                            _r.quantity == bindparam("quantity"),
                                                            _r.quality.op("&")(int(UNUSABLE)) == 0)  # fmt: skip
 _NEAREST = {
@@ -70,8 +70,7 @@ def _quality(series: IntervalSeries) -> DataQuality:
 def register_at(conn: Connection, meter_no: int, at_ms: int, slack_ms: int) -> Reading | None:
     """The import register at an instant: a reading within `slack_ms`, the nearest one, as it is; else estimated in
     proportion to time between the readings around it. None without a reading on both sides."""
-    before = _register(conn, meter_no, at_ms, earlier=True)
-    after = _register(conn, meter_no, at_ms, earlier=False)
+    before, after = around(conn, meter_no, at_ms)
     near = min((r for r in (before, after) if r), key=lambda r: abs(r.at_ms - at_ms), default=None)
     if near is not None and abs(near.at_ms - at_ms) <= slack_ms:
         return Reading(near.at_ms, near.value)
@@ -79,6 +78,11 @@ def register_at(conn: Connection, meter_no: int, at_ms: int, slack_ms: int) -> R
         return None
     moved_wh = (after.value - before.value) * (at_ms - before.at_ms) // (after.at_ms - before.at_ms)
     return Reading(at_ms, before.value + moved_wh, estimated=True)
+
+
+def around(conn: Connection, meter_no: int, at_ms: int) -> tuple[Row[Any] | None, Row[Any] | None]:
+    """The reads next to an instant: (up to it, after it)."""
+    return _register(conn, meter_no, at_ms, earlier=True), _register(conn, meter_no, at_ms, earlier=False)
 
 
 def _register(conn: Connection, meter_no: int, at_ms: int, earlier: bool) -> Row[Any] | None:

@@ -99,7 +99,7 @@ def _worth_it(conn: Connection, row: Any) -> bool:
     c = command.c
     if row.type in service.SWITCHES:
         service.hold_switch(conn, row.meter_no)
-    tries = conn.execute(select(func.count(), func.max(c.counter)).where(c.order_id == row.order_id)).one()
+    tries = conn.execute(select(func.count(), func.max(c.counter)).where(c.order_id == row.order_id, c.dcu == row.dcu)).one()
     if tries[1] != row.counter or tries[0] >= MAX_TRIES:
         return False
     if row.type not in service.SWITCHES:

@@ -23,7 +23,7 @@ from sqlalchemy import Connection, and_, func, select, update
 from gridtally_cloud.commands import limits, priorities, states
 from gridtally_cloud.commands.flow import check_may_limit, limits_flow
 from gridtally_cloud.commands.model import CommandRequest, CommandView, Issued, SenderNotice
-from gridtally_cloud.prepay.held import check_may_close
+from gridtally_cloud.prepay.held import check_may_close, check_may_open
 from gridtally_cloud.store import outbox
 from gridtally_cloud.store.db import in_turn, insert_new
 from gridtally_cloud.store.tables import command, command_counter, meter, sender_notice, switch_counter
@@ -36,6 +36,7 @@ from gridtally_shared.instruments.token import TokenOrder, token_digits
 from gridtally_shared.lifecycle import COMMAND_RULES, SENT_AHEAD_MS, CommandState, Reason, may_follow
 from gridtally_shared.meter_settings import ResetKind, Setting, SettingKind, unpacked
 from gridtally_shared.meter_settings_rules import faults_of, may_be_written
+from gridtally_shared.prepay.ordered import PREPAY
 from gridtally_shared.signing import Signer, sign1
 
 S = CommandState
@@ -45,6 +46,8 @@ READS_SPAN = frozenset(
 )
 NEEDS_SETTINGS = frozenset({CommandType.READ_SETTINGS, CommandType.WRITE_SETTINGS})
 UNSENT = frozenset({S.ACCEPTED, S.SCHEDULED, S.QUARANTINED})
+ABOVE_PROTECTION = frozenset({"safety", "work", PREPAY})
+"""Causes whose order asks no protection; what the rules of an account led to has asked it."""
 MOVABLE = frozenset({S.SCHEDULED, S.QUEUED, S.DELIVERED})
 
 
@@ -57,9 +60,9 @@ def new_id(at_ms: int) -> bytes:
 
 
 def issue(conn: Connection, signer: Signer, request: CommandRequest, now_ms: int) -> Issued:
-    """Accept a command. Raises RefusedCommand for a meter without a DCU, for a request that makes no sense, and (held) for a close now of
-    a supply that is known to be held off, which its concentrator would refuse; a limit
-    gives a command in state REFUSED or QUARANTINED."""
+    """Accept a command. Raises RefusedCommand for a meter without a DCU, for a request that makes no sense, (held) for a close now of a
+    supply that is known to be held off, which its concentrator would refuse, and (protected) for a cut of a protected supply that is
+    managed from here; a limit gives a command in state REFUSED or QUARANTINED."""
     if request.type is CommandType.SWITCH_OPEN:
         limits.hold(conn)
     known = _by_key(conn, request.idempotency_key)
@@ -99,6 +102,8 @@ def _row(conn: Connection, request: CommandRequest, now_ms: int) -> dict[str, An
         check_may_limit(conn, request.meter_no)
     if request.type is CommandType.SWITCH_CLOSE and request.not_before_ms <= now_ms:
         check_may_close(conn, request.meter_no)
+    if request.type is CommandType.SWITCH_OPEN and request.cause not in ABOVE_PROTECTION:
+        check_may_open(conn, request.meter_no, now_ms)
     safety, _, ttl_ms = COMMAND_RULES[request.type]
     not_before = max(request.not_before_ms, now_ms)
     expires = min(request.expires_ms or not_before + ttl_ms, not_before + ttl_ms)
@@ -185,7 +190,7 @@ def queue(conn: Connection, signer: Signer, cmd_id: bytes, now_ms: int, by: str)
     """Give a command its counters, sign it and put it on the way down. False where it was taken back or queued meanwhile."""
     if not may_follow(_hold(conn, cmd_id), S.QUEUED):
         return False
-    _send_down(conn, signer, cmd_id, now_ms, by)
+    send_down(conn, signer, cmd_id, now_ms, by)
     return True
 
 
@@ -194,7 +199,8 @@ def _hold(conn: Connection, cmd_id: bytes) -> CommandState:
     return S(conn.execute(select(command.c.state).where(command.c.cmd_id == cmd_id).with_for_update()).scalar_one())
 
 
-def _send_down(conn: Connection, signer: Signer, cmd_id: bytes, now_ms: int, by: str) -> None:
+def send_down(conn: Connection, signer: Signer, cmd_id: bytes, now_ms: int, by: str) -> None:
+    """Sign an order with its next counters and put it into the outbox, whatever its state is. Whoever calls this holds its row."""
     row = conn.execute(select(command).where(command.c.cmd_id == cmd_id)).one()
     counter = _next(conn, command_counter, {"dcu": row.dcu, "key_id": signer.key_id})
     numbered = CommandType(row.type) in SWITCHES and row.not_before_ms <= row.issued_at_ms
@@ -311,7 +317,7 @@ def _move_unsent(conn: Connection, signer: Signer, found: CommandView, not_befor
     conn.execute(update(command).where(command.c.cmd_id == found.cmd_id).values(**values))
     if found.state is S.QUEUED:
         outbox.drop(conn, "command", found.cmd_id.hex())
-        _send_down(conn, signer, found.cmd_id, now_ms, by)
+        send_down(conn, signer, found.cmd_id, now_ms, by)
     else:
         states.note(conn, found.cmd_id, found.state, now_ms, by)
 

@@ -21,6 +21,7 @@ from gridtally_shared.supply_test import SupplyTest
 S = CommandState
 
 REASON_TEXTS: dict[str, str] = {
+    Reason.PAID: "the household has paid since: there is money in its account at the meter, so it is not cut for want of it",
     Reason.NO_FLOW_LIMIT: "the flow of gas is not limited, it is only switched on and off",
     Reason.SIGNATURE: "the DCU could not verify our signature; check its command key",
     Reason.NOT_FOR_ME: "the DCU says the command was addressed to another one",
@@ -48,6 +49,7 @@ REASON_TEXTS: dict[str, str] = {
     Reason.OVERLAP: "another schedule holds that time at the DCU",
     Reason.RESCHEDULED: "it was moved to another time",
     Reason.ENDED_EARLY: "it was ended before its time",
+    Reason.REPLACED: "the meter it was for was replaced; give it again if it is still wanted",
 }
 
 STATE_TEXTS: dict[CommandState, str] = {

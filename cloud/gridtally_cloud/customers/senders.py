@@ -1,6 +1,7 @@
 """What carries a message out of the house: SMTP for e-mail, and a file of JSON lines for any channel.
 
-* A sender takes one message at a time. RefusedCommand (address_refused): the other side never takes it; LinkDown: try again later.
+* A sender takes one message at a time. RefusedCommand (address_refused): the other side never takes it; LinkDown: try again later;
+  Away: nobody is there, and the next message would not be taken either.
 * The file sender sends nothing: it appends what another program may pick up, and its name `file` is kept with each message, so that
   nobody takes a written line for a delivered one.
 * The same message may go out twice when the power fails between sending and noting it; its Message-ID is then the same.
@@ -28,11 +29,15 @@ PERMANENT = range(500, 600)
 ADDRESS_REFUSED = "address_refused"
 
 
+class Away(LinkDown):
+    """The whole way out is away, for every message."""
+
+
 class Sender(Protocol):
     name: str
 
     def send(self, message: Outgoing) -> None:
-        """Hand one message over. Raises RefusedCommand (address_refused) or LinkDown."""
+        """Hand one message over. Raises RefusedCommand (address_refused), LinkDown or Away."""
 
 
 Senders = Mapping[Channel, Sender]
@@ -72,7 +77,7 @@ class SmtpSender:
         except smtplib.SMTPResponseException as error:
             raise LinkDown(f"{error.smtp_code} {_said(error.smtp_error)}") from None
         except (OSError, smtplib.SMTPException) as error:
-            raise LinkDown(f"{self._settings.host}:{self._settings.port} can not be reached ({error})") from None
+            raise Away(f"{self._settings.host}:{self._settings.port} can not be reached ({error})") from None
 
     def _enter(self, server: smtplib.SMTP) -> None:
         if self._settings.starttls:
@@ -111,7 +116,7 @@ class FileSender:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise LinkDown(f"{self._path} can not be written ({error.strerror})") from None
+            raise Away(f"{self._path} can not be written ({error.strerror})") from None
 
 
 def senders_from(email: str, sms: str, smtp: SmtpSettings, file: Path) -> Senders:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
+from gridtally_cloud.background import Background
 from gridtally_cloud.exchange import deliveries, schedules
 from gridtally_cloud.exchange.tables import missing_day
 from gridtally_cloud.store.db import Database
@@ -20,27 +18,6 @@ from gridtally_shared.clock import Clock
 
 if TYPE_CHECKING:
     from gridtally_cloud.config import ExchangeConfig
-
-log = logging.getLogger(__name__)
-
-
-class Background:
-    """Work that is never done twice at a time here."""
-
-    def __init__(self, name: str, work: Callable[[int], object]) -> None:
-        self._name, self._work = name, work
-        self._thread: threading.Thread | None = None
-
-    def start(self, now_ms: int) -> None:
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, args=(now_ms,), name=self._name, daemon=True)
-            self._thread.start()
-
-    def _run(self, now_ms: int) -> None:
-        try:
-            self._work(now_ms)
-        except Exception:
-            log.exception("files could not be taken in or sent out; it is tried again", extra={"work": self._name})
 
 
 class TakingIn:

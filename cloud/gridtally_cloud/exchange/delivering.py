@@ -19,7 +19,7 @@ from gridtally_cloud.exchange.recipient_tables import delivery, delivery_file, r
 from gridtally_cloud.exchange.recipients import DeliveryState, hold_all, is_folder
 from gridtally_cloud.exchange.sending import put
 from gridtally_cloud.integrations.patience import ERROR_NOTICES, RECEIVERS, Patience
-from gridtally_cloud.integrations.webhook_sending import Fault, post
+from gridtally_cloud.integrations.posting import Fault, post
 from gridtally_cloud.store.db import Database
 from gridtally_shared.records import dataclass
 

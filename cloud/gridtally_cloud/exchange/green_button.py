@@ -13,6 +13,7 @@ from __future__ import annotations
 from decimal import Decimal
 from urllib.parse import unquote
 
+from gridtally_cloud.digits import whole
 from gridtally_cloud.exchange.collect import Cell, Collector
 from gridtally_cloud.exchange.record import Asked, Content, refused
 from gridtally_cloud.exchange.times import EARLIEST_MS, LATEST_MS
@@ -115,9 +116,11 @@ def _kind(node: Node, found: Collector) -> Kind | None:
         if flow not in DIRECTIONS:
             raise ValueError(f"flow direction {flow} is not one we keep: net flow has to come as import and export")
         unit, power = UNITS[UOM[uom].lower()], node.value("powerOfTenMultiplier") or "0"
-        if not power.lstrip("-").isdigit() or abs(int(power[:4])) > 12:
+        digits = whole(power.removeprefix("-"), 12)
+        if digits is None:
             raise ValueError("the power of ten lies outside -12 to 12")
-        return Kind(_quantity(node, unit, flow), unit, Decimal(1).scaleb(int(power)), _number(node.value("intervalLength")),
+        scale = Decimal(1).scaleb(-digits if power.startswith("-") else digits)
+        return Kind(_quantity(node, unit, flow), unit, scale, _number(node.value("intervalLength")),
                     node.value("defaultQuality"))  # fmt: skip
     except ValueError as error:
         found.problem(node.line, "ReadingType", "", str(error))

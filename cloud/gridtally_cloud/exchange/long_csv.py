@@ -12,6 +12,7 @@ import io
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
+from gridtally_cloud.digits import whole
 from gridtally_cloud.exchange.collect import Cell, Collector
 from gridtally_cloud.exchange.dates import iso
 from gridtally_cloud.exchange.record import Asked, Clock, Content, Series, refused
@@ -118,9 +119,10 @@ def _seconds(asked: Asked, end: TimeColumn | None, day: str, text: str, zone: Zo
     if not text:
         return None
     if end is None:
-        if not (text.isascii() and text.isdigit() and 0 < int(text[:8]) <= 10**7):
+        seconds = whole(text, 10**7)
+        if not seconds:
             raise ValueError("this is not a number of seconds")
-        return int(text)
+        return seconds
     length = _when(asked, end, f"{day} {text}".strip(), zone, start_ms) - start_ms
     if length <= 0:
         raise ValueError("this is not after its start")

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from zoneinfo import ZoneInfo
 
+from gridtally_cloud.digits import whole
 from gridtally_cloud.exchange.collect import Cell, Collector
 from gridtally_cloud.exchange.record import Asked, Clock, Content, Row, Series, refused
 from gridtally_cloud.exchange.sheet import text_of
@@ -107,12 +108,12 @@ def _digits(text: str) -> str:
 
 def _second(state: State, _number: int, cells: list[str]) -> None:
     record = _record(state)
-    seconds, unit = cells[7], cells[8].lower()
-    if not (seconds.isascii() and seconds.isdigit() and 0 < int(seconds[:8]) <= 86_400):
-        raise ValueError(f"{seconds or 'none'} is no number of seconds of an interval")
+    seconds, unit = whole(cells[7], 86_400), cells[8].lower()
+    if not seconds:
+        raise ValueError(f"{cells[7] or 'none'} is no number of seconds of an interval")
     if unit not in KWH:
         raise ValueError(f"unit of measure {cells[8] or 'none'} is not 01 (kWh)")
-    record.seconds = int(seconds)
+    record.seconds = seconds
 
 
 def _third(state: State, _number: int, _cells: list[str]) -> None:

@@ -16,6 +16,7 @@ from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from gridtally_cloud.digits import whole
 from gridtally_cloud.exchange.collect import Cell, Collector
 from gridtally_cloud.exchange.record import Asked, Clock, Content, Row, Series, refused
 from gridtally_cloud.exchange.sheet import Line, lines_of
@@ -127,7 +128,8 @@ def _stream(state: State, line: Line) -> None:
         return
     if suffix[:1] not in QUANTITIES or unit not in UNITS:
         raise ValueError(f"suffix {suffix or 'none'} in {cells[7] or 'no unit'} is not kept; E, B, Q and K in kWh and kvarh are")
-    if not minutes.isdigit() or len(minutes) > 4 or not 0 < int(minutes) <= DAY_MIN or DAY_MIN % int(minutes):
+    length = whole(minutes, DAY_MIN)
+    if not length or DAY_MIN % length:
         raise ValueError(f"an interval of {minutes} minutes does not divide a day")
     quantity = QUANTITIES[suffix[:1]]
     if UNITS[unit].stored != ("Wh" if suffix[:1] in "EB" else "varh"):
@@ -135,7 +137,7 @@ def _stream(state: State, line: Line) -> None:
     other = state.suffixes.setdefault((nmi, quantity), suffix)
     if other != suffix:
         raise ValueError(f"{other} and {suffix} measure the same way: choose one with --column {other}")
-    state.stream = Stream(nmi, quantity, UNITS[unit], int(minutes))
+    state.stream = Stream(nmi, quantity, UNITS[unit], length)
 
 
 def _interval_day(state: State, line: Line) -> None:
@@ -164,10 +166,12 @@ def _range(state: State, line: Line) -> None:
     if state.day is None:
         raise ValueError("there is no record 300 that can be read before this one")
     cells = _cells(line, 4)
-    if not (cells[1].isdigit() and cells[2].isdigit() and 1 <= int(cells[1][:6]) <= int(cells[2][:6]) <= len(state.day.flags)):
+    most = len(state.day.flags)
+    first, last = whole(cells[1], most), whole(cells[2], most)
+    if first is None or last is None or not 1 <= first <= last:
         raise ValueError(f"the range is not within 1 to {len(state.day.flags)}")
     flags = _flags(cells[3])
-    for number in range(int(cells[1]), int(cells[2]) + 1):
+    for number in range(first, last + 1):
         state.day.flags[number - 1] = flags
 
 

@@ -11,6 +11,7 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 
+from gridtally_cloud.digits import whole
 from gridtally_cloud.exchange.record import Asked, Clock, refused
 from gridtally_cloud.exchange.units import INTERVAL_QUANTITIES, QUANTITY_OF, UNITS, Unit
 from gridtally_shared.quality import Quality
@@ -147,6 +148,7 @@ def flags_of(text: str) -> int:
     word = text.lower()
     if word in FLAGS:
         return int(FLAGS[word])
-    if word.isascii() and word.isdigit() and int(word[:6]) <= ALL_FLAGS:
-        return int(word)
+    flags = whole(word, ALL_FLAGS)
+    if flags is not None:
+        return flags
     raise ValueError("quality is a number of flags (0 good, 128 estimated) or actual, estimated, missing")

@@ -22,7 +22,7 @@ from gridtally_cloud.ingest import checkpoints
 from gridtally_cloud.ingest.arrival import Arrival
 from gridtally_cloud.ingest.folding import REWRITTEN, Fold, Kept, Resolve, Stop
 from gridtally_cloud.ingest.mirror import AccountKey, Mirror, above_mirrors, check_owned, load_all, owners, save_all
-from gridtally_cloud.prepay import handover, withdrawn
+from gridtally_cloud.prepay import handover, shared_wallets, withdrawn
 from gridtally_cloud.store import outbox
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.db import upsert_all
@@ -170,6 +170,8 @@ def _follow(arrival: Arrival, entry: LedgerEntry) -> None:
         handover.mirrored(arrival.conn, entry)
     if entry.kind == Kind.CONTROL and not entry.gseq:
         withdrawn.mirrored(arrival.conn, entry)
+    if entry.kind == Kind.TRANSFER:
+        shared_wallets.mirrored(arrival.conn, entry)
     if entry.kind == Kind.SWITCH:
         receipts.note_switch_evidence(arrival.conn, entry.meter_no, entry.detail)
     if entry.kind == Kind.NOTICE:

@@ -40,11 +40,20 @@ from gridtally_shared.contract.messages import (
     Receipt,
     Welcome,
 )
+from gridtally_shared.contract.prepay_messages import MirrorAsk
 from gridtally_shared.errors import ContractError
 from gridtally_shared.records import dataclass
 from gridtally_shared.signing import Signer, sign1
 
 log = logging.getLogger(__name__)
+
+
+def _forgotten(arrival: Arrival, ask: MirrorAsk) -> None:
+    """A journal that differs from its mirror is on an old disk, which has forgotten orders too; the streams of one that wrote on without a
+    link do not show it."""
+    mirror.take_ask(arrival, ask)
+    receipts.resend_open(arrival.conn, arrival.dcu, arrival.now_ms)
+
 
 ENTRY_HANDLERS: Mapping[EntryKind, Callable[[Arrival, Any], None]] = {
     EntryKind.INTERVALS: measurements.take_intervals,
@@ -57,7 +66,7 @@ ENTRY_HANDLERS: Mapping[EntryKind, Callable[[Arrival, Any], None]] = {
     EntryKind.NODE: topology.take_node,
     EntryKind.CHECKPOINT: checkpoints.take_checkpoint,
     EntryKind.LEASE_ASK: leases.take_ask,
-    EntryKind.MIRROR_ASK: mirror.take_ask,
+    EntryKind.MIRROR_ASK: _forgotten,
     EntryKind.TIME_LEFT: time_left.take_time_left,
 }
 

@@ -20,6 +20,8 @@ webhook = Table(
     Column("created_by", Text, nullable=False),
     Column("created_ms", Ms, nullable=False),
     Column("ended_ms", Ms),
+    Column("attempts", Integer, nullable=False, default=0, server_default="0"),  # since it was reached last
+    Column("next_ms", Ms, nullable=False, default=0, server_default="0"),  # left alone until then
 )  # fmt: skip
 
 webhook_notice = Table(

@@ -3,7 +3,7 @@
 * A notice is thin: what happened, to which account and meter, when, and the path of `/api/v1` where the whole of it stands.
 * Told at least once: a receiver that does not answer 2xx is tried again with growing patience, and after three days the notice is
   dead and stays to be seen and sent again. The number of the notice is the same each time, so a receiver can leave out what it has.
-* Each notice is signed with the secret of its receiver (webhook_sending.py), which is shown once, when the receiver is added.
+* Each notice is signed with the secret of its receiver (posting.py), which is shown once, when the receiver is added.
 * TLS, but for a receiver on the machine itself; no user, password or fragment in the address.
 
 Source: architecture.md 6; mdm.md D; C3-S1.10, C3-A3.7, C3-FR31, BYPL-13.3, BYPL-13.9.
@@ -170,6 +170,7 @@ def send_again(conn: Connection, notice_no: int, at_ms: int, actor: str) -> Noti
         raise RefusedCommand(WebhookReason.UNKNOWN_WEBHOOK, f"the receiver of notice {notice_no} was ended: add it anew")
     again = {"state": NoticeState.WAITING.value, "attempts": 0, "next_ms": at_ms, "created_ms": at_ms, "fault": ""}
     conn.execute(update(webhook_notice).where(n.notice_no == notice_no).values(again))
+    conn.execute(update(webhook).where(webhook.c.webhook_no == row.webhook_no).values(next_ms=0))
     record(conn, at_ms, actor, "webhook.again", f"notice:{notice_no}")
     return notice_from(conn.execute(select(webhook_notice).where(n.notice_no == notice_no)).one())
 

@@ -157,6 +157,7 @@ HELD: tuple[Held, ...] = (
     Held("command_log", "cmd_id<command", "plant", actor="by", keep="cmd_id reason"),
     Held("event", "meter_no@at_ms", "plant", keep="dcu detail"),
     Held("reading", "meter_no@at_ms", "plant"),
+    Held("register_set_back", "meter_no@at_ms", "edits", scrub="reason", actor="settled_by"),
     Held("reading_latest", "meter_no@at_ms", "plant"),
     Held("meter_status", "meter_no@at_ms", "plant"),
     Held("data_request", "usage_point_no@asked_ms", "asked", actor="requested_by", keep="kind retailer cmd_id state reason"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, false, or_, select
+from sqlalchemy import Connection, false, func, or_, select
 
 from gridtally_cloud.billing.deposits import held_nano
 from gridtally_cloud.billing.rebill import proposals
@@ -18,7 +18,7 @@ from gridtally_cloud.customers.model import Account
 from gridtally_cloud.customers.tables import account
 from gridtally_cloud.person.held import BY_NAME
 from gridtally_cloud.person.links import Person, rows_of
-from gridtally_cloud.prepay.instrument_tables import shared_wallet, wallet_member
+from gridtally_cloud.prepay.instrument_tables import shared_wallet, wallet_entry, wallet_member
 from gridtally_cloud.prepay.wallet import ledger_state, pending_nano
 from gridtally_cloud.store.schema import metadata
 from gridtally_shared.money import display
@@ -70,12 +70,12 @@ def obstacles(conn: Connection, person: Person) -> tuple[str, ...]:
     """One sentence each; none when the person may be erased."""
     accounts = tuple(account_of(conn, number) for number in person.accounts)
     money = (text for one in accounts for text in money_of(conn, one))
-    return (*_waiting(conn, person, WAITS), *money, *_wallets(conn, person), *_claims(conn, person))
+    return (*_waiting(conn, person, WAITS), *money, *_wallets(conn, person.accounts), *_claims(conn, person))
 
 
 def open_at(conn: Connection, person: Person, account_no: int) -> tuple[str, ...]:
     """What stands against closing one account."""
-    return (*_waiting(conn, person, WAITS[1:]), *money_of(conn, account_of(conn, account_no)), *_wallets(conn, person))
+    return (*_waiting(conn, person, WAITS[1:]), *money_of(conn, account_of(conn, account_no)), *_wallets(conn, (account_no,)))
 
 
 def _waiting(conn: Connection, person: Person, waits: tuple[Wait, ...]) -> Iterator[str]:
@@ -112,14 +112,20 @@ def _prepaid(conn: Connection, one: Account) -> Iterator[str]:
         yield f"account {number} is in dispute (hold '{DISPUTED}'): settle it and take the hold away first"
 
 
-def _wallets(conn: Connection, person: Person) -> Iterator[str]:
-    """A wallet with money and nobody else in it."""
-    w, m, a = shared_wallet.c, wallet_member.c, account.c
-    mine = select(m.wallet_no).where(m.account_no.in_(person.accounts))
-    others = select(m.wallet_no).join(account, a.account_no == m.account_no).where(a.customer_no != person.customer_no)
-    left = select(w.wallet_no, w.credit_nano, w.currency).where(w.wallet_no.in_(mine), w.wallet_no.not_in(others), w.credit_nano != 0)
-    for row in conn.execute(left):
-        yield f"wallet {row.wallet_no} holds {display(row.credit_nano, row.currency)}: give it back first, see 'gridtally-mdm wallet'"
+def _wallets(conn: Connection, leaving: tuple[int, ...]) -> Iterator[str]:
+    """A wallet with money, or short of it, on which nobody else lives."""
+    w, m, a, e = shared_wallet.c, wallet_member.c, account.c, wallet_entry.c
+    mine = select(m.wallet_no).where(m.account_no.in_(leaving))
+    others = select(m.wallet_no).join(account, a.account_no == m.account_no).where(m.account_no.not_in(leaving), a.closed_ms.is_(None))
+    holds = func.sum(e.amount_nano)
+    left = select(w.wallet_no, w.currency, holds.label("nano")).join(wallet_entry, e.wallet_no == w.wallet_no)
+    left = left.where(w.wallet_no.in_(mine), w.wallet_no.not_in(others)).group_by(w.wallet_no, w.currency).having(holds != 0)
+    for row in conn.execute(left.order_by(w.wallet_no)):
+        number, amount = row.wallet_no, display(abs(int(row.nano)), row.currency)
+        if row.nano > 0:
+            yield f"wallet {number} holds {amount} and nobody else lives on it: 'gridtally-mdm wallet pay-out {number}' first"
+        else:
+            yield f"wallet {number} lacks {amount} and nobody else lives on it: have it paid in first, 'gridtally-mdm wallet pay {number}'"
 
 
 def _claims(conn: Connection, person: Person) -> Iterator[str]:

@@ -63,8 +63,8 @@ def catch_up(db: Database, payments: Payments, from_ms: int, to_ms: int, at_ms: 
     gateway = payments.gateway
     if gateway is None:
         return 0
+    listed = gateway.list_for_reconciliation(db, from_ms, to_ms)
     with db.read() as conn:
-        listed = gateway.list_for_reconciliation(conn, from_ms, to_ms)
         missed = [e for e in listed if payment_at(conn, gateway.name, e.gateway_ref) is None]
     booked = 0
     for event in missed:
@@ -74,7 +74,7 @@ def catch_up(db: Database, payments: Payments, from_ms: int, to_ms: int, at_ms: 
 
 
 def _take(conn: Connection, payments: Payments, gateway: Gateway, event: GatewayEvent, at_ms: int) -> Capture:
-    ordered = orders.order_at_gateway(conn, gateway.name, event.gateway_order)
+    ordered = orders.order_at_gateway(conn, gateway.name, event.gateway_order, event.order_id)
     if ordered is not None:
         hold(conn, ordered.account_no)
         ordered = orders.order(conn, ordered.order_id)

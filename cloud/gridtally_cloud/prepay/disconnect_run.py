@@ -4,9 +4,10 @@
   guards and holds stand above every order of a run (safety.md 1, 5).
 * First each consumer is told when the supply stops and what to pay. The order goes out after the notice, to those still at zero then;
   all its commands carry the group's order id, and each is given once.
-* Left out, with the reason on record: whose policy does not cut at zero, any hold or protection, hours or days without cuts, a grace
-  (overdraft, days after a conversion, emergency credit not used up), money on its way, a mirror that is old or stopped, no switch or a
-  switch that is not closed. What is not known is a reason to leave out.
+* Left out, with the reason on record: whose account is run from here (its own engine cuts it), whose policy does not cut at zero, any
+  hold or protection of the record or ordered, hours or days without cuts, a grace (overdraft, days after a conversion, emergency credit
+  not used up), money on its way, a mirror that is old or stopped, no switch or a switch that is not closed. What is not known is a
+  reason to leave out.
 
 Source: BYPL-3.1, BYPL-3.2; prepayment.md 3.5.
 """
@@ -27,6 +28,8 @@ from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.ingest.mirror import load
 from gridtally_cloud.prepay.disconnect_tables import disconnect_item, disconnect_run
+from gridtally_cloud.prepay.handover_tables import is_managed
+from gridtally_cloud.prepay.held import protections_of
 from gridtally_cloud.prepay.model import BalanceView, SupplyState
 from gridtally_cloud.prepay.policies import rules_at
 from gridtally_cloud.prepay.wallet import balance
@@ -40,6 +43,7 @@ from gridtally_shared.ledger.entries import Pool
 from gridtally_shared.ledger.money_order import owed
 from gridtally_shared.ledger.replay import LedgerState
 from gridtally_shared.prepay.holds import holds_against_cut
+from gridtally_shared.prepay.ordered import NONPAYMENT
 from gridtally_shared.prepay.policy import Overdraft, Policy, ZeroAction
 from gridtally_shared.prepay.protection import Calendar
 from gridtally_shared.prepay.zones import zone_of
@@ -116,9 +120,11 @@ def left_out(conn: Connection, account: Account, policy: Policy, seen: BalanceVi
     mirror = load(conn, account.account_no, account.account_epoch)
     calendar = Calendar(policy.protected, zone_of(account.zone))
     flags = {rule.flag for rule in policy.protected.flags}
+    holds = {*account.policy.holds, *protections_of(conn, account.account_no, account.account_epoch, now_ms)}
     reasons = (
         ("other_option", policy.zero_action is not ZeroAction.DISCONNECT),
-        ("hold", bool(holds_against_cut(account.policy.holds)) or bool(flags & set(account.policy.holds))),
+        ("managed", is_managed(conn, account.account_no)),
+        ("hold", bool(holds_against_cut(tuple(holds))) or bool(flags & holds)),
         ("protected_time", bool(calendar.reason(now_ms, now_ms))),
         ("grace", _in_grace(conn, account, policy, mirror.state, now_ms)),
         ("on_its_way", seen.pending_nano > 0),
@@ -179,9 +185,12 @@ def _order_one(conn: Connection, signer: Signer, found: Run, item: Item, now_ms:
     reason = "paid" if is_paid else left_out(conn, account, policy, seen, now_ms)
     values: dict[str, Any] = {"state": "left_out", "reason": reason, "balance_nano": seen.balance_nano}
     if not reason:
-        request = CommandRequest(account.meter_no, CommandType.SWITCH_OPEN, ACTOR, f"nonpayment, run {found.run_no}",
+        request = CommandRequest(account.meter_no, CommandType.SWITCH_OPEN, ACTOR, f"{NONPAYMENT}, run {found.run_no}",
                                  f"run:{found.run_no}:{item.account_no}", order_id=found.order_id)  # fmt: skip
-        values |= {"state": "ordered", "cmd_id": commanding.issue(conn, signer, request, now_ms).cmd_id}
+        try:
+            values |= {"state": "ordered", "cmd_id": commanding.issue(conn, signer, request, now_ms).cmd_id}
+        except RefusedCommand as refused:  # one home whose order is refused keeps no other one waiting
+            values |= {"reason": str(refused.reason)}
     mine = (disconnect_item.c.run_no == found.run_no, disconnect_item.c.account_no == item.account_no)
     conn.execute(update(disconnect_item).where(*mine).values(values))
 

@@ -1,9 +1,11 @@
 """The payment gateway as a port: what any adapter does, and the one shape every event is brought into.
 
-* `create_order` tells the gateway what is to be paid and says where to send the consumer.
+* `create_order` tells the gateway what is to be paid and says where to send the consumer. The same order again is the same page.
 * Only a webhook with a good signature captures money. The return page proves nothing and credits nothing.
 * Gateways deliver at least once and in any order; `event_id` and `gateway_ref` are theirs and never change.
-* A stored method is a token at the gateway; no card number is ever seen here. `charge` of one order charges once.
+* A stored method is a token at the gateway; no card number is ever seen here. `charge` of one order charges once, a refund of one number
+  is given once, however often they are asked for.
+* Whatever a gateway is asked, it is asked outside any transaction, and again where the answer was lost: it may be slow, or away.
 
 Source: mdm.md D.2 (the common ground of hosted payment pages).
 """
@@ -16,8 +18,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Protocol
 
-from sqlalchemy import Connection
-
+from gridtally_cloud.store.db import Database
 from gridtally_shared.records import dataclass
 
 
@@ -32,6 +33,7 @@ class GatewayReason(StrEnum):
     NO_GATEWAY = "no_gateway"
     UNKNOWN_ORDER = "unknown_order"
     UNKNOWN_METHOD = "unknown_method"
+    AWAY = "gateway_away"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ class StoredMethod:
 
 @dataclass(frozen=True, slots=True)
 class GatewayEvent:
-    """`gateway_ref` is the gateway's own number of the payment: unique, and the same in every repetition."""
+    """`gateway_ref` is the gateway's own number of the payment: unique, and the same in every repetition. `order_id`: our own number of
+    the order, where the gateway says it back (reference of the merchant, receipt)."""
 
     event_id: str
     type: EventType
@@ -61,19 +64,22 @@ class GatewayEvent:
     method: str
     at_ms: int
     reason: str = ""
+    order_id: str = ""
 
 
 class Gateway(Protocol):
-    """An adapter to one payment service. A connection is passed for adapters that keep rows of their own."""
+    """An adapter to one payment service. The store is passed for adapters that keep rows of their own."""
 
     @property
     def name(self) -> str: ...
 
-    def create_order(self, conn: Connection, order_id: str, amount_nano: int, currency: str, at_ms: int) -> GatewayOrder: ...
+    def create_order(self, db: Database, order_id: str, amount_nano: int, currency: str, at_ms: int) -> GatewayOrder:
+        """Take an order to be paid on a page of the gateway. The same `order_id` again is answered as before. Raises LinkDown when the
+        gateway is away, or whether it heard is not known."""
 
-    def charge(self, conn: Connection, token: str, order_id: str, amount_nano: int, currency: str, at_ms: int) -> GatewayOrder:
+    def charge(self, db: Database, token: str, order_id: str, amount_nano: int, currency: str, at_ms: int) -> GatewayOrder:
         """Charge a stored method; what became of it comes as a webhook. The same `order_id` again charges nothing more. Raises
-        RefusedCommand (unknown_method), LinkDown when the gateway is away."""
+        RefusedCommand (unknown_method), LinkDown when the gateway is away, or whether it heard is not known."""
 
     def verify_return(self, fields: Mapping[str, str]) -> bool:
         """Whether the fields of the return page come from the gateway. For display only."""
@@ -81,10 +87,11 @@ class Gateway(Protocol):
     def parse_webhook(self, body: bytes, signature: str) -> GatewayEvent:
         """The event, once its signature is verified. Raises RefusedCommand (signature, malformed)."""
 
-    def refund(self, conn: Connection, gateway_ref: str, amount_nano: int, currency: str, at_ms: int) -> str:
-        """Give money back; the gateway's number of the refund. Raises LinkDown when the gateway is away."""
+    def refund(self, db: Database, key: str, gateway_ref: str, amount_nano: int, currency: str, at_ms: int) -> str:
+        """Give money back; the gateway's number of the refund. The same `key` again gives nothing more. Raises LinkDown when the gateway
+        is away."""
 
-    def list_for_reconciliation(self, conn: Connection, from_ms: int, to_ms: int) -> tuple[GatewayEvent, ...]:
+    def list_for_reconciliation(self, db: Database, from_ms: int, to_ms: int) -> tuple[GatewayEvent, ...]:
         """What the gateway says it captured in [from, to)."""
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.desk import ACTOR, Desk, OpenDesk, with_desk
 from gridtally_cloud.customers.model import Mode
-from gridtally_cloud.prepay import handover, managed_cli
+from gridtally_cloud.prepay import handover, managed_cli, replaced
 from gridtally_cloud.prepay.managed import manage
 from gridtally_shared.contract.prepay_messages import Managed
 from gridtally_shared.errors import ConfigError
@@ -104,8 +104,8 @@ def _meter(desk: Desk, options: argparse.Namespace) -> int:
     says = f"Meter {options.serial} serves account {options.account}. The old one {ends}; the new one is charged from {begins} on."
 
     def work(conn: Connection) -> str:
-        number = handover.meter_called(conn, options.serial)
-        handover.swap_meter(conn, options.account, number, closing_wh, opening_wh, desk.clock.now_ms(), ACTOR)
+        number = replaced.meter_called(conn, options.serial)
+        replaced.swap_meter(conn, desk.payments.signer, options.account, number, closing_wh, opening_wh, desk.clock.now_ms(), ACTOR)
         return "done; the concentrator hears of it with its next configuration"
 
     return _carry_out(desk, options, says, work)
@@ -116,7 +116,7 @@ def _edge(desk: Desk, options: argparse.Namespace) -> int:
     says = f"{options.to} takes over account {options.account} with what its mirror holds. {gap}"
 
     def work(conn: Connection) -> str:
-        epoch = handover.replace_edge(conn, desk.payments.signer, options.account, options.to, desk.clock.now_ms(), ACTOR)
+        epoch = replaced.replace_edge(conn, desk.payments.signer, options.account, options.to, desk.clock.now_ms(), ACTOR)
         return f"done; epoch {epoch}. What the old concentrator still sends is kept as evidence only"
 
     return _carry_out(desk, options, says, work)
@@ -138,7 +138,7 @@ def _whole(desk: Desk, options: argparse.Namespace) -> int:
     says = f"{options.to} takes over every account and meter of {options.dcu}, which can charge and switch nothing any more."
 
     def work(conn: Connection) -> str:
-        numbers = handover.replace_whole_edge(conn, desk.payments.signer, options.dcu, options.to, desk.clock.now_ms(), ACTOR)
+        numbers = replaced.replace_whole_edge(conn, desk.payments.signer, options.dcu, options.to, desk.clock.now_ms(), ACTOR)
         return f"done; {len(numbers)} accounts"
 
     return _carry_out(desk, options, says, work)

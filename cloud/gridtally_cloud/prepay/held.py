@@ -2,30 +2,35 @@
 
 * The concentrator has the last word: it refuses a close it knows to be held, whatever is said here (safety.md 1).
 * A person on site sets and lifts safety and work holds at the box; the account's mirrored journal tells it.
-* A later word about a reason replaces an earlier one. A hold of the record stands until it is taken out there, or lifted on site.
+* A later word about a reason replaces an earlier one, in the order in which the concentrator heard them. A hold of the record stands
+  until it is taken out there, or lifted on site.
 """
 
 from __future__ import annotations
+
+from operator import itemgetter
 
 from sqlalchemy import Connection, select
 
 from gridtally_cloud.customers.accounts import policy_from
 from gridtally_cloud.customers.tables import account
+from gridtally_cloud.prepay.handover_tables import is_managed
 from gridtally_cloud.prepay.tables import instrument
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.tables import journal_entry
 from gridtally_shared.contract.codec import decode
 from gridtally_shared.contract.messages import Instrument, InstrumentType
-from gridtally_shared.errors import ContractError, RefusedCommand
+from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.instruments.details import LIFTED_ON_SITE, Detail, HoldOrder, ProtectOrder
 from gridtally_shared.instruments.forms import detail_of
 from gridtally_shared.ledger.entries import Kind, entry_from
-from gridtally_shared.ledger.evidence import InstrumentEvidence, evidence_of
+from gridtally_shared.ledger.standing_orders import Stands, order_of_entry
 from gridtally_shared.lifecycle import Reason
-from gridtally_shared.prepay.holds import holds_against_close
+from gridtally_shared.prepay.holds import holds_against_close, holds_against_cut
 from gridtally_shared.signing import open_unverified
 
-LIFTED = "lifted"
+NOT_YET = 2**62
+Place = tuple[int, int]
 
 
 def check_may_close(conn: Connection, meter_no: int) -> None:
@@ -43,10 +48,27 @@ def check_may_close(conn: Connection, meter_no: int) -> None:
         raise RefusedCommand(Reason.HELD, f"account {row.account_no} is held off, so its supply is not switched on. {'; '.join(how)}")
 
 
+def check_may_open(conn: Connection, meter_no: int, at_ms: int) -> None:
+    """Raises RefusedCommand (protected) for a protected supply that is managed from here: its concentrator, which would refuse it, knows
+    nothing of its holds."""
+    a = account.c
+    row = conn.execute(select(account).where(a.meter_no == meter_no, a.closed_ms.is_(None))).first()
+    if row is None or not is_managed(conn, row.account_no):
+        return
+    held = held_of(conn, row.account_no, row.account_epoch, policy_from(row).holds)
+    protected = holds_against_cut((*held, *protections_of(conn, row.account_no, row.account_epoch, at_ms)))
+    if protected:
+        by = ", ".join(protected)
+        raise RefusedCommand(Reason.PROTECTED, f"account {row.account_no} is protected ({by}), so its supply is not switched off: lift the "
+                             "protection first, or order it for safety or work")  # fmt: skip
+
+
 def held_of(conn: Connection, account_no: int, epoch: int, recorded: tuple[str, ...]) -> tuple[str, ...]:
     """The holds of an account by all that is known here."""
-    words = sorted((*_ordered(conn, account_no, epoch), *on_site(conn, account_no, epoch)))
-    last = dict.fromkeys(recorded, True) | {reason: on for _, reason, on in words}
+    orders = _details(conn, account_no, epoch, InstrumentType.HOLD)
+    words = [(place, order) for place, order in orders if isinstance(order, HoldOrder)]
+    words += [(place, order) for place, order in given_there(conn, account_no, epoch) if isinstance(order, HoldOrder)]
+    last = dict.fromkeys(recorded, True) | {order.reason: order.on for _, order in sorted(words, key=itemgetter(0))}
     stays = {reason for reason in recorded if reason not in LIFTED_ON_SITE}
     return tuple(sorted(stays | {reason for reason, on in last.items() if on}))
 
@@ -58,30 +80,26 @@ def protections_of(conn: Connection, account_no: int, epoch: int, at_ms: int) ->
     return frozenset(reason for reason, order in last.items() if order.on and (not order.until_ms or at_ms <= order.until_ms))
 
 
-def _ordered(conn: Connection, account_no: int, epoch: int) -> list[tuple[int, str, bool]]:
-    orders = _details(conn, account_no, epoch, InstrumentType.HOLD)
-    return [(at_ms, order.reason, order.on) for at_ms, order in orders if isinstance(order, HoldOrder)]
-
-
-def _details(conn: Connection, account_no: int, epoch: int, kind: InstrumentType) -> list[tuple[int, Detail | None]]:
-    """When an order of this type was issued, and what it says; oldest first."""
-    i = instrument.c
+def _details(conn: Connection, account_no: int, epoch: int, kind: InstrumentType) -> list[tuple[Place, Detail | None]]:
+    """The orders of this type, with their place; oldest first."""
+    i, places = instrument.c, places_of(conn, account_no, epoch)
     mine = (i.shard == SHARD, i.account_no == account_no, i.epoch == epoch, i.type == int(kind))
-    rows = conn.execute(select(i.issued_ms, i.envelope).where(*mine).order_by(i.gseq))
-    return [(row.issued_ms, detail_of(decode(Instrument, open_unverified(bytes(row.envelope))[1]))) for row in rows]
+    rows = conn.execute(select(i.gseq, i.envelope).where(*mine).order_by(i.gseq))
+    details = [(row.gseq, detail_of(decode(Instrument, open_unverified(bytes(row.envelope))[1]))) for row in rows]
+    return [(places.get(gseq, (NOT_YET, gseq)), detail) for gseq, detail in details]
 
 
-def on_site(conn: Connection, account_no: int, epoch: int) -> list[tuple[int, str, bool]]:
-    """When, which hold, and whether it was set: what people at the box did, oldest first."""
+def places_of(conn: Connection, account_no: int, epoch: int) -> dict[int, Place]:
+    """Where instruments took place among all that was ordered: in the order of the journal. Those that are not there yet come last."""
+    j = journal_entry.c
+    mine = (j.shard == SHARD, j.account_no == account_no, j.epoch == epoch, j.gseq > 0, j.verified)
+    return {row.gseq: (row.seq, 0) for row in conn.execute(select(j.gseq, j.seq).where(*mine))}
+
+
+def given_there(conn: Connection, account_no: int, epoch: int) -> list[tuple[Place, Stands]]:
+    """What stands by no instrument, with its place: what people at the box ordered, what came as a command, and holds of a record that
+    only a person there lifts; oldest first."""
     j = journal_entry.c
     mine = (j.shard == SHARD, j.account_no == account_no, j.epoch == epoch, j.kind == int(Kind.CONTROL), j.gseq == 0, j.verified)
-    found = []
-    for (body,) in conn.execute(select(j.body).where(*mine).order_by(j.seq)):
-        entry = entry_from(bytes(body))
-        try:
-            said = evidence_of(entry)
-        except ContractError:
-            continue
-        if isinstance(said, InstrumentEvidence) and said.by and said.seen.startswith("hold "):
-            found.append((entry.at_ms, said.reason, LIFTED not in said.seen))
-    return found
+    entries = [entry_from(bytes(body)) for body in conn.execute(select(j.body).where(*mine).order_by(j.seq)).scalars()]
+    return [((entry.seq, 0), order) for entry in entries if (order := order_of_entry(entry)) is not None]

@@ -7,7 +7,8 @@
 * The engine runs here with all its tests (managed_engine.py); the concentrator carries out what is ordered, and refuses what its own
   tests forbid. A limit of the load is kept by a concentrator only: it needs the demand as it is at the moment, and its one automatic
   close must come though the link is gone. So an account is refused whose rules limit, now or by a version to come; one that is managed
-  neither follows such a policy (policies.py) nor takes an order to limit (control.py).
+  neither follows such a policy (policies.py) nor takes an order to limit (control.py). Nor is there a schedule at it (programs/), and
+  nobody here asks a shared wallet for money.
 * The regions come along both ways: nobody is warned or cut a second time by the change.
 
 Source: seed 004 5.2.5 (remotely managed); seed 000 1.4, 17.5.
@@ -22,10 +23,12 @@ from sqlalchemy import Connection
 from gridtally_cloud.customers.accounts import held
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
-from gridtally_cloud.prepay import policies
-from gridtally_cloud.prepay.handover import next_epoch, pending_mode
+from gridtally_cloud.prepay import policies, shared_wallets
+from gridtally_cloud.prepay.handover import pending_mode
 from gridtally_cloud.prepay.handover_tables import CLOUD, EDGE, is_managed
 from gridtally_cloud.prepay.managed_run import release
+from gridtally_cloud.prepay.replaced import next_epoch
+from gridtally_cloud.programs.follow import open_ones
 from gridtally_shared.contract.prepay_messages import Managed
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.signing import Signer
@@ -37,11 +40,13 @@ class ManagedReason(StrEnum):
     SAME = "managed_already"
     NOT_PREPAID = "not_prepaid"
     LIMITS = "limits_at_zero"
+    SCHEDULES = "schedules_open"
+    WALLET = "shared_wallet"
 
 
 def manage(conn: Connection, signer: Signer, account_no: int, by: Managed, at_ms: int, actor: str) -> int:
     """Let the MDM or the concentrator run an account; its new epoch. Raises RefusedCommand (managed_already, not_prepaid, limits_at_zero,
-    unknown_account)."""
+    schedules_open, shared_wallet, unknown_account)."""
     account = held(conn, account_no)
     _check(conn, account, by, at_ms)
     if by is Managed.EDGE:
@@ -60,6 +65,12 @@ def _check(conn: Connection, account: Account, by: Managed, at_ms: int) -> None:
     if not account.is_prepaid or pending_mode(conn, account) is not None:
         raise RefusedCommand(ManagedReason.NOT_PREPAID, f"account {no} is not prepaid, or on its way to regular billing: there is no "
                              "journal to keep")  # fmt: skip
+    if open_ones(conn, no):
+        raise RefusedCommand(ManagedReason.SCHEDULES, f"account {no} has schedules, which only its concentrator can keep: wait for their "
+                             "end, or cancel them, first")  # fmt: skip
+    if (wallet_no := shared_wallets.wallet_of(conn, no)) is not None:
+        raise RefusedCommand(ManagedReason.WALLET, f"account {no} lives on wallet {wallet_no}, which only its concentrator asks for money: "
+                             "leave the account local")  # fmt: skip
     policy_id = policies.followed(conn).get(no, "")
     if policies.limits_load(policies.rules_at(conn, account, at_ms)) or policies.will_limit(conn, policy_id, at_ms):
         raise RefusedCommand(ManagedReason.LIMITS, f"the rules of account {no} limit its load, which only its concentrator can do: let it "

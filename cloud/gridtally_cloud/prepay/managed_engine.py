@@ -53,6 +53,8 @@ ACTOR = "system:managed"
 STREAM = b"mdm".ljust(16, b"\0")
 CUT_LIFE_MS = 600_000
 ALARM_AT_RETRY = 5
+OFF_BY_RULES = frozenset({OffReason.BALANCE.value, OffReason.LIMIT.value})
+"""What its concentrator opened above a limit is closed from here: the limit is no more, for none is kept here."""
 PROTECTION_SEEN_MS = 7 * MS_PER_DAY
 
 log = logging.getLogger(__name__)
@@ -126,7 +128,7 @@ def _is_at_ease(desk: Desk, rules: InForce, standing: Standing, left_ms: int | N
     if rules.policy.low.hours and left_ms is not None and left_ms <= quiet_above_ms(rules.policy):
         return False
     rich = desk.pen.state.balance_nano > quiet_above_nano(rules.policy, standing)
-    return rich and is_at_rest(standing) and desk.supply.off_reason != OffReason.BALANCE.value
+    return rich and is_at_rest(standing) and desk.supply.off_reason not in OFF_BY_RULES
 
 
 def _carry_out(desk: Desk, fired: Fired) -> None:

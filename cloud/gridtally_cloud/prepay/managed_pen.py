@@ -23,7 +23,7 @@ from gridtally_shared.ledger.correction import corrected
 from gridtally_shared.ledger.entries import Kind, LedgerEntry, Pool, Posting, move
 from gridtally_shared.ledger.evidence import InstrumentEvidence, MessageEvidence, MessageParam
 from gridtally_shared.ledger.evidence import detail as evidence_bytes
-from gridtally_shared.ledger.money_order import MoneyRules, collect, owed, spend, take_back, top_up
+from gridtally_shared.ledger.money_order import MoneyRules, bring, collect, owed, spend, take_back, top_up
 from gridtally_shared.ledger.register import possible_wh
 from gridtally_shared.ledger.replay import LedgerState, apply
 from gridtally_shared.records import dataclass
@@ -116,10 +116,11 @@ class Pen:
     def _open(self, at_ms: int, wh: int) -> None:
         begins_wh = wh if self.opening_wh is None or self.opening_wh > wh else self.opening_wh
         begins_ms = at_ms if begins_wh == wh else min(self.begins_ms, at_ms)
+        charged_ms = min(self.carried.state.until_ms, begins_ms) if self.carried else begins_ms
         self.running, self.told = self.carried, self.carried.terms if self.carried else None
         detail = opening_detail(self.carried) if self.carried else b""
         self.add(Kind.OPEN, begins_ms, register_before_wh=begins_wh, register_after_wh=begins_wh,
-                  day_after=day_of(begins_ms - 1, self.plan.zone), detail=detail)  # fmt: skip
+                  day_after=day_of(charged_ms - 1, self.plan.zone), detail=detail)  # fmt: skip
 
     def _going(self) -> Running:
         if self.running is None:
@@ -173,7 +174,7 @@ def _effect(state: LedgerState, rules: MoneyRules, made: Instrument, most_nano: 
         case T.REFUND:
             return Kind.REFUND, take_back(state, -amount_nano), b""
         case T.OPENING:
-            return Kind.CREDIT, move(Pool.TRANSFER, Pool.PAID, amount_nano), b""
+            return Kind.CREDIT, bring(state, rules, amount_nano), b""
         case T.DEBT:
             return Kind.DEBT, move(Pool.TRANSFER, DEBTS[detail_of(made).by], amount_nano), made.detail
         case T.CORRECTION:

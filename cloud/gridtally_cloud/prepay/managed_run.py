@@ -34,6 +34,7 @@ from gridtally_cloud.prepay.managed_due import Rounds
 from gridtally_cloud.prepay.managed_engine import Desk, evaluate, note_end, take_back
 from gridtally_cloud.prepay.managed_facts import Known, Said
 from gridtally_cloud.prepay.managed_forecast import Forecasts
+from gridtally_cloud.prepay.managed_others import withdraw_held
 from gridtally_cloud.prepay.managed_pen import JUMPED, Pen
 from gridtally_cloud.prepay.managed_supply import Supply, observe, save, supply_of
 from gridtally_cloud.prepay.tables import instrument
@@ -132,6 +133,7 @@ def _go_on(desk: Desk, happening: Happening | None) -> None:
     ended = observe(desk.conn, desk.supply, account.meter_no, desk.now_ms)
     if ended is not None:
         note_end(desk, ended)
+    withdraw_held(desk.conn, desk.signer, account.meter_no, desk.known.config.holds, desk.now_ms)
     steps: list[_Signed | _Read] = [*_unused(desk.conn, account, pen.state), *_readings(desk.conn, account, pen)]
     for step in sorted(steps, key=_place):
         if isinstance(step, _Signed):

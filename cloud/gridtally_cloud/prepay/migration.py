@@ -21,7 +21,7 @@ from gridtally_cloud.customers import accounts, eligible
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account, Mode
 from gridtally_cloud.customers.tables import account as account_table
-from gridtally_cloud.prepay import handover, policies, terms, withdrawn
+from gridtally_cloud.prepay import handover, policies, replaced, terms, withdrawn
 from gridtally_cloud.prepay.held_credit import difference, held_in
 from gridtally_cloud.prepay.migration_reads import ask_reads, reads_are_done, reads_of
 from gridtally_cloud.prepay.migration_rows import (
@@ -49,7 +49,8 @@ from gridtally_cloud.store.tables import journal_entry
 from gridtally_cloud.workorders.service import OrderKind, OrderState, WorkOrder, open_order, order, orders
 from gridtally_shared.contract.messages import CommandType
 from gridtally_shared.errors import RefusedCommand
-from gridtally_shared.ledger.entries import Kind, LedgerEntry, Pool, entry_from
+from gridtally_shared.ledger.conversion import handed_over_nano
+from gridtally_shared.ledger.entries import Kind, LedgerEntry, entry_from
 from gridtally_shared.prepay.policy import ZeroAction
 from gridtally_shared.signing import Signer
 
@@ -157,18 +158,18 @@ def _installed(conn: Connection, signer: Signer, found: Migration, now_ms: int) 
         return _leave(conn, found, "installation_dropped")
     try:
         with conn.begin_nested():
-            _bind(conn, found, done, now_ms)
+            _bind(conn, signer, found, done, now_ms)
     except RefusedCommand as refused:
         return _again(conn, found, done, f"{refused.reason}: {refused.detail}", now_ms)
     return _change(conn, signer, found, now_ms)
 
 
-def _bind(conn: Connection, found: Migration, done: WorkOrder, now_ms: int) -> None:
+def _bind(conn: Connection, signer: Signer, found: Migration, done: WorkOrder, now_ms: int) -> None:
     """The meter of the installation report behind the account, and the feeder it hangs on."""
     account, result = accounts.account(conn, found.wish.account_no), done.result
-    number = handover.meter_called(conn, str(result["meter_serial"]))
+    number = replaced.meter_called(conn, str(result["meter_serial"]))
     if number != account.meter_no:
-        handover.swap_meter(conn, account.account_no, number, None, int(result["register_wh"] or 0), now_ms, ACTOR)
+        replaced.swap_meter(conn, signer, account.account_no, number, None, int(result["register_wh"] or 0), now_ms, ACTOR)
     held = terms.terms_of(conn).get(account.account_no, terms.SupplyTerms())
     wanted = terms.SupplyTerms(str(result["feeder"]), held.contract_w, held.load_class, held.flags)
     terms.set_terms(conn, account.account_no, wanted, now_ms, ACTOR)
@@ -240,7 +241,7 @@ def _changed(conn: Connection, signer: Signer, found: Migration, now_ms: int) ->
     entry = _mode_entry(conn, account) if account.mode is found.wish.to_mode else None
     if entry is None:
         return None
-    rest_nano = sum(p.amount_nano for p in entry.postings if p.pool == Pool.TRANSFER)
+    rest_nano = handed_over_nano(entry.postings)
     keep(conn, found, changed_ms=entry.at_ms, changed_wh=entry.register_after_wh, balance_nano=rest_nano)
     ask_reads(conn, signer, found, account, now_ms)
     return S.VERIFYING, ""

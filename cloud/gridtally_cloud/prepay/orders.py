@@ -1,28 +1,35 @@
 """Orders: what a consumer set out to pay, before any money moved.
 
 * The amount is checked against the limits of the currency before the gateway hears of it; the refusal names the amount.
+* Kept first, asked second: the order is in the store under our own number before the gateway hears of it, and it is asked outside any
+  transaction, so that nobody waits for it. The same order again is the same page there: where it is away, or its answer was lost, whoever
+  wants to pay asks again (`place_order`), and nothing is ordered twice. A capture finds the order by our number as well.
 * `NEXT` is the whole life of an order. A capture wins over everything: money taken late or after a failed try is money.
 """
 
 from __future__ import annotations
 
+import logging
 import secrets
 import uuid
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, and_, insert, or_, select, update
 
 from gridtally_cloud.billing.receivables import due_of_bills
 from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.prepay import topup_rules
-from gridtally_cloud.prepay.gateway import GatewayReason
+from gridtally_cloud.prepay.gateway import GatewayOrder, GatewayReason
 from gridtally_cloud.prepay.model import Order, OrderState
 from gridtally_cloud.prepay.model import PaymentReason as PaymentReason
 from gridtally_cloud.prepay.settings import Payments
 from gridtally_cloud.prepay.tables import payment_order
-from gridtally_shared.errors import RefusedCommand
+from gridtally_cloud.store.db import Database
+from gridtally_shared.errors import LinkDown, RefusedCommand
 from gridtally_shared.money import display
+
+log = logging.getLogger(__name__)
 
 S = OrderState
 NEXT: dict[OrderState, frozenset[OrderState]] = {
@@ -32,6 +39,7 @@ NEXT: dict[OrderState, frozenset[OrderState]] = {
     S.PAID: frozenset(),
 }
 EXPIRES_AFTER_MS = 24 * 3_600_000
+AWAY = "the payment service does not answer. Nothing was charged. Try again in a few minutes, or pay at the desk."
 
 
 def new_id(at_ms: int) -> str:
@@ -69,9 +77,18 @@ def check_bill_amount(conn: Connection, payments: Payments, account_no: int, bil
     check_amount(payments, max(amount_nano, payments.limits_for(currency).minimum_nano) if amount_nano > 0 else 0, currency)
 
 
+def order_payment(db: Database, payments: Payments, account_no: int, amount_nano: int, at_ms: int, actor: str, *,
+                  bill_no: str = "") -> Order:  # fmt: skip
+    """Order a payment and have the gateway take it. Raises RefusedCommand."""
+    with db.write() as conn:
+        new = create_order(conn, payments, account_no, amount_nano, at_ms, actor, bill_no=bill_no)
+    return place_order(db, payments, new.order_id, at_ms)
+
+
 def create_order(conn: Connection, payments: Payments, account_no: int, amount_nano: int, at_ms: int, actor: str, *,
                  bill_no: str = "") -> Order:  # fmt: skip
-    """Order a payment of an account: a top-up, or of a bill where `bill_no` is given. Raises RefusedCommand."""
+    """Keep the order of a payment: a top-up, or of a bill where `bill_no` is given. `place_order` has the gateway take it. Raises
+    RefusedCommand."""
     account = account_of(conn, account_no)
     if account.closed_at_ms is not None:
         raise RefusedCommand(PaymentReason.ACCOUNT_CLOSED, f"account {account_no} is closed: ask the desk")
@@ -82,14 +99,37 @@ def create_order(conn: Connection, payments: Payments, account_no: int, amount_n
     else:
         check_top_up(conn, payments, account, amount_nano, at_ms)
     order_id = new_id(at_ms)
-    placed = payments.gateway.create_order(conn, order_id, amount_nano, account.currency, at_ms)
-    keep(conn, Order(order_id, account_no, amount_nano, account.currency, S.CREATED, at_ms, payments.gateway.name,
-                     placed.gateway_order, placed.pay_path, bill_no), actor)  # fmt: skip
+    keep(conn, Order(order_id, account_no, amount_nano, account.currency, S.CREATED, at_ms, payments.gateway.name, order_id, "", bill_no),
+         actor)  # fmt: skip
     return order(conn, order_id)
 
 
+def place_order(db: Database, payments: Payments, order_id: str, at_ms: int) -> Order:
+    """The order with the page it is paid on; the gateway is asked where it has not said. Raises RefusedCommand (unknown_order,
+    no_gateway; gateway_away: ask again later, nothing is ordered twice; or what the gateway says)."""
+    with db.read() as conn:
+        found = order(conn, order_id)
+    if found.pay_path or found.state is not S.CREATED:
+        return found
+    gateway = payments.gateway
+    if gateway is None or gateway.name != found.gateway:
+        raise RefusedCommand(GatewayReason.NO_GATEWAY, "online payment is not set up here as it was. Start the payment again.")
+    try:
+        placed = gateway.create_order(db, order_id, found.amount_nano, found.currency, found.created_at_ms)
+    except (LinkDown, OSError) as fault:
+        log.warning("the payment gateway does not answer", extra={"gateway": gateway.name, "fault": str(fault)})
+        raise RefusedCommand(GatewayReason.AWAY, AWAY) from None
+    except RefusedCommand as refused:
+        with db.write() as conn:
+            advance(conn, order(conn, order_id), S.FAILED, at_ms, str(refused.reason))
+        raise
+    with db.write() as conn:
+        place(conn, order_id, placed)
+        return order(conn, order_id)
+
+
 def keep(conn: Connection, new: Order, actor: str) -> None:
-    """Write the row of an order the gateway has taken."""
+    """Write the row of an order; `place` it where the gateway has taken it."""
     conn.execute(insert(payment_order).values(
         order_id=new.order_id, account_no=new.account_no, bill_no=new.bill_no, amount_nano=new.amount_nano, currency=new.currency,
         state=new.state.value, gateway=new.gateway, gateway_order=new.gateway_order, pay_path=new.pay_path, actor=actor,
@@ -105,9 +145,17 @@ def order(conn: Connection, order_id: str) -> Order:
     return _order(row)
 
 
-def order_at_gateway(conn: Connection, gateway: str, gateway_order: str) -> Order | None:
+def place(conn: Connection, order_id: str, placed: GatewayOrder) -> None:
+    """What the gateway calls an order that was kept before it was asked."""
+    mine = update(payment_order).where(payment_order.c.order_id == order_id)
+    conn.execute(mine.values(gateway_order=placed.gateway_order, pay_path=placed.pay_path))
+
+
+def order_at_gateway(conn: Connection, gateway: str, gateway_order: str, order_id: str = "") -> Order | None:
+    """By the gateway's number; by ours, which it says back, where it has not told its own yet."""
     t = payment_order.c
-    row = conn.execute(select(payment_order).where(t.gateway == gateway, t.gateway_order == gateway_order)).one_or_none()
+    named = or_(t.gateway_order == gateway_order, and_(t.order_id == order_id, t.gateway_order == t.order_id))
+    row = conn.execute(select(payment_order).where(t.gateway == gateway, named)).one_or_none()
     return _order(row) if row else None
 
 

@@ -2,8 +2,8 @@
 
 * A refund of a prepaid payment is a negative instrument; where the credit is used up already it becomes a debt, never a
   rewritten past (prepayment.md 5.3). Money the edge refused goes back without one: the meter never had it.
-* Booked with one row in the caller's transaction; `send_refunds` then calls the gateway and notes its reference, so a
-  crash between the two repeats the call and never loses the booking.
+* Booked with one row in the caller's transaction; `send_refunds` then calls the gateway, outside any transaction, and notes its reference.
+  A crash between the two repeats the call under the same key, which gives nothing more, and never loses the booking.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def send_refunds(db: Database, payments: Payments, at_ms: int) -> int:
         joined = select(refund, payment.c.gateway_ref.label("paid_ref"), payment.c.currency).join(payment)
         due = conn.execute(joined.where(refund.c.gateway_ref == "", payment.c.gateway == gateway.name)).all()
     for row in due:
+        reference = gateway.refund(db, f"refund|{row.refund_no}", row.paid_ref, row.amount_nano, row.currency, row.at_ms)
         with db.write() as conn:
-            reference = gateway.refund(conn, row.paid_ref, row.amount_nano, row.currency, row.at_ms)
             conn.execute(update(refund).where(refund.c.refund_no == row.refund_no).values(gateway_ref=reference))
     return len(due)

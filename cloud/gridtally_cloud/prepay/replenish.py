@@ -2,9 +2,14 @@
 
 * A crossing is the first verified journal entry at or below the threshold since the last one above it. The attempt is unique by
   that entry, so a mirror that is late, repeated or read by two workers charges once.
-* Written first, charged second: the order's id is in the store before the gateway hears of it, and the same id again charges
-  nothing more. What became of it comes by webhook, like any payment; the capture issues the instrument.
+* Written first, charged second: attempt and order are in the store before the gateway hears of them, and it is asked outside any
+  transaction, so that nobody waits for it. The same order again charges nothing more: whoever died while he asked is followed by the
+  next one after `CLAIM_MS`, under the same order. What became of it comes by webhook, like any payment, also before the gateway's answer
+  is booked; the capture issues the instrument.
+* Who switches off while nobody knows whether the bank took it is not asked for again; the order's end, or its age, settles it.
 * Money on its way that lifts the balance again is waited for. A month's cap holds the attempt until the next month.
+* Who pays by bill has no balance that could be low: his card is left alone, also where it was about to be charged, until he pays ahead
+  again.
 * A failure stops the rule and tells the consumer; only a new consent starts it again.
 
 Source: seed 002 C3-A1.6, C3-A2.8d; prepayment.md T18.
@@ -17,11 +22,11 @@ from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Row, Select, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select, update
 
 from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.accounts import hold
-from gridtally_cloud.customers.model import Account
+from gridtally_cloud.customers.model import Account, Mode
 from gridtally_cloud.customers.tables import account as account_table
 from gridtally_cloud.prepay import orders
 from gridtally_cloud.prepay.model import Order, OrderState
@@ -37,10 +42,13 @@ from gridtally_shared.errors import LinkDown, RefusedCommand
 from gridtally_shared.records import dataclass
 
 ACTOR = "auto-replenish"
+CLAIM_MS = 120_000
+BILLED = "billed"
 
 
 class AttemptState(StrEnum):
     WANTED = "wanted"
+    ASKING = "asking"
     ASKED = "asked"
     CAPTURED = "captured"
     FAILED = "failed"
@@ -50,12 +58,13 @@ class AttemptState(StrEnum):
 S = AttemptState
 NEXT: dict[AttemptState, frozenset[AttemptState]] = {
     S.CAPPED: frozenset({S.WANTED}),
-    S.WANTED: frozenset({S.ASKED, S.FAILED}),
+    S.WANTED: frozenset({S.ASKING, S.FAILED}),
+    S.ASKING: frozenset({S.ASKING, S.ASKED, S.CAPTURED, S.FAILED}),
     S.ASKED: frozenset({S.CAPTURED, S.FAILED}),
     S.FAILED: frozenset({S.CAPTURED, S.WANTED}),  # money taken late is money; a new consent tries again
     S.CAPTURED: frozenset(),
 }
-COUNTED = (S.WANTED.value, S.ASKED.value, S.CAPTURED.value)
+COUNTED = (S.WANTED.value, S.ASKING.value, S.ASKED.value, S.CAPTURED.value)
 SETTLED: dict[str, AttemptState] = {
     OrderState.PAID.value: S.CAPTURED,
     OrderState.FAILED.value: S.FAILED,
@@ -81,6 +90,15 @@ class Attempt:
     state: AttemptState
     reason: str
     at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A charge to ask the gateway for: the attempt, and the method's token there."""
+
+    attempt: Row[Any]
+    token: str
+    currency: str
 
 
 def replenish(db: Database, payments: Payments, at_ms: int) -> int:
@@ -118,7 +136,8 @@ def _low() -> Select[Any]:
     m, r, a = account_mirror.c, replenish_rule.c, account_table.c
     joined = replenish_rule.join(account_table, a.account_no == r.account_no)
     live = and_(m.shard == SHARD, m.account_no == r.account_no, m.epoch == a.account_epoch)
-    low = and_(r.state == RuleState.ACTIVE.value, m.balance_nano <= r.threshold_nano, ~m.stopped, a.closed_ms.is_(None))
+    ahead = and_(a.mode == Mode.PREPAID.value, a.closed_ms.is_(None))
+    low = and_(r.state == RuleState.ACTIVE.value, m.balance_nano <= r.threshold_nano, ~m.stopped, ahead)
     return select(replenish_rule).select_from(joined.join(account_mirror, live)).where(low).order_by(r.account_no)
 
 
@@ -142,8 +161,9 @@ def _want(conn: Connection, account: Account, rule: Row[Any], at_ms: int) -> int
 
 
 def _want_again(conn: Connection, there: Row[Any], rule: Row[Any], at_ms: int) -> int:
-    """The month's cap has room again, or the consumer agreed anew after a failure."""
-    if there.state == S.CAPPED.value or (there.state == S.FAILED.value and rule.consent_ms > there.state_ms):
+    """The month's cap has room again, the consumer agreed anew after a failure, or he pays ahead again."""
+    anew = rule.consent_ms > there.state_ms or there.reason == BILLED
+    if there.state == S.CAPPED.value or (there.state == S.FAILED.value and anew):
         return _advance(conn, there, S.WANTED, at_ms, at_ms=at_ms, reason="", order_id=orders.new_id(at_ms),
                         amount_nano=rule.amount_nano, method_no=rule.method_no)  # fmt: skip
     return 0
@@ -182,41 +202,80 @@ def month_nano(conn: Connection, account: Account, at_ms: int) -> int:
 
 def _ask_all(db: Database, payments: Payments, at_ms: int) -> int:
     moved = 0
-    for row in _in_state(db, S.WANTED):
-        try:
-            with db.write() as conn:
-                moved += _ask(conn, payments, row, at_ms)
-        except LinkDown:
-            return moved  # asked again at the next turn, under the same order
+    for attempt_no in _to_ask(db, at_ms):
+        with db.write() as conn:
+            question, changed = _claim(conn, payments, attempt_no, at_ms)
+        moved += changed
+        if question is not None and not _ask(db, payments, question, at_ms):
+            return moved  # it is away: asked again at the next turn, under the same order
     return moved
 
 
-def _in_state(db: Database, *states: AttemptState) -> list[Row[Any]]:
+def _to_ask(db: Database, at_ms: int) -> list[int]:
     a = replenish_attempt.c
     with db.read() as conn:
-        query = select(replenish_attempt).where(a.state.in_([s.value for s in states])).order_by(a.attempt_no)
-        return list(conn.execute(query))
+        return list(conn.execute(select(a.attempt_no).where(_due(at_ms)).order_by(a.attempt_no)).scalars())
 
 
-def _ask(conn: Connection, payments: Payments, row: Row[Any], at_ms: int) -> int:
-    hold(conn, row.account_no)
-    rule = rule_of(conn, row.account_no)
-    if rule is None or rule.state is RuleState.OFF:
-        return _advance(conn, row, S.FAILED, at_ms, reason="switched_off")
-    account, gateway = account_of(conn, row.account_no), payments.gateway
+def _due(at_ms: int) -> ColumnElement[bool]:
+    a = replenish_attempt.c
+    return or_(a.state == S.WANTED.value, and_(a.state == S.ASKING.value, a.state_ms <= at_ms - CLAIM_MS))
+
+
+def _claim(conn: Connection, payments: Payments, attempt_no: int, at_ms: int) -> tuple[Question | None, int]:
+    """What to ask the gateway, if anything, and how many attempts moved."""
+    a = replenish_attempt.c
+    hold(conn, conn.execute(select(a.account_no).where(a.attempt_no == attempt_no)).scalar_one())
+    row = conn.execute(select(replenish_attempt).where(a.attempt_no == attempt_no, _due(at_ms))).one_or_none()
+    if row is None:
+        return None, 0
+    rule, gateway = rule_of(conn, row.account_no), payments.gateway
     kept = select(payment_method).where(payment_method.c.method_no == row.method_no, payment_method.c.removed_ms.is_(None))
     method = conn.execute(kept).one_or_none()
-    if gateway is None or method is None or method.gateway != gateway.name:
-        return _fail(conn, row, "method_removed", at_ms)
-    if not _advance(conn, row, S.ASKED, at_ms):
-        return 0
+    off, gone = rule is None or rule.state is RuleState.OFF, gateway is None or method is None or method.gateway != gateway.name
+    account = account_of(conn, row.account_no)
+    if (off or gone or not account.is_prepaid) and row.state == S.ASKING.value:
+        return None, 0
+    if not account.is_prepaid:
+        return None, _advance(conn, row, S.FAILED, at_ms, reason=BILLED)
+    if off:
+        return None, _advance(conn, row, S.FAILED, at_ms, reason="switched_off")
+    if gateway is None or method is None or gone:
+        return None, _fail(conn, row, "method_removed", at_ms)
+    if not _order_open(conn, row, gateway.name, account.currency, at_ms):
+        return None, 0
+    return Question(row, method.token, account.currency), _advance(conn, row, S.ASKING, at_ms)
+
+
+def _order_open(conn: Connection, row: Row[Any], gateway: str, currency: str, at_ms: int) -> bool:
+    """Keeps the order under our own number until the gateway has said its own: a webhook that is quicker than its answer finds it."""
+    state = conn.execute(select(payment_order.c.state).where(payment_order.c.order_id == row.order_id)).scalar_one_or_none()
+    if state is None:
+        orders.keep(conn, Order(row.order_id, row.account_no, row.amount_nano, currency, OrderState.CREATED, at_ms, gateway, row.order_id,
+                                "", ""), ACTOR)  # fmt: skip
+    return state in (None, OrderState.CREATED.value)
+
+
+def _ask(db: Database, payments: Payments, asked: Question, at_ms: int) -> bool:
+    """Whether the gateway answered."""
+    row, gateway = asked.attempt, payments.gateway
+    assert gateway is not None
     try:
-        placed = gateway.charge(conn, method.token, row.order_id, row.amount_nano, account.currency, at_ms)
+        placed = gateway.charge(db, asked.token, row.order_id, row.amount_nano, asked.currency, at_ms)
+    except LinkDown:
+        with db.write() as conn:
+            _advance(conn, row, S.ASKING, at_ms - CLAIM_MS, state=S.ASKING)
+        return False
     except RefusedCommand as refused:
-        return _fail(conn, row, refused.reason, at_ms, state=S.ASKED)
-    orders.keep(conn, Order(row.order_id, row.account_no, row.amount_nano, account.currency, OrderState.CREATED, at_ms, gateway.name,
-                            placed.gateway_order, placed.pay_path, ""), ACTOR)  # fmt: skip
-    return 1
+        with db.write() as conn:
+            hold(conn, row.account_no)
+            orders.advance(conn, orders.order(conn, row.order_id), OrderState.FAILED, at_ms, str(refused.reason))
+        return True
+    with db.write() as conn:
+        hold(conn, row.account_no)
+        orders.place(conn, row.order_id, placed)
+        _advance(conn, row, S.ASKED, at_ms, state=S.ASKING)
+    return True
 
 
 # ---- 3: what became of it -------------------------------------------------------------------------------------
@@ -224,7 +283,8 @@ def _ask(conn: Connection, payments: Payments, row: Row[Any], at_ms: int) -> int
 
 def _settle_all(db: Database, at_ms: int) -> int:
     a, o = replenish_attempt.c, payment_order.c
-    open_ones = or_(and_(a.state == S.ASKED.value, o.state.in_(SETTLED)), and_(a.state == S.FAILED.value, o.state == OrderState.PAID.value))
+    asked = a.state.in_([S.ASKING.value, S.ASKED.value])
+    open_ones = or_(and_(asked, o.state.in_(SETTLED)), and_(a.state == S.FAILED.value, o.state == OrderState.PAID.value))
     columns = select(replenish_attempt, o.state.label("order_state"), o.reason.label("order_reason"))
     query = columns.join(payment_order, o.order_id == a.order_id).where(open_ones)
     with db.read() as conn:
@@ -245,8 +305,8 @@ def _settle(conn: Connection, row: Row[Any], at_ms: int) -> None:
         tell(conn, row.account_no, "replenish_done", row.order_id, at_ms, a=str(row.amount_nano))
 
 
-def _fail(conn: Connection, row: Row[Any], reason: str, at_ms: int, state: AttemptState | None = None) -> int:
-    moved = _advance(conn, row, S.FAILED, at_ms, state=state, reason=reason)
+def _fail(conn: Connection, row: Row[Any], reason: str, at_ms: int) -> int:
+    moved = _advance(conn, row, S.FAILED, at_ms, reason=reason)
     if moved:
         stop(conn, row.account_no, reason, at_ms)
         tell(conn, row.account_no, "replenish_failed", row.order_id, at_ms, a=str(row.amount_nano), why=reason)

@@ -2,7 +2,8 @@
 
 * The outbox sends again with a growing pause (publisher.py); here is what people are told meanwhile.
 * After 60 s the consumer is told that the payment is on its way, and gets the code to type in (safety.md 6); after an hour the
-  desk sees it, after 24 h it is overdue. One level is told once; arrival ends it.
+  desk sees it, after 24 h it is overdue. One level is told once; arrival ends it. The consumer is told of what he paid, and of no order
+  and no money that comes along from elsewhere; nor that it arrived where it goes along to another concentrator.
 * `progress` gives every instant of every credit, so that a soak measures the figures of prepayment.md 7 instead of believing them.
 """
 
@@ -13,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, and_, select, update
 
 from gridtally_cloud.customers.audit import record
+from gridtally_cloud.customers.tables import account
 from gridtally_cloud.prepay.history import OUTBOX_ROW, USED
 from gridtally_cloud.prepay.instruments import CHANNEL
 from gridtally_cloud.prepay.keypad import code_of
@@ -23,6 +25,7 @@ from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.db import Database, upsert
 from gridtally_cloud.store.tables import dcu, journal_entry, outbox_down
 from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.instruments.forms import PAYMENT_TYPES
 from gridtally_shared.records import dataclass
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
@@ -128,7 +131,7 @@ def _open() -> Select[Any]:
     """Instruments the mirror does not show, with what was raised about them."""
     joined = outbox_down.join(instrument, OUTBOX_ROW)
     joined = joined.outerjoin(late_credit, and_(_l.account_no == _i.account_no, _l.epoch == _i.epoch, _l.gseq == _i.gseq))
-    columns = (_i.account_no, _i.epoch, _i.gseq, _i.amount_nano, _i.currency, _i.issued_ms, _i.dcu, _l.level)
+    columns = (_i.account_no, _i.epoch, _i.gseq, _i.type, _i.amount_nano, _i.currency, _i.issued_ms, _i.dcu, _l.level)
     return select(*columns).select_from(joined).where(_o.channel == CHANNEL, _o.done_ms.is_(None), _i.shard == SHARD)
 
 
@@ -140,13 +143,15 @@ def _arrived() -> Select[Any]:
     """Credits that were late and are done."""
     joined = late_credit.join(instrument, and_(_l.account_no == _i.account_no, _l.epoch == _i.epoch, _l.gseq == _i.gseq))
     joined = joined.join(outbox_down, OUTBOX_ROW)
-    return select(late_credit).select_from(joined).where(_l.cleared_ms.is_(None), _o.done_ms.is_not(None), _i.shard == SHARD)
+    joined = joined.join(account, account.c.account_no == _i.account_no)
+    columns = (late_credit, _i.type, _i.amount_nano, (account.c.account_epoch == _i.epoch).label("living"))
+    return select(*columns).select_from(joined).where(_l.cleared_ms.is_(None), _o.done_ms.is_not(None), _i.shard == SHARD)
 
 
 def _raise(conn: Connection, row: Row[Any], level: str, at_ms: int) -> None:
     upsert(conn, late_credit, {"account_no": row.account_no, "epoch": row.epoch, "gseq": row.gseq, "level": level, "raised_ms": at_ms})
     ref = f"{row.epoch}/{row.gseq}"
-    if row.amount_nano > 0:
+    if _is_paid(row):
         tell(conn, row.account_no, f"credit_{level}", ref, at_ms, a=str(row.amount_nano), gseq=str(row.gseq))
     if level in DESK:
         record(conn, at_ms, ACTOR, f"credit.{level}", f"account:{row.account_no}", f"credit {ref} by {row.dcu}")
@@ -155,4 +160,9 @@ def _raise(conn: Connection, row: Row[Any], level: str, at_ms: int) -> None:
 def _clear(conn: Connection, row: Row[Any], at_ms: int) -> None:
     mine = and_(_l.account_no == row.account_no, _l.epoch == row.epoch, _l.gseq == row.gseq)
     conn.execute(update(late_credit).where(mine).values(cleared_ms=at_ms))
-    tell(conn, row.account_no, "credit_arrived", f"{row.epoch}/{row.gseq}", at_ms, gseq=str(row.gseq))
+    if _is_paid(row) and row.living:
+        tell(conn, row.account_no, "credit_arrived", f"{row.epoch}/{row.gseq}", at_ms, gseq=str(row.gseq))
+
+
+def _is_paid(row: Row[Any]) -> bool:
+    return row.type in PAYMENT_TYPES and row.amount_nano > 0

@@ -9,7 +9,15 @@ from __future__ import annotations
 from gridtally_cloud.prepay.capture import handle_webhook, pay_at_desk, payment_at
 from gridtally_cloud.prepay.history import instruments, payment_of_order, payment_view, payments
 from gridtally_cloud.prepay.instruments import issue_waiting
-from gridtally_cloud.prepay.orders import check_amount, create_order, expire_orders, order, order_at_gateway
+from gridtally_cloud.prepay.orders import (
+    check_amount,
+    create_order,
+    expire_orders,
+    order,
+    order_at_gateway,
+    order_payment,
+    place_order,
+)
 from gridtally_cloud.prepay.reconcile import reconcile
 from gridtally_cloud.prepay.refunds import refund_payment, send_refunds
 from gridtally_cloud.prepay.settings import Limits, Payments, gateway_from, payments_from
@@ -18,6 +26,6 @@ from gridtally_cloud.prepay.wallet import balance, ledger_lines, messages, pendi
 __all__ = [
     "Limits", "Payments", "balance", "check_amount", "create_order", "expire_orders", "gateway_from",
     "handle_webhook", "instruments", "issue_waiting", "ledger_lines", "messages", "order", "order_at_gateway",
-    "pay_at_desk", "payment_at", "payment_of_order", "payment_view", "payments", "payments_from", "pending_nano", "reconcile",
-    "refund_payment", "send_refunds",
+    "order_payment", "pay_at_desk", "payment_at", "payment_of_order", "payment_view", "payments", "payments_from", "pending_nano",
+    "place_order", "reconcile", "refund_payment", "send_refunds",
 ]  # fmt: skip

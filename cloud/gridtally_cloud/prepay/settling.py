@@ -2,6 +2,8 @@
 
 * A bill that came after the change of mode was ordered (the final one above all) becomes a debt, what is in credit becomes credit: each
   by a signed instrument, with the receivable that clears it in one transaction.
+* The debt says what it is of (bills, an assessment, what an event took), here and on the statement, and the household is told.
+* An account whose concentrator has to speak first after a restore of our store waits, and keeps no other one waiting.
 * An account on its way to regular billing is left alone: its bills are where it is going.
 * One whose meter refused to become prepaid is billed on: the credit that came along with the order goes back to its bills.
 """
@@ -19,6 +21,8 @@ from gridtally_cloud.customers.tables import account as account_table
 from gridtally_cloud.prepay import control
 from gridtally_cloud.prepay.handover import ModeWish, brought_ref, newest_order, pending_mode
 from gridtally_cloud.prepay.instruments import Source, issue, reference_hash
+from gridtally_cloud.prepay.notices import tell
+from gridtally_cloud.prepay.restored import may_issue
 from gridtally_cloud.prepay.tables import instrument
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.db import Database
@@ -31,6 +35,7 @@ from gridtally_shared.instruments import details as d
 from gridtally_shared.signing import Signer, open_unverified
 
 ACTOR = "final bill"
+MOST_NAMES = 6
 
 
 def settle(db: Database, signer: Signer, at_ms: int) -> int:
@@ -58,12 +63,23 @@ def carry_bills(conn: Connection, signer: Signer, account_no: int, at_ms: int) -
     open_nano = receivables.outstanding_nano(conn, account_no)
     if not open_nano or not account.is_prepaid or not account.dcu or pending_mode(conn, account) is not None:
         return False
+    if not may_issue(conn, account):
+        return False
     if open_nano > 0:
-        control.order(conn, signer, account_no, d.DebtTaken("payment", "bills"), at_ms, ACTOR, owed_nano=open_nano)
+        _as_debt(conn, signer, account, open_nano, at_ms)
     else:
         issue(conn, signer, account, InstrumentType.OPENING, -open_nano, Source(f"bill credit|{at_ms}"), at_ms)
     receivables.post_conversion(conn, account, -open_nano, at_ms, to_debt=open_nano > 0)
     return True
+
+
+def _as_debt(conn: Connection, signer: Signer, account: Account, open_nano: int, at_ms: int) -> None:
+    names = receivables.claims_of(conn, account.account_no, open_nano)
+    what = ", ".join(names[:MOST_NAMES]) + (" …" if len(names) > MOST_NAMES else "")
+    detail = d.DebtTaken("payment", what or d.OF_BILLS)
+    gseq = control.order(conn, signer, account.account_no, detail, at_ms, ACTOR, owed_nano=open_nano)
+    if what:
+        tell(conn, account.account_no, "debt_taken", f"{account.account_epoch}/{gseq}", at_ms, a=str(open_nano), what=what)
 
 
 # ---- a change that the meter refused ------------------------------------------------------------------------------------

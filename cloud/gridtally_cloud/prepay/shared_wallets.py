@@ -2,10 +2,12 @@
 
 * The wallet is the sum of its entries: what was paid in, less what is lent, and what came back. With its credit line it is never
   below zero: a chunk is granted under the wallet's row lock, whole or as far as the money goes. Accounts are held before wallets.
-* An ask is answered once, by its number. A chunk is three days of a heavy day's use (nine in ten days are lighter), at least a
-  mean day. An ask that finds no money stays open and is answered when some comes.
-* Money comes back only by what the mirror shows: a RETURN, the CLOSE of an epoch, or a lease the edge refused. Time gives
-  nothing back.
+* An ask is answered once, by its number; of several that are open the newest. A chunk is three days of a heavy day's use (nine in ten days
+  are lighter), at least a mean day, at most what the account may hold. An ask that finds no money, or its account billed, stays open and
+  is answered when some comes, or when it pays ahead.
+* Money comes back only by what the mirror shows: a RETURN, the MODE that ends prepayment, the CLOSE of an epoch, or a lease the edge
+  refused. Time gives nothing back. What a concentrator that was replaced had of it goes along to the next one (replaced.py).
+* A lease that the mirror shows and this store does not know, as it was put back from an older copy, is booked then.
 
 Source: prepayment.md 5.4.
 """
@@ -15,12 +17,14 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, String, bindparam, cast, func, insert, literal, select, update
+from sqlalchemy import Connection, String, and_, bindparam, cast, exists, func, insert, literal, or_, select, update
 
 from gridtally_cloud.customers.accounts import held, hold
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.ingest.tables import lease_ask
+from gridtally_cloud.prepay import policies
+from gridtally_cloud.prepay.handover_tables import is_managed
 from gridtally_cloud.prepay.instrument_tables import shared_wallet, wallet_entry, wallet_member
 from gridtally_cloud.prepay.instruments import Source, issue
 from gridtally_cloud.prepay.restored import may_issue
@@ -29,18 +33,19 @@ from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.db import insert_new
 from gridtally_cloud.store.tables import journal_entry
 from gridtally_shared.clock import MS_PER_DAY
+from gridtally_shared.contract.codec import decode
 from gridtally_shared.contract.messages import InstrumentType
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.instruments.details import LeaseGrant
 from gridtally_shared.ledger.entries import Kind, LedgerEntry, Pool, entry_from
 from gridtally_shared.ledger.evidence import refusal_of
-from gridtally_shared.money import NANO, display
+from gridtally_shared.money import MAX_NANO, NANO, display
 from gridtally_shared.records import dataclass
 from gridtally_shared.signing import Signer
 
 DAYS, HISTORY_DAYS = 3, 30
 USING = (int(Kind.ENERGY), int(Kind.FIXED), int(Kind.TAX))
-GIVING_BACK = (int(Kind.RETURN), int(Kind.CLOSE), int(Kind.CONTROL))
+GIVING_BACK = (int(Kind.RETURN), int(Kind.CLOSE), int(Kind.MODE))
 e, w, m, a, j = wallet_entry.c, shared_wallet.c, wallet_member.c, lease_ask.c, journal_entry.c
 
 
@@ -63,6 +68,7 @@ class WalletReason(StrEnum):
     UNKNOWN_WALLET = "unknown_wallet"
     OTHER_CURRENCY = "other_currency"
     NOT_PREPAID = "not_prepaid"
+    MANAGED = "managed"
 
 
 def open_wallet(conn: Connection, name: str, currency: str, at_ms: int, actor: str, credit_nano: int = 0) -> int:
@@ -74,10 +80,13 @@ def open_wallet(conn: Connection, name: str, currency: str, at_ms: int, actor: s
 
 
 def join(conn: Connection, wallet_no: int, account_no: int, at_ms: int, actor: str) -> None:
-    """Let a prepaid account live on the wallet. Raises RefusedCommand (unknown_wallet, other_currency, not_prepaid)."""
+    """Let a prepaid account live on the wallet. Raises RefusedCommand (unknown_wallet, other_currency, not_prepaid, managed)."""
     account, wallet = held(conn, account_no), _wallet(conn, wallet_no)
     if not account.is_prepaid:
         raise RefusedCommand(WalletReason.NOT_PREPAID, f"account {account_no} is not prepaid: it needs no wallet")
+    if is_managed(conn, account_no):
+        raise RefusedCommand(WalletReason.MANAGED, f"account {account_no} is managed from here, and only a concentrator asks a wallet for "
+                             "money: give it back to its concentrator first")  # fmt: skip
     if account.currency != wallet.currency:
         raise RefusedCommand(WalletReason.OTHER_CURRENCY, f"wallet {wallet_no} holds {wallet.currency}, account {account_no} pays in "
                              f"{account.currency}")  # fmt: skip
@@ -122,16 +131,30 @@ def pay_in(conn: Connection, wallet_no: int, amount_nano: int, reference: str, a
     return True
 
 
+def pay_out(conn: Connection, wallet_no: int, amount_nano: int, reference: str, at_ms: int, actor: str) -> bool:
+    """Money that is not lent leaves the wallet at the desk, nothing of its credit line, once per reference; False for one booked before.
+    Raises RefusedCommand (unknown_wallet, lent)."""
+    _hold_wallet(conn, wallet_no)
+    if conn.execute(select(e.entry_no).where(e.reference == f"paid out|{reference}")).first() is not None:
+        return False
+    _check_free(conn, wallet_no, amount_nano, free_nano(conn, wallet_no) - int(_wallet(conn, wallet_no).credit_nano))
+    _book(conn, wallet_no, "repaid", -amount_nano, f"paid out|{reference}", at_ms)
+    record(conn, at_ms, actor, "wallet.paid_out", f"wallet:{wallet_no}", reference)
+    return True
+
+
 def give_back(conn: Connection, payment_no: int, refund_no: int, amount_nano: int, at_ms: int) -> None:
     """Money of a payment leaves the wallet it went into. Raises RefusedCommand (lent) where that much is not there."""
     paid = conn.execute(select(wallet_entry).where(e.reference == f"paid|payment|{payment_no}")).one()
     _hold_wallet(conn, paid.wallet_no)
-    free = free_nano(conn, paid.wallet_no)
-    if amount_nano > free:
-        wallet = _wallet(conn, paid.wallet_no)
-        raise RefusedCommand(WalletReason.LENT, f"wallet {paid.wallet_no} can give back at most {display(max(0, free), wallet.currency)}: "
-                             "the rest is lent to its accounts")  # fmt: skip
+    _check_free(conn, paid.wallet_no, amount_nano, free_nano(conn, paid.wallet_no))
     _book(conn, paid.wallet_no, "repaid", -amount_nano, f"refund|{refund_no}", at_ms)
+
+
+def _check_free(conn: Connection, wallet_no: int, amount_nano: int, there_nano: int) -> None:
+    if amount_nano > there_nano:
+        most = display(max(0, there_nano), _wallet(conn, wallet_no).currency)
+        raise RefusedCommand(WalletReason.LENT, f"wallet {wallet_no} can give back at most {most}: the rest is lent to its accounts")
 
 
 def free_nano(conn: Connection, wallet_no: int) -> int:
@@ -145,7 +168,8 @@ def grant_due(conn: Connection, signer: Signer, at_ms: int) -> int:
     query = select(lease_ask, m.wallet_no).join(wallet_member, m.account_no == a.account_no)
     asks = conn.execute(query.where(a.shard == SHARD, a.settled_ms.is_(None)).order_by(a.received_ms, a.account_no, a.number)).all()
     hold(conn, *(ask.account_no for ask in asks))
-    return sum(_grant(conn, signer, ask, at_ms) for ask in asks)
+    newest = {ask.account_no: ask for ask in sorted(asks, key=lambda ask: (ask.epoch, ask.number))}
+    return sum(_grant(conn, signer, ask, at_ms) if newest[ask.account_no] is ask else _settled(conn, ask, at_ms) for ask in asks)
 
 
 def take_returns(conn: Connection, at_ms: int) -> int:
@@ -164,6 +188,12 @@ def ask_back(conn: Connection, signer: Signer, account_no: int, at_ms: int) -> i
     return issue(conn, signer, held(conn, account_no), InstrumentType.LEASE_RETURN, 0, Source(f"return|{account_no}|{at_ms}"), at_ms)
 
 
+def carry_over(conn: Connection, signer: Signer, account: Account, amount_nano: int, at_ms: int) -> None:
+    """What another concentrator had of the wallet goes along to the account's present one: it is lent already."""
+    grant = LeaseGrant(int(wallet_of(conn, account.account_no) or 0), 0)
+    issue(conn, signer, account, InstrumentType.LEASE, amount_nano, Source(f"lease along|{account.account_epoch}"), at_ms, grant)
+
+
 def chunk_nano(conn: Connection, account: Account, at_ms: int) -> int:
     """Three heavy days, at least one mean day; without history what warns of a low balance, at least one unit."""
     days = _days(conn, account, at_ms)
@@ -176,17 +206,36 @@ def chunk_nano(conn: Connection, account: Account, at_ms: int) -> int:
 def _grant(conn: Connection, signer: Signer, ask: Any, at_ms: int) -> int:
     account = held(conn, ask.account_no)
     _hold_wallet(conn, ask.wallet_no)
-    reference = f"lease|{ask.account_no}|{ask.epoch}|{ask.number}"
-    amount_nano = min(chunk_nano(conn, account, at_ms), free_nano(conn, ask.wallet_no))
+    reference = _lease_ref(ask.account_no, ask.epoch, ask.number)
+    amount_nano = min(chunk_nano(conn, account, at_ms), _most_nano(conn, account, at_ms), free_nano(conn, ask.wallet_no))
     living = ask.epoch == account.account_epoch and bool(account.dcu)
-    if living and (amount_nano <= 0 or not may_issue(conn, account)):
+    if living and (not account.is_prepaid or amount_nano <= 0 or not may_issue(conn, account)):
         return 0
     if living and _book(conn, ask.wallet_no, "lease", -amount_nano, reference, at_ms):
         grant = LeaseGrant(ask.wallet_no, ask.number)
         issue(conn, signer, account, InstrumentType.LEASE, amount_nano, Source(reference), at_ms, grant)
+    return _settled(conn, ask, at_ms)
+
+
+def _settled(conn: Connection, ask: Any, at_ms: int) -> int:
     key = (a.shard == SHARD, a.account_no == ask.account_no, a.epoch == ask.epoch, a.number == ask.number)
     conn.execute(update(lease_ask).where(*key).values(settled_ms=at_ms))
     return 1
+
+
+def _most_nano(conn: Connection, account: Account, at_ms: int) -> int:
+    """What the account may hold: a larger chunk would be refused for ever."""
+    most_nano = policies.rules_at(conn, account, at_ms).topup.max_balance_nano
+    return MAX_NANO if most_nano is None else most_nano
+
+
+def mirrored(conn: Connection, entry: LedgerEntry) -> None:
+    """The mirror shows money coming in from elsewhere: a lease that is booked here, but for a store that was put back."""
+    if not entry.detail:
+        return
+    grant, amount_nano = decode(LeaseGrant, entry.detail), -sum(p.amount_nano for p in entry.postings if p.pool == Pool.TRANSFER)
+    if grant.number and conn.execute(select(w.wallet_no).where(w.wallet_no == grant.wallet_no)).first() is not None:
+        _book(conn, grant.wallet_no, "lease", -amount_nano, _lease_ref(entry.account_no, entry.epoch, grant.number), entry.at_ms)
 
 
 def _give_back(conn: Connection, entry: LedgerEntry, wallet_no: int, at_ms: int) -> int:
@@ -197,13 +246,20 @@ def _give_back(conn: Connection, entry: LedgerEntry, wallet_no: int, at_ms: int)
 def _returns(conn: Connection) -> list[Any]:
     """Entries that may give money back to a wallet and are not booked yet."""
     reference = literal("return|") + cast(j.account_no, String) + "|" + cast(j.epoch, String) + "|" + cast(j.seq, String)
+    i = instrument.c
+    same = and_(i.shard == j.shard, i.account_no == j.account_no, i.epoch == j.epoch, i.gseq == j.gseq)
+    said_no = and_(j.kind == int(Kind.CONTROL), exists().where(same, i.type == int(InstrumentType.LEASE)))
     query = select(j.body, m.wallet_no).join(wallet_member, m.account_no == j.account_no).outerjoin(wallet_entry, e.reference == reference)
-    rows = conn.execute(query.where(j.shard == SHARD, j.verified, j.kind.in_(GIVING_BACK), e.entry_no.is_(None))).all()
+    rows = conn.execute(query.where(j.shard == SHARD, j.verified, or_(j.kind.in_(GIVING_BACK), said_no), e.entry_no.is_(None))).all()
     return [row for row in rows if _given_back(conn, entry_from(bytes(row.body))) > 0]
 
 
 def _given_back(conn: Connection, entry: LedgerEntry) -> int:
     return _refused_lease(conn, entry) if entry.kind == Kind.CONTROL else _unreserved(entry)
+
+
+def _lease_ref(account_no: int, epoch: int, number: int) -> str:
+    return f"lease|{account_no}|{epoch}|{number}"
 
 
 def _unreserved(entry: LedgerEntry) -> int:

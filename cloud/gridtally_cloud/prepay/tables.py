@@ -2,8 +2,8 @@
 
 * `payment` is unique by (gateway, gateway_ref): that is what makes a capture happen once.
 * `instrument` is keyed by (account, epoch, gseq); `previous` chains it to the one before by the hash of its payload.
-* Rows of money are only inserted; what changes is `payment_order.state`, by the table in `orders.py`, a refund's `gateway_ref`,
-  once the gateway has taken it, and that a station's payment was reversed.
+* Rows of money are only inserted; what changes is `payment_order.state`, by the table in `orders.py`, what the gateway calls an order
+  (until it has said so: `order_id`) or a refund (`gateway_ref`), once it has taken it, and that a station's payment was reversed.
 * `replenish_attempt` is unique by the journal entry of its crossing: that is what makes it happen once.
 * The `test_gateway_*` tables belong to the built-in test gateway: they are what a bank would hold, and nothing of ours reads
   them but the gateway itself.
@@ -147,7 +147,7 @@ replenish_attempt = Table(
     Column("amount_nano", Nano, nullable=False),
     Column("method_no", Key, nullable=False),
     Column("order_id", Text, nullable=False, default=""),
-    Column("state", Text, nullable=False),  # wanted, asked, captured, failed, capped
+    Column("state", Text, nullable=False),  # wanted, asking, asked, captured, failed, capped
     Column("reason", Text, nullable=False, default=""),
     Column("at_ms", Ms, nullable=False),
     Column("state_ms", Ms, nullable=False),

@@ -28,6 +28,7 @@ from gridtally_cloud.prepay.gateway import (
     webhook_signature,
 )
 from gridtally_cloud.prepay.tables import test_gateway_event, test_gateway_method, test_gateway_order
+from gridtally_cloud.store.db import Database, in_turn, insert_new
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.money import decimal_text, nano
 from gridtally_shared.records import dataclass
@@ -85,11 +86,15 @@ class TrialGateway:
     secrets: tuple[bytes, ...]
     name: str = "test"
 
-    def create_order(self, conn: Connection, order_id: str, amount_nano: int, currency: str, at_ms: int) -> GatewayOrder:
-        gateway_order = _order_no(order_id)
-        conn.execute(insert(test_gateway_order).values(gateway_order=gateway_order, order_id=order_id, amount_nano=amount_nano,
-                                                       currency=currency, created_ms=at_ms))  # fmt: skip
-        return GatewayOrder(gateway_order, f"/pay/test/{gateway_order}")
+    def create_order(self, db: Database, order_id: str, amount_nano: int, currency: str, at_ms: int) -> GatewayOrder:
+        with db.write() as conn:
+            self._take(conn, order_id, amount_nano, currency, at_ms)
+        return GatewayOrder(_order_no(order_id), f"/pay/test/{_order_no(order_id)}")
+
+    def _take(self, conn: Connection, order_id: str, amount_nano: int, currency: str, at_ms: int) -> int:
+        """Whether it is new."""
+        new = {"gateway_order": _order_no(order_id), "order_id": order_id, "amount_nano": amount_nano, "currency": currency}
+        return insert_new(conn, test_gateway_order, [new | {"created_ms": at_ms}])
 
     def store_method(self, conn: Connection, choice_key: str, at_ms: int) -> StoredMethod:
         """What the hosted page does for "keep this card". Raises RefusedCommand (malformed)."""
@@ -98,16 +103,17 @@ class TrialGateway:
         conn.execute(insert(test_gateway_method).values(token=token, choice=choice.key, created_ms=at_ms))
         return StoredMethod(token, f"{choice.method} {token[-4:]}")
 
-    def charge(self, conn: Connection, token: str, order_id: str, amount_nano: int, currency: str, at_ms: int) -> GatewayOrder:
+    def charge(self, db: Database, token: str, order_id: str, amount_nano: int, currency: str, at_ms: int) -> GatewayOrder:
+        number = _order_no(order_id)
         kept = select(test_gateway_method.c.choice).where(test_gateway_method.c.token == token)
-        choice = conn.execute(kept).scalar_one_or_none()
-        if choice is None:
-            raise RefusedCommand(GatewayReason.UNKNOWN_METHOD, "the test gateway does not keep this method: store it again")
-        known = select(test_gateway_order.c.gateway_order).where(test_gateway_order.c.gateway_order == _order_no(order_id))
-        if conn.execute(known).one_or_none() is None:
-            self.create_order(conn, order_id, amount_nano, currency, at_ms)
-            self.choose(conn, _order_no(order_id), choice, at_ms)
-        return GatewayOrder(_order_no(order_id), f"/pay/test/{_order_no(order_id)}")
+        with db.write() as conn:
+            in_turn(conn, f"test gateway {number}")
+            choice = conn.execute(kept).scalar_one_or_none()
+            if choice is None:
+                raise RefusedCommand(GatewayReason.UNKNOWN_METHOD, "the test gateway does not keep this method: store it again")
+            if self._take(conn, order_id, amount_nano, currency, at_ms):
+                self.choose(conn, number, choice, at_ms)
+        return GatewayOrder(number, f"/pay/test/{number}")
 
     def hosted_page(self, conn: Connection, gateway_order: str) -> HostedPage:
         """Raises RefusedCommand (unknown_order)."""
@@ -152,12 +158,13 @@ class TrialGateway:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RefusedCommand(GatewayReason.MALFORMED, f"the webhook can not be read: {error!r}") from None
 
-    def refund(self, conn: Connection, gateway_ref: str, amount_nano: int, currency: str, at_ms: int) -> str:
-        return f"trf_{hashlib.sha256(f'{gateway_ref}|{amount_nano}|{at_ms}'.encode()).hexdigest()[:24]}"
+    def refund(self, db: Database, key: str, gateway_ref: str, amount_nano: int, currency: str, at_ms: int) -> str:
+        return f"trf_{hashlib.sha256(f'{key}|{gateway_ref}'.encode()).hexdigest()[:24]}"
 
-    def list_for_reconciliation(self, conn: Connection, from_ms: int, to_ms: int) -> tuple[GatewayEvent, ...]:
+    def list_for_reconciliation(self, db: Database, from_ms: int, to_ms: int) -> tuple[GatewayEvent, ...]:
         t = test_gateway_event.c
-        rows = conn.execute(select(t.body).where(t.at_ms >= from_ms, t.at_ms < to_ms).order_by(t.at_ms, t.event_id)).scalars()
+        with db.read() as conn:
+            rows = conn.execute(select(t.body).where(t.at_ms >= from_ms, t.at_ms < to_ms).order_by(t.at_ms, t.event_id)).scalars().all()
         return tuple(e for e in (_event_from(json.loads(body)) for body in rows) if e.type is EventType.CAPTURED)
 
     def _order(self, conn: Connection, gateway_order: str, hold: bool = False) -> Row[Any]:
@@ -194,10 +201,11 @@ def _body(row: Row[Any], choice: Choice, ref: str, at_ms: int) -> bytes:
     event = EventType.CAPTURED if choice.pays else EventType.FAILED
     fields = {"id": f"evt_{ref}", "type": event.value, "order": row.gateway_order, "payment": ref, "method": choice.method,
               "amount": decimal_text(row.amount_nano), "currency": row.currency, "at_ms": at_ms,
-              "reason": choice.reason}  # fmt: skip
+              "reason": choice.reason, "receipt": row.order_id}  # fmt: skip
     return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _event_from(raw: dict[str, Any]) -> GatewayEvent:
     return GatewayEvent(str(raw["id"]), EventType(raw["type"]), str(raw["order"]), str(raw["payment"]), nano(raw["amount"]),
-                        str(raw["currency"]), str(raw["method"]), int(raw["at_ms"]), str(raw["reason"]))  # fmt: skip
+                        str(raw["currency"]), str(raw["method"]), int(raw["at_ms"]), str(raw["reason"]),
+                        str(raw.get("receipt", "")))  # fmt: skip

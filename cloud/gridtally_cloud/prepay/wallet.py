@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, bindparam, func, or_, select
 
 from gridtally_cloud.customers.accounts import account as account_of
+from gridtally_cloud.customers.tables import account
 from gridtally_cloud.ingest.mirror import state_from
 from gridtally_cloud.prepay.history import AS_DEBT, INSTRUMENTS
 from gridtally_cloud.prepay.instruments import waiting_payments
@@ -38,7 +39,9 @@ _MIRROR_OF = and_(_m.shard == SHARD, _m.account_no == bindparam("of_account"), _
 _MIRROR, _STATE = select(account_mirror).where(_MIRROR_OF), select(_m.state).where(_MIRROR_OF)
 _STATUS = select(meter_status).where(meter_status.c.shard == SHARD, meter_status.c.meter_no == bindparam("of_meter"))
 _PREFIX = select(_m.gseq_prefix).where(_m.shard == _i.shard, _m.account_no == _i.account_no, _m.epoch == _i.epoch).scalar_subquery()
-_ABOVE = INSTRUMENTS.where(_i.account_no == bindparam("of_account"), or_(_PREFIX.is_(None), _i.gseq > _PREFIX)).subquery()
+_LIVING = select(account.c.account_epoch).where(account.c.account_no == bindparam("of_account")).scalar_subquery()
+_ABOVE = INSTRUMENTS.where(
+    _i.account_no == bindparam("of_account"), _i.epoch == _LIVING, or_(_PREFIX.is_(None), _i.gseq > _PREFIX)).subquery()
 _UNSEEN = select(func.coalesce(func.sum(_ABOVE.c.amount_nano), 0)).where(
     _ABOVE.c.used_seq.is_(None), or_(_ABOVE.c.amount_nano > 0, _ABOVE.c.type.not_in(AS_DEBT)))  # fmt: skip
 _MESSAGES = (select(_j.kind, _j.body)
@@ -48,14 +51,14 @@ _MESSAGES = (select(_j.kind, _j.body)
 
 def balance(conn: Connection, account_no: int) -> BalanceView:
     """Balance, money on the way and supply of an account. Raises RefusedCommand (unknown_account)."""
-    account = account_of(conn, account_no)
-    mirror = conn.execute(_MIRROR, {"of_account": account_no, "of_epoch": account.account_epoch}).one_or_none()
-    status = conn.execute(_STATUS, {"of_meter": account.meter_no}).one_or_none()
-    state = ledger_state(conn, account_no, account.account_epoch)
+    held = account_of(conn, account_no)
+    mirror = conn.execute(_MIRROR, {"of_account": account_no, "of_epoch": held.account_epoch}).one_or_none()
+    status = conn.execute(_STATUS, {"of_meter": held.meter_no}).one_or_none()
+    state = ledger_state(conn, account_no, held.account_epoch)
     return BalanceView(
-        account_no, account.currency,
+        account_no, held.currency,
         mirror.balance_nano if mirror else 0, _as_of_ms(conn, mirror) if mirror else 0, mirror.seq if mirror else 0,
-        pending_nano(conn, account_no), account.policy.low_balance_nano,
+        pending_nano(conn, account_no), held.policy.low_balance_nano,
         SWITCHES.get(status.switch, SupplyState.UNKNOWN) if status else SupplyState.UNKNOWN, status.at_ms if status else 0,
         messages(conn, account_no), state.debt_nano if state else 0,
     )  # fmt: skip
@@ -67,7 +70,8 @@ def _as_of_ms(conn: Connection, mirror: Row[Any]) -> int:
 
 
 def pending_nano(conn: Connection, account_no: int) -> int:
-    """Money paid and not yet seen in the mirror, less refunds on the way. A debt on its way is none: it moves no balance."""
+    """Money paid and not yet seen in the mirror, less refunds on the way. A debt on its way is none: it moves no balance. What was on its
+    way to a concentrator that was replaced comes along with the present epoch's opening credit."""
     waiting: int = sum(row.amount_nano for row in waiting_payments(conn, account_no))
     return int(conn.execute(_UNSEEN, {"of_account": account_no}).scalar_one()) + waiting
 

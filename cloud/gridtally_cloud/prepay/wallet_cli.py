@@ -34,6 +34,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], op
     paid.add_argument("amount", help="such as 1000.00, in the currency of the wallet")
     paid.add_argument("--receipt", help="number on the paper receipt; the same one again pays nothing (a new one is made)")
     paid.set_defaults(run=with_desk(open_desk, _pay))
+    out = actions.add_parser("pay-out", help="give money of a wallet back that is not lent",
+                             epilog="example: gridtally-mdm wallet pay-out 3 120.00 --receipt A-18")  # fmt: skip
+    out.add_argument("wallet", type=int)
+    out.add_argument("amount", help="such as 120.00, in the currency of the wallet")
+    out.add_argument("--receipt", help="number on the paper receipt; the same one again pays nothing (a new one is made)")
+    out.set_defaults(run=with_desk(open_desk, _pay_out))
     back = actions.add_parser("take-back", help="have an account give back what it was lent and has not used",
                               epilog="example: gridtally-mdm wallet take-back 101")  # fmt: skip
     back.add_argument("account", type=int)
@@ -78,6 +84,17 @@ def _pay(desk: Desk, options: argparse.Namespace) -> int:
         new = shared_wallets.pay_in(conn, options.wallet, amount_nano, reference, at_ms, ACTOR)
         view = shared_wallets.view(conn, options.wallet)
     done = f"took {display(amount_nano, view.currency)}" if new else "this receipt was booked before, nothing was taken"
+    print(f"{done}; wallet {options.wallet} may lend {display(view.free_nano, view.currency)}")
+    return 0
+
+
+def _pay_out(desk: Desk, options: argparse.Namespace) -> int:
+    amount_nano, at_ms = _money("amount", options.amount), desk.clock.now_ms()
+    reference = f"cash|{options.receipt or new_id(at_ms)}"
+    with desk.db.write() as conn:
+        new = shared_wallets.pay_out(conn, options.wallet, amount_nano, reference, at_ms, ACTOR)
+        view = shared_wallets.view(conn, options.wallet)
+    done = f"gave {display(amount_nano, view.currency)} back" if new else "this receipt was booked before, nothing was given"
     print(f"{done}; wallet {options.wallet} may lend {display(view.free_nano, view.currency)}")
     return 0
 

@@ -182,8 +182,8 @@ def _items(conn: Connection, job_no: int, after: int = 0, limit: int = MOST_METE
 def _newest(conn: Connection, orders: Sequence[bytes]) -> dict[bytes, Any]:
     """The newest command of each order."""
     c = command.c
-    last = select(c.order_id, func.max(c.counter).label("counter")).where(c.order_id.in_(orders)).group_by(c.order_id).subquery()
-    join = command.join(last, and_(c.order_id == last.c.order_id, c.counter == last.c.counter))
+    last = select(c.order_id, func.max(c.issued_at_ms).label("at_ms")).where(c.order_id.in_(orders)).group_by(c.order_id).subquery()
+    join = command.join(last, and_(c.order_id == last.c.order_id, c.issued_at_ms == last.c.at_ms))
     rows: Iterable[Any] = conn.execute(select(c.order_id, c.cmd_id, c.state, c.reason, c.state_at_ms, c.result).select_from(join))
     return {bytes(row.order_id): row for row in rows}
 

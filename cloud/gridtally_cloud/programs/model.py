@@ -8,6 +8,11 @@ from gridtally_shared.records import dataclass
 from gridtally_shared.schedules.document import Action, Programme, Window
 
 
+def transfer_reference(schedule_no: int, kind: str) -> str:
+    """What the instrument stands for that moves an event's money from (`funding`) or to (`return`) a prepaid requester."""
+    return f"event|{schedule_no}|{kind}"
+
+
 class ScheduleState(StrEnum):
     """Follows the command that carries it. SENT: on its way; HELD: the edge has it and waits for its time."""
 

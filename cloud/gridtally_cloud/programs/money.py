@@ -18,7 +18,7 @@ from gridtally_cloud.prepay import wallet
 from gridtally_cloud.prepay.estimate import plan_of
 from gridtally_cloud.prepay.instruments import Source, issue
 from gridtally_cloud.programs import reads
-from gridtally_cloud.programs.model import ScheduleReason, ScheduleState, ScheduleView
+from gridtally_cloud.programs.model import ScheduleReason, ScheduleState, ScheduleView, transfer_reference
 from gridtally_cloud.programs.tables import event_site, schedule, schedule_posting
 from gridtally_cloud.store.tables import command
 from gridtally_shared.contract.codec import decode
@@ -79,6 +79,7 @@ def settle(conn: Connection, signer: Signer, ended: ScheduleView, now_ms: int) -
         return False
     outcome = _outcome(conn, ended)
     used_nano, used_wh = (outcome.spent_nano, outcome.spent_wh) if outcome else (0, 0)
+    used_nano, used_wh = used_nano + (ended.spent_nano or 0), used_wh + (ended.spent_wh or 0)  # at a concentrator before (follow.py)
     values = {"spent_nano": used_nano, "spent_wh": used_wh}
     conn.execute(update(schedule).where(schedule.c.schedule_no == ended.schedule_no).values(**values))
     if ended.programme is Programme.B:
@@ -125,7 +126,7 @@ def _settle_event(conn: Connection, signer: Signer, ended: ScheduleView, used_na
 def _move(conn: Connection, signer: Signer, requester: Account, amount_nano: int, schedule_no: int, kind: str, now_ms: int) -> None:
     """To (from, when negative) the requester's own money."""
     if requester.is_prepaid:
-        issue(conn, signer, requester, InstrumentType.OPENING, amount_nano, Source(f"event|{schedule_no}|{kind}"), now_ms)
+        issue(conn, signer, requester, InstrumentType.OPENING, amount_nano, Source(transfer_reference(schedule_no, kind)), now_ms)
     else:
         receivables.post_event(conn, requester, -amount_nano, schedule_no, now_ms)
 

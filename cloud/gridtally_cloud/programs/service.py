@@ -22,6 +22,8 @@ from gridtally_cloud.customers.accounts import hold, hold_meter
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.integrations.webhooks import Topic, announce
+from gridtally_cloud.prepay.handover import pending_mode
+from gridtally_cloud.prepay.handover_tables import is_managed
 from gridtally_cloud.programs import money, reads
 from gridtally_cloud.programs.model import Booking, ScheduleReason, ScheduleState, ScheduleView, Slot
 from gridtally_cloud.programs.tables import schedule
@@ -65,6 +67,11 @@ def slot(conn: Connection, account: Account, wanted: Schedule, now_ms: int) -> S
         return Slot(False, ScheduleReason.NOT_SET_UP, f"account {account.account_no} has no meter that a concentrator serves")
     if not account.is_prepaid:
         return Slot(False, ScheduleReason.NOT_SET_UP, f"account {account.account_no} is not prepaid")
+    if pending_mode(conn, account) is not None:
+        return Slot(False, ScheduleReason.NOT_SET_UP, f"account {account.account_no} is on its way to regular billing")
+    if is_managed(conn, account.account_no):
+        return Slot(False, ScheduleReason.NOT_SET_UP, f"account {account.account_no} is managed from here, and only a concentrator keeps "
+                    "schedules: give it back to its own first")  # fmt: skip
     if wanted.programme == Programme.B and not money.takes_events(conn, account.account_no):
         return Slot(False, ScheduleReason.NOT_SET_UP, f"account {account.account_no} takes no events of others; its owner allows them")
     if wanted.end_ms <= now_ms:

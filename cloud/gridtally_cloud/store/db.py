@@ -4,14 +4,16 @@
 * `write()`: one transaction, committed when the block ends well and rolled back otherwise. On SQLite it takes the
   write lock at once (BEGIN IMMEDIATE), so that what it read is still true when it writes.
 * Several processes: `alone(name)` says whether this process may do a piece of work that only one may do at a time. On PostgreSQL it
-  is an advisory lock, gone with its connection; on SQLite the one write lock is enough. `is_clash` tells a transaction that
-  another one got in the way of, and that may be tried again.
+  is an advisory lock, gone with its connection; on SQLite a locked file beside the store, free when its process is gone.
+* `is_clash` tells a transaction that another one got in the way of, and that may be tried again; `committed` whether this thread has
+  written anything since.
 * Durable: SQLite in WAL with synchronous FULL, PostgreSQL with synchronous_commit on (architecture.md section 6).
 * Everything that differs between the two engines is in this file.
 """
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import sqlite3
 import threading
@@ -21,6 +23,7 @@ from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, Table, Text, bindparam, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -68,21 +71,29 @@ class Database:
 
     @contextmanager
     def alone(self, name: str) -> Iterator[bool]:
-        """Whether no other process is inside the block of that name now; True at all times on SQLite, where write transactions never
-        overlap. A process that is killed leaves nothing behind."""
+        """Whether nobody else, here or in another process, is inside the block of that name now. A process that is killed leaves nothing
+        behind."""
         if self.is_sqlite:
-            yield True
+            with _alone_at(Path(f"{self.engine.url.database}-alone"), name) as allowed:
+                yield allowed
             return
         with self.engine.connect() as conn:
             yield bool(conn.execute(_ALONE, {"name": name}).scalar_one())
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A connection inside one write transaction. Must not be nested in one thread (ValueError)."""
+    def write(self, counts: bool = True) -> Iterator[Connection]:
+        """A connection inside one write transaction. Must not be nested in one thread (ValueError). `counts`: whether it is one of
+        `committed`; not so, where doing it twice does no harm."""
         if getattr(self._here, "writing", False):
             raise ValueError("a write transaction is already open in this thread: pass its connection on")
         with self._one_writer(), self._writing.begin() as conn:
             yield conn
+        self._here.committed = self.committed + counts
+
+    @property
+    def committed(self) -> int:
+        """How many write transactions of this thread were committed."""
+        return getattr(self._here, "committed", 0)
 
     @contextmanager
     def _one_writer(self) -> Iterator[None]:
@@ -97,6 +108,19 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+@contextmanager
+def _alone_at(folder: Path, name: str) -> Iterator[bool]:
+    """Not the store's own lock, which nobody may hold while he sends files or asks a bank."""
+    folder.mkdir(exist_ok=True)
+    with (folder / quote(name, safe=" ")).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            allowed = True
+        except BlockingIOError:
+            allowed = False
+        yield allowed
 
 
 def _engine(url: str) -> Engine:
@@ -156,6 +180,11 @@ def in_turn(conn: Connection, name: str) -> None:
 def is_clash(error: DBAPIError) -> bool:
     """Two transactions got in each other's way and this one was rolled back: it may be tried again at once."""
     return getattr(error.orig, "sqlstate", None) in CLASHES
+
+
+def is_busy(error: DBAPIError) -> bool:
+    """A clash, or SQLite's one writer did not come free in time: nothing was done, and it may go well a little later."""
+    return is_clash(error) or getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def insert_new(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:

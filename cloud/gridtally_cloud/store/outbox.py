@@ -31,7 +31,9 @@ _SENT = update(outbox_down).where(_CLAIMED).values(attempts=_o.attempts + 1, own
 _RELEASED = update(outbox_down).where(_CLAIMED).values(owner=None, lease_until_ms=None)
 _DONE = update(outbox_down).where(_REF, _o.done_ms.is_(None))
 _OPEN_CONFIGS = select(_o.outbox_no, _o.ref).where(_o.dcu == bindparam("of_dcu"), _o.channel == "config", _o.done_ms.is_(None))
-_WAKE = update(outbox_down).where(_o.dcu == bindparam("of_dcu"), _o.done_ms.is_(None), _o.next_send_ms > bindparam("now_ms"))
+_WAKE = update(outbox_down).where(_o.dcu == bindparam("of_dcu"), _o.done_ms.is_(None)).values(
+    attempts=case((_o.attempts > 1, 1), else_=_o.attempts)
+)  # fmt: skip
 _ATTEMPTS = select(func.coalesce(func.max(_o.attempts + case((_o.owner.is_(None), 0), else_=1)), 0)).where(_REF)
 _HOLD = select(_o.outbox_no).where(_REF).with_for_update()
 """Built once: building a statement took longer than running it, and these run with every message."""
@@ -112,8 +114,8 @@ def configs_done(conn: Connection, dcu: str, below: int, now_ms: int) -> None:
 
 
 def wake(conn: Connection, dcu: str, now_ms: int) -> None:
-    """The DCU is there (hello): send all that waits for it now."""
-    conn.execute(_WAKE, {"of_dcu": dcu, "now_ms": now_ms, "next_send_ms": now_ms})
+    """The DCU is there (hello): send all that waits for it now, and what gets lost again soon, however often it went to nobody before."""
+    conn.execute(_WAKE, {"of_dcu": dcu, "next_send_ms": now_ms})
 
 
 def hold(conn: Connection, channel: str, ref: str) -> None:

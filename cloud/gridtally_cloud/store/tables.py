@@ -62,6 +62,7 @@ meter = Table(
     Column("commodity", Text, nullable=False, default="electricity"),
     Column("interval_s", Integer, nullable=False, default=900),
     Column("register_step_wh", Number, nullable=False, default=1),
+    Column("register_end_wh", Number, nullable=False, server_default="0"),  # the first number its register can not show; 0: not known
     Column("label", Text, nullable=False, default=""),
     Column("installed_ms", Ms, nullable=False),
     Column("removed_ms", Ms),

@@ -112,7 +112,8 @@ def _known(
     join = channel.join(usage_point, u.usage_point_no == c.usage_point_no)
     query = select(c.usage_point_no, c.quantity, c.direction, u.limit_w).select_from(join)
     row = conn.execute(query.where(c.channel_no == ref.channel_no)).one()
-    of_point = select(meter.c.meter_no, meter.c.register_step_wh).where(meter.c.usage_point_no == row.usage_point_no)
+    m = meter.c
+    of_point = select(m.meter_no, m.register_step_wh, m.register_end_wh).where(m.usage_point_no == row.usage_point_no)
     meters = conn.execute(of_point).all()
     register = _register(conn, meters, row.quantity, stretch, [midnight_ms(d, ref.zone) for d in (*days, days[-1] + 1)])
     events = events_of(conn, [m.meter_no for m in meters], stretch.start_ms, stretch.start_of(len(stretch)))
@@ -129,17 +130,17 @@ def _register(conn: Connection, meters: Sequence[Any], quantity: int, stretch: S
     where = and_(r.shard == SHARD, r.meter_no == meters[0].meter_no, r.quantity == REGISTER_OF[quantity],
                  r.at_ms >= stretch.start_ms, r.at_ms <= end_ms, r.quality == 0)  # fmt: skip
     reads = [RegisterSample(row.at_ms, row.value) for row in conn.execute(select(r.at_ms, r.value).where(where).order_by(r.at_ms))]
-    return register_of(reads, meters[0].register_step_wh, stretch, midnights)
+    return register_of(reads, meters[0], stretch, midnights)
 
 
-def register_of(reads: list[RegisterSample], step: int, stretch: Stretch, midnights: list[int]) -> Register:
-    """What a meter's reads within a stretch, in order of time, say around its midnights. Of several in one interval the first is the
-    nearest to the grid: what happens to the register after it is not the business of the day before."""
+def register_of(reads: list[RegisterSample], of: Any, stretch: Stretch, midnights: list[int]) -> Register:
+    """What the reads of a meter (`of`: its row) within a stretch, in order of time, say around its midnights. Of several in one interval
+    the first is the nearest to the grid: what happens to the register after it is not the business of the day before."""
     snapped: dict[int, RegisterSample] = {}
     for read in _telling(reads, midnights):
         if s := on_grid(stretch, read):
             snapped.setdefault(s.at_ms, s)
-    return Register(tuple(snapped.values()), step)
+    return Register(tuple(snapped.values()), of.register_step_wh, of.register_end_wh)
 
 
 def _telling(reads: list[RegisterSample], midnights: list[int]) -> list[RegisterSample]:

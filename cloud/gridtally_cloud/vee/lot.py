@@ -70,7 +70,7 @@ _EDITS = Among(select(_e.channel_no).where(_e.shard == SHARD, _e.from_ms < _to, 
 _BILLED = Among(select(_c.channel_no).join(account, account.c.usage_point_no == _c.usage_point_no)
                 .join(bill, _bill.account_no == account.c.account_no).where(_bill.from_ms < _to, _bill.to_ms > _from).distinct(),
                 _c.channel_no)  # fmt: skip
-_METERS = Among(select(_m.usage_point_no, _m.meter_no, _m.register_step_wh), _m.usage_point_no, _m.meter_no)
+_METERS = Among(select(_m.usage_point_no, _m.meter_no, _m.register_step_wh, _m.register_end_wh), _m.usage_point_no, _m.meter_no)
 _EVENTS = Among(select(_ev.meter_no, _ev.code, _ev.at_ms, _ev.detail)
                 .where(_ev.shard == SHARD, _ev.at_ms.between(_from, _to), _ev.code.in_(sorted(TOLD))),
                 _ev.meter_no, _ev.at_ms, _ev.event_no, thin=True)  # fmt: skip

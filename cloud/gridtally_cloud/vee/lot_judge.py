@@ -97,7 +97,7 @@ def _known(lot: Lot, ref: Ref, stretch: Stretch, near: Near, rules: RuleSet) -> 
     if len(meters) == 1 and ref.quantity in REGISTER_OF:
         reads = within(lot.registers.get((meters[0].meter_no, REGISTER_OF[ref.quantity]), []), stretch)
         midnights = [midnight_ms(day, ref.zone) for day in (*near.days, near.days[-1] + 1)]
-        register = register_of(reads, meters[0].register_step_wh, stretch, midnights)
+        register = register_of(reads, meters[0], stretch, midnights)
     since_ms, until_ms = stretch.start_ms - EVENTS_BEFORE_MS, stretch.start_of(len(stretch))
     events = [event for m in meters for event in lot.events.get(m.meter_no, ()) if since_ms <= event.at_ms <= until_ms]
     in_order = tuple(sorted(events, key=lambda event: event.at_ms))  # as `events_of` has them where there are two meters

@@ -36,6 +36,7 @@ ACCESS: dict[str, Roles] = {
     "consumer.pay_bill": CONSUMER,
     "consumer.recharge": CONSUMER,
     "consumer.receipt": CONSUMER,
+    "consumer.pay_order": CONSUMER,
     "replenish.page": CONSUMER,
     "replenish.off": CONSUMER,
     "replenish.store": CONSUMER,

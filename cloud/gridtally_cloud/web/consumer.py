@@ -14,14 +14,16 @@ from gridtally_cloud.billing.model import BillView
 from gridtally_cloud.customers import accounts, sessions, tariffs
 from gridtally_cloud.customers.audit import record
 from gridtally_cloud.customers.model import Account
+from gridtally_cloud.digits import whole
 from gridtally_cloud.prepay import migration_rows, topup_rules
 from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.prepay.charging import cost_of_day_nano, price_now, prices_coming
 from gridtally_cloud.prepay.estimate import Estimate, cycle_end_ms, estimate
+from gridtally_cloud.prepay.gateway import GatewayReason
 from gridtally_cloud.prepay.handover_tables import is_managed
 from gridtally_cloud.prepay.managed_run import accept_emergency
 from gridtally_cloud.prepay.minimum import least_payment
-from gridtally_cloud.prepay.model import BalanceView, Order
+from gridtally_cloud.prepay.model import BalanceView, Order, OrderState
 from gridtally_cloud.prepay.resend import code_to_type, level_of
 from gridtally_cloud.prepay.time_left import time_left_of
 from gridtally_cloud.programs.reads import coming
@@ -236,7 +238,18 @@ def pay_bill(account_no: int, bill_no: str) -> BaseResponse:
         except RefusedCommand as refused:
             flash(words().name_of("refused", refused.reason, refused.detail), "bad")
             return redirect(url_for("consumer.bill", account_no=account_no, bill_no=bill_no))
-    return redirect(order.pay_path, 303)
+    return _to_gateway(order)
+
+
+def _to_gateway(order: Order) -> BaseResponse:
+    """The page where it is paid; where the gateway does not answer, that of the order, which says so and asks again."""
+    where = url_for("consumer.receipt", account_no=order.account_no, order_id=order.order_id)
+    try:
+        return redirect(prepay.place_order(site().db, site().payments, order.order_id, site().now_ms).pay_path or where, 303)
+    except RefusedCommand as refused:
+        if refused.reason != GatewayReason.AWAY:
+            flash(words().name_of("refused", refused.reason, refused.detail), "bad")
+        return redirect(where, 303)
 
 
 # ---- recharge -------------------------------------------------------------------------------------------------
@@ -255,7 +268,7 @@ def recharge(account_no: int) -> BaseResponse | str | tuple[str, int]:
         return _recharge_form(account, typed, words().t(f"amount.{typed.problem}")), 422
     ordered = _order(account, typed.amount_nano or 0)
     if isinstance(ordered, Order):
-        return redirect(ordered.pay_path, 303)
+        return _to_gateway(ordered)
     return _recharge_form(account, typed, ordered), 422
 
 
@@ -298,21 +311,34 @@ def _expected(conn: Connection, account: Account) -> Estimate | None:
         return None
 
 
+@consumer.post("/orders/<order_id>/pay")
+def pay_order(account_no: int, order_id: str) -> BaseResponse:
+    """The gateway is asked once more for the page of the same order."""
+    with site().db.read() as conn:
+        own_account(conn, account_no)
+        order = _own_order(conn, account_no, order_id)
+    return _to_gateway(order)
+
+
+def _own_order(conn: Connection, account_no: int, order_id: str) -> Order:
+    try:
+        found = prepay.order(conn, order_id)
+    except RefusedCommand:
+        abort(404)
+    return found if found.account_no == account_no else abort(404)
+
+
 @consumer.get("/orders/<order_id>")
 def receipt(account_no: int, order_id: str) -> str:
     with site().db.read() as conn:
         account = own_account(conn, account_no)
-        try:
-            order = prepay.order(conn, order_id)
-        except RefusedCommand:
-            abort(404)
-        if order.account_no != account_no:
-            abort(404)
+        order = _own_order(conn, account_no, order_id)
         payment = prepay.payment_of_order(conn, order_id)
         credit = payment.instrument if payment else None
         waits = credit is not None and credit.applied_at_ms is None
         late = level_of(site().now_ms - credit.issued_at_ms) if credit and waits else ""
         return render_template("consumer/receipt.html", account=account, order=order, payment=payment, late=late,
+                               away=order.state is OrderState.CREATED and not order.pay_path,
                                code=code_to_type(conn, credit) if late else "",
                                balance=prepay.balance(conn, account_no), refresh_s=5 if waits else 0)  # fmt: skip
 
@@ -327,8 +353,9 @@ def history(account_no: int) -> str:
 
 
 def _before(text: str) -> tuple[int, int] | None:
-    epoch, _, seq = text.partition("-")
-    return (int(epoch), int(seq)) if epoch.isdigit() and seq.isdigit() and len(text) < 40 else None
+    first, _, second = text.partition("-")
+    epoch, seq = whole(first), whole(second)
+    return (epoch, seq) if epoch is not None and seq is not None else None
 
 
 # ---- profile --------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from gridtally_cloud.billing import service as billing
 from gridtally_cloud.billing.deposits import releasable_nano
 from gridtally_cloud.customers.model import Account, Mode
 from gridtally_cloud.prepay import handover as service
+from gridtally_cloud.prepay import replaced
 from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.web.access import allowed
 from gridtally_cloud.web.reads import handover as reads
@@ -113,16 +114,18 @@ def _mode(conn: Connection, account: Account, form: Mapping[str, str]) -> Asked:
 def _meter(conn: Connection, account: Account, form: Mapping[str, str]) -> Asked:
     """Raises ValueError for a register that can not be read."""
     say, serial = words(account.zone), form.get("serial", "").strip()
-    number = service.meter_called(conn, serial)
+    number = replaced.meter_called(conn, serial)
     closing_wh, opening_wh = (_wh(form.get(name, "")) for name in ("closing", "opening"))
     sentences = (
         say.t("handover.meter_from_to", old=account.meter_serial, new=serial),
         say.t("handover.closing_at", kwh=say.kwh(closing_wh, 3)) if closing_wh is not None else say.t("handover.closing_unknown"),
         say.t("handover.opening_at", kwh=say.kwh(opening_wh, 3)) if opening_wh is not None else say.t("handover.opening_unknown"),
-        say.t("handover.credit_follows"),
+        say.t("handover.credit_follows"), say.t("handover.meter_schedules"),
     )
     return Asked(
-        sentences, lambda c: service.swap_meter(c, account.account_no, number, closing_wh, opening_wh, site().now_ms, actor()),
+        sentences, lambda c: replaced.swap_meter(
+            c, site().payments.signer, account.account_no, number, closing_wh, opening_wh, site().now_ms, actor()
+        ),
         say.t("handover.meter_done", serial=serial),
     )  # fmt: skip
 
@@ -134,9 +137,10 @@ def _edge(conn: Connection, account: Account, form: Mapping[str, str]) -> Asked:
     sentences = (
         say.t("handover.edge_from_to", old=account.dcu, new=name),
         known if balance.known else say.t("handover.edge_no_balance"), say.t("handover.edge_gap"), say.t("handover.edge_old"),
+        say.t("handover.edge_schedules"),
     )  # fmt: skip
     return Asked(
-        sentences, lambda c: service.replace_edge(c, site().payments.signer, account.account_no, name, site().now_ms, actor()),
+        sentences, lambda c: replaced.replace_edge(c, site().payments.signer, account.account_no, name, site().now_ms, actor()),
         say.t("handover.edge_done", dcu=name),
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from gridtally_cloud.commands import service as commanding
 from gridtally_cloud.commands.model import Issued
 from gridtally_cloud.customers import accounts, price_notices
 from gridtally_cloud.customers.service import authenticate
+from gridtally_cloud.digits import whole
 from gridtally_cloud.meters import loads, settings, upkeep
 from gridtally_cloud.meters.settings import SettingView
 from gridtally_cloud.prepay import service as prepay
@@ -224,7 +225,8 @@ def prices() -> str:
 def _before() -> tuple[int, int] | None:
     """Where the page before this one ended: time and number of its last event."""
     at, _, number = request.args.get("before", "").partition("-")
-    return (int(at), int(number)) if at.isdigit() and number.isdigit() and len(at) < 16 and len(number) < 16 else None
+    at_ms, event_no = whole(at), whole(number)
+    return (at_ms, event_no) if at_ms is not None and event_no is not None else None
 
 
 def _older(rows: tuple[event_reads.EventRow, ...] | tuple[loads.Violation, ...]) -> str:

@@ -38,7 +38,7 @@ def _own_order(gateway_order: str) -> Order:
     """The visitor's own order behind a gateway's number; 404 for any other."""
     with site().db.read() as conn:
         found = prepay.order_at_gateway(conn, trial_gateway().name, gateway_order)
-        if found is None:
+        if found is None or not found.pay_path:
             abort(404)
         own_account(conn, found.account_no)
     return found

@@ -6,6 +6,7 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from gridtally_cloud.customers.model import Mode
+from gridtally_cloud.digits import whole
 from gridtally_cloud.exchange import deliveries, validated
 from gridtally_cloud.exchange.recipients import DeliveryState
 from gridtally_cloud.prepay import migration
@@ -63,7 +64,8 @@ def _report(kind: OrderKind) -> dict[str, ReportValue]:
     found: dict[str, ReportValue] = {}
     for name, form in KINDS[kind].report.items():
         typed = request.form.get(name, "").strip()
-        found[name] = int(typed) if form == "wh" and typed.isdecimal() else typed
+        number = whole(typed) if form == "wh" else None
+        found[name] = typed if number is None else number
     return found
 
 
@@ -103,6 +105,8 @@ def no_power_of(account_no: int) -> Response:
 def other_mode(account_no: int) -> Response:
     """The other way of paying, where the utility lets a consumer ask for it (BYPL-13.1, BYPL-14.1)."""
     say = words()
+    with site().db.read() as conn:
+        own_account(conn, account_no)
     if not site().settings.consumers_change_mode:
         flash(say.t("paying.not_here"), "bad")
         return redirect(url_for("consumer.profile", account_no=account_no), 303)

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from gridtally_edge.drivers.model import SwitchState
 from gridtally_edge.prepay.events import Permit, RunRead, RunSwitch, SwitchOutcome, SwitchResult
@@ -24,7 +25,8 @@ from gridtally_shared.ledger.evidence import SwitchEvidence, detail
 from gridtally_shared.ledger.way_back import brings_back
 from gridtally_shared.prepay.cut_tests import asks_presence
 from gridtally_shared.prepay.facts import OffReason
-from gridtally_shared.prepay.ordered import PREPAY, PrepayOrder
+from gridtally_shared.prepay.ordered import NONPAYMENT, PREPAY, PrepayOrder, is_by_money
+from gridtally_shared.prepay.retold import OFF_BY
 from gridtally_shared.prepay.situation import calendar_of
 from gridtally_shared.supply_test import LIVE_MV
 
@@ -34,10 +36,6 @@ SITE_WINDOW_MS = 600_000
 RETRY_FIRST_MS = 45_000
 QUICK_MOST_MS = 300_000
 ALARM_AT_RETRY = 5
-OFF_REASONS = {
-    "local": OffReason.BALANCE, "command": OffReason.ORDER, "schedule": OffReason.SCHEDULE, "limit": OffReason.LIMIT,
-    "site": OffReason.ORDER,
-}  # fmt: skip
 REACHED_RESULTS = frozenset({SwitchResult.DONE, SwitchResult.ALREADY})
 SEEMED_TO_FAIL = frozenset({SwitchResult.STUCK.value, SwitchResult.NO_ANSWER.value, SwitchResult.UNKNOWN.value})
 RETRIED = frozenset({
@@ -64,9 +62,10 @@ def order_by_limit(turn: Turn, account: AccountConfig, close: bool, action_id: b
     _order_here(turn, account, close, action_id, "limit", turn.now_ms + RESTORE_WINDOW_MS, by_hand)
 
 
-def order_by_schedule(turn: Turn, account: AccountConfig, close: bool, action_id: bytes, until_ms: int) -> None:
-    """Store and send what a schedule asks for, until the window it belongs to ends."""
-    _order_here(turn, account, close, action_id, "schedule", until_ms)
+def order_by_schedule(turn: Turn, account: AccountConfig, close: bool, action_id: bytes, until_ms: int, back: bool = False) -> None:
+    """Store and send what a schedule asks for, until the window it belongs to ends. `back`: off as before the window, which is nobody's to
+    undo but a person's."""
+    _order_here(turn, account, close, action_id, "back_off" if back else "schedule", until_ms)
 
 
 def order_on_site(turn: Turn, account: AccountConfig, action_id: bytes, close: bool) -> None:
@@ -139,12 +138,16 @@ def late_cut(turn: Turn, meter_no: int) -> OffReason:
 
 def _off_reason(turn: Turn, action: ActionRow) -> OffReason:
     """What a command by the rules of an account opened, money opened."""
-    return OffReason.BALANCE if _is_by_rules(turn, action) else OFF_REASONS[action.origin]
+    return OffReason.BALANCE if is_by_money(_cause(turn, action)) else OFF_BY[action.origin]
 
 
 def _is_by_rules(turn: Turn, action: ActionRow) -> bool:
+    return _cause(turn, action) == PREPAY
+
+
+def _cause(turn: Turn, action: ActionRow) -> str:
     row = one(turn.db, CommandRow, action.cmd_id) if action.cmd_id else None
-    return row is not None and bool(row.body) and decode(Command, row.body).cause == PREPAY
+    return decode(Command, row.body).cause if row is not None and row.body else ""
 
 
 def leave_unresolved(turn: Turn, action: ActionRow) -> None:
@@ -293,7 +296,10 @@ def _note_reached(turn: Turn, action: ActionRow, outcome: SwitchOutcome) -> None
 
 
 def _write_down(turn: Turn, account: AccountConfig, action: ActionRow, outcome: SwitchOutcome) -> None:
-    evidence = detail(evidence_of(action, outcome))
+    told = evidence_of(action, outcome)
+    if not action.close and _cause(turn, action).startswith(NONPAYMENT):
+        told = replace(told, origin=NONPAYMENT)
+    evidence = detail(told)
     turn.book(account).add(
         Kind.SWITCH, turn.stamp(), meter_no=action.meter_no, cause=action.cmd_id or action.action_id, detail=evidence
     )

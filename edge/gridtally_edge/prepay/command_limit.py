@@ -9,15 +9,13 @@ Source: seed 002, functional requirements (schedule, reschedule and cancel deman
 
 from __future__ import annotations
 
-from gridtally_edge.prepay.account_orders import LIMIT_W, set_order
+from gridtally_edge.prepay.account_orders import give
 from gridtally_edge.prepay.command_states import end
 from gridtally_edge.prepay.rows import CommandRow
 from gridtally_edge.prepay.turn import Turn
 from gridtally_shared.contract.messages import Command, InstrumentType
 from gridtally_shared.errors import ContractError
 from gridtally_shared.instruments.details import LimitOrder, limit_of
-from gridtally_shared.ledger.entries import Kind
-from gridtally_shared.ledger.evidence import InstrumentEvidence, detail
 from gridtally_shared.lifecycle import CommandState, Reason
 
 S = CommandState
@@ -35,11 +33,8 @@ def limit(turn: Turn, row: CommandRow, command: Command) -> None:
         end(turn, row, S.REFUSED, refusal)
         return
     account = turn.plan.by_meter[command.meter_no]
-    evidence = InstrumentEvidence(
-        InstrumentType.LIMIT_SET, seen=f"limit {order.limit_w} W" if order.limit_w else "limit lifted", reason=order.reason
-    )  # fmt: skip
-    turn.book(account).add(Kind.CONTROL, turn.stamp(), meter_no=account.meter_no, cause=row.cmd_id, detail=detail(evidence))
-    set_order(turn, account, 0, LIMIT_W, order.limit_w, order.until_ms)
+    seen = f"limit {order.limit_w} W" if order.limit_w else "limit lifted"
+    give(turn, account, InstrumentType.LIMIT_SET, order, seen, row.cmd_id, reason=order.reason)
     turn.wake_at(turn.now_ms)  # the engine looks at the next tick, which comes at once
     end(turn, row, S.DONE)
 

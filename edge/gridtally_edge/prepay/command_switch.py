@@ -4,8 +4,9 @@
   the switch until then does not void it. What was switched after its time does: late is not newer (safety.md 3).
 * Many closes at once are a mass restore: they take turns, for the feeder's sake, first come first served. A home that is paid comes back by
   the engine, which waits for nobody (safety.md 14).
-* Money never closes what a command opened, and a hold is above every command (safety.md 1), also one that comes while an order,
-  whoever gave it, still waits for its line.
+* Money never closes what a command opened, but for a cut for nonpayment (a disconnect run): that is refused where there is money by now,
+  and a payment brings the supply back. A hold is above every command (safety.md 1), also one that comes while an order, whoever gave it,
+  still waits for its line.
 * What the rules of an account managed from the cloud led to (cause `prepay`) is asked for the register as a cut of our own, and is
   refused where this concentrator runs the account itself: a cut of before the handover never comes after it (safety.md 17).
 
@@ -16,17 +17,19 @@ from __future__ import annotations
 
 from gridtally_edge.drivers.model import SwitchState
 from gridtally_edge.prepay import actions, guards
+from gridtally_edge.prepay.account_orders import holds_at
 from gridtally_edge.prepay.command_states import MOST_TRIES, RETRY_MS, command_of, end, move, wait
 from gridtally_edge.prepay.events import SwitchOutcome, SwitchResult
 from gridtally_edge.prepay.holds import holds_against_close, holds_against_cut
 from gridtally_edge.prepay.rows import ActionRow, CommandRow, one, save, some
+from gridtally_edge.prepay.rules import policy_of
 from gridtally_edge.prepay.turn import Turn
 from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
 from gridtally_shared.contract.codec import encode
-from gridtally_shared.contract.messages import Command, CommandType
+from gridtally_shared.contract.messages import AccountConfig, Command, CommandType
 from gridtally_shared.ledger.evidence import SwitchEvidence
 from gridtally_shared.lifecycle import TERMINAL, CommandState, Reason
-from gridtally_shared.prepay.ordered import PREPAY, PrepayOrder, prepay_order
+from gridtally_shared.prepay.ordered import NONPAYMENT, PREPAY, PrepayOrder, prepay_order
 from gridtally_shared.supply_test import FLOWING_W
 
 SWITCHES = frozenset({CommandType.SWITCH_OPEN, CommandType.SWITCH_CLOSE})
@@ -94,28 +97,32 @@ def switch_finished(turn: Turn, action: ActionRow, outcome: SwitchOutcome) -> No
         row.due_ms = turn.now_ms + RETRY_MS
         save(turn.db, row)
         return
-    withheld = outcome.result is SwitchResult.WITHDRAWN and _is_held(turn, action)
-    state, reason = (S.REFUSED, Reason.HELD if action.close else Reason.PROTECTED) if withheld else ENDS[outcome.result]
+    withheld = _why_withheld(turn, action) if outcome.result is SwitchResult.WITHDRAWN else ""
+    state, reason = (S.REFUSED, withheld) if withheld else ENDS[outcome.result]
     end(turn, row, state, reason, encode(actions.evidence_of(action, outcome)))
 
 
 def withdraw_held(turn: Turn) -> None:
-    """A hold that came while an order waits for its line stands above it: the order is not carried out if it has not left yet."""
+    """A hold that came while an order waits for its line stands above it, and so does a payment above a cut for want of it: the order is
+    not carried out if it has not left yet."""
     for action in some(turn.db, ActionRow, "WHERE state <> 'finished'"):
         permit = turn.permits.get(action.action_id)
-        if permit is not None and _is_held(turn, action):
+        if permit is not None and _why_withheld(turn, action):
             permit.withdraw()
 
 
-def _is_held(turn: Turn, action: ActionRow) -> bool:
+def _why_withheld(turn: Turn, action: ActionRow) -> str:
     account = turn.plan.by_meter.get(action.meter_no)
-    holds = account.holds if account else ()
+    holds = holds_at(turn, action.meter_no)
     if action.close:
-        return bool(holds_against_close(holds))
+        return Reason.HELD if holds_against_close(holds) else ""
     if action.origin == "site":  # ordered for safety or work by who stands there
-        return False
+        return ""
     row = one(turn.db, CommandRow, action.cmd_id) if action.cmd_id else None
-    return bool(holds_against_cut(holds)) and (row is None or command_of(row).cause not in HOLD_OVERRIDES)
+    cause = command_of(row).cause if row is not None else ""
+    if holds_against_cut(holds) and cause not in HOLD_OVERRIDES:
+        return Reason.PROTECTED
+    return Reason.PAID if cause.startswith(NONPAYMENT) and account is not None and _has_money(turn, account) else ""
 
 
 def switch_now(turn: Turn, command: Command) -> bytes:
@@ -152,7 +159,7 @@ def _number(turn: Turn, command: Command) -> int:
 def _why_not(turn: Turn, row: CommandRow, command: Command, close: bool) -> str:
     known, first = turn.switch(command.meter_no), not row.reserved
     account = turn.plan.by_meter.get(command.meter_no)
-    holds = account.holds if account else ()
+    holds = holds_at(turn, command.meter_no)
     state = SwitchState(known.state)
     live = close and state is SwitchState.OPEN and (known.power_w or 0) > FLOWING_W
     protected = not close and command.cause not in HOLD_OVERRIDES and holds_against_cut(holds)
@@ -166,9 +173,15 @@ def _why_not(turn: Turn, row: CommandRow, command: Command, close: bool) -> str:
         (not (close and holds_against_close(holds)), Reason.HELD),
         (not live, Reason.LOAD_SIDE_LIVE),
         (not protected, Reason.PROTECTED),
+        (close or not command.cause.startswith(NONPAYMENT) or account is None or not _has_money(turn, account), Reason.PAID),
         (close or not first or _cuts_left(turn), Reason.RATE_LIMIT),
     )
     return next((reason for holds_, reason in rules if not holds_), "")
+
+
+def _has_money(turn: Turn, account: AccountConfig) -> bool:
+    """A payment that came before the order for want of it."""
+    return turn.book(account).state.balance_nano > policy_of(turn, account).policy.zero_nano
 
 
 def _is_newest(turn: Turn, row: CommandRow, command: Command) -> bool:

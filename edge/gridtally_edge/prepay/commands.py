@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gridtally_edge.prepay import command_changes, command_limit, command_tasks, guards, schedules, tokens
+from gridtally_edge.prepay import command_changes, command_limit, command_tasks, guards, schedule_left, schedules, tokens
 from gridtally_edge.prepay.command_states import command_of, end, send_receipt, wait
 from gridtally_edge.prepay.command_switch import is_unresolved, switch, switch_finished, switch_now, take_back
 from gridtally_edge.prepay.events import MessageSeen, ReadFinished
@@ -74,6 +74,7 @@ def run_due(turn: Turn) -> None:
         elif row.due_ms is None and row.state == S.EXECUTING and is_unresolved(turn, row):
             end(turn, row, S.FAILED, Reason.NO_ANSWER)
     schedules.run_due(turn)
+    schedule_left.light(turn)
     tokens.run_due(turn)
     _wake(turn)
 
@@ -146,7 +147,7 @@ def _accept(turn: Turn, command: Command, body: bytes, key_id: bytes) -> None:
 
 
 def _begin(turn: Turn, row: CommandRow, command: Command) -> None:
-    if command.meter_no in turn.plan.meters or command.type == CommandType.CANCEL:
+    if command.meter_no in turn.plan.meters or command.type == CommandType.CANCEL or schedules.is_of_account_here(turn, command):
         _take_up(turn, row, command)
     elif turn.now_ms >= row.expires_ms:
         end(turn, row, S.REFUSED, Reason.UNKNOWN_METER)

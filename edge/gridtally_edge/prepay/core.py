@@ -46,6 +46,7 @@ from gridtally_edge.prepay import (
     price_changes,
     readings,
     recovery,
+    schedules,
     site,
     tokens,
     upkeep,
@@ -58,7 +59,7 @@ from gridtally_edge.prepay.face import face_of
 from gridtally_edge.prepay.instruments import Taken
 from gridtally_edge.prepay.plan import rules_of, store_config, stored_plan
 from gridtally_edge.prepay.rows import AccountRow, ActionRow, CounterRow, one, some
-from gridtally_edge.prepay.supply import evaluate
+from gridtally_edge.prepay.supply import evaluate, withdraw_offline
 from gridtally_edge.prepay.told import household_of
 from gridtally_edge.prepay.turn import Identity, LinkState, Turn
 from gridtally_shared.contract.messages import AccountConfig, AccountHead, ClockState, CounterHead
@@ -189,6 +190,7 @@ def _evaluate_meter(turn: Turn, meter_no: int) -> None:
 
 
 def _credited(turn: Turn, account: AccountConfig) -> None:
+    command_switch.withdraw_held(turn)
     evaluate(turn, account, Happening.CREDITED)
 
 
@@ -200,6 +202,8 @@ def _on_config(turn: Turn, event: events.ConfigAccepted) -> None:
     taken, refused = store_config(turn.db, event.config, turn.now_ms, turn.clock.state is not ClockState.UNTRUSTED)
     turn.plan = taken.without(turn.aside)
     keep_site_holds(turn, before, accounts)
+    upkeep.compare_heads(turn)
+    schedules.follow(turn)
     price_changes.taken(turn, planned, refused)
     if before.version and rules_of(before) != rules_of(event.config):
         turn.remember("changed_ms", turn.now_ms)
@@ -353,6 +357,8 @@ def _on_link(turn: Turn, event: events.LinkChanged) -> None:
     if event.up != turn.link.up:
         since_ms = turn.link.offline_since_ms if event.up else turn.now_ms
         turn.link = replace(turn.link, up=event.up, welcomed=False, offline_since_ms=since_ms)
+        if not event.up:
+            withdraw_offline(turn)
 
 
 def _on_clock(turn: Turn, event: events.ClockObserved) -> None:
@@ -371,6 +377,7 @@ def _on_tick(turn: Turn, event: events.Tick) -> None:
         limiting.ask_demand(turn, account)
         actions.look_behind(turn, account)
         notices.show_at_its_time(turn, account)
+    limiter.let_go(turn)
     meter_jobs.run_due(turn)
     mode_checks.watch_all(turn)
     messages.expire(turn)

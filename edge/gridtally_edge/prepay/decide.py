@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from gridtally_edge.drivers.model import SwitchState
 from gridtally_edge.prepay.actions import open_action
+from gridtally_edge.prepay.book import Book
 from gridtally_edge.prepay.instruments import parked_of
 from gridtally_edge.prepay.limiting import watched
 from gridtally_edge.prepay.notices import left_ms
 from gridtally_edge.prepay.recovery import region_of
+from gridtally_edge.prepay.recovery_rows import RecoveryRow
 from gridtally_edge.prepay.rows import ScheduleRow, some
 from gridtally_edge.prepay.rules import local_of
 from gridtally_edge.prepay.turn import CONFIG_NAMED, Turn
@@ -18,10 +20,12 @@ from gridtally_shared.clock import MS_PER_HOUR
 from gridtally_shared.contract.messages import AccountConfig
 from gridtally_shared.prepay.facts import CutShare, Facts, Happening, facts_from
 from gridtally_shared.prepay.in_force import InForce
-from gridtally_shared.prepay.regions import Schedule, Switch
+from gridtally_shared.prepay.regions import Ledger, Schedule, Switch
 from gridtally_shared.records import changed
 from gridtally_shared.schedules.document import Action
 
+CATCHING_UP_MS = 10 * 60_000
+"""A close that is paid waits no longer for what the box does not know yet."""
 SWITCHES: dict[SwitchState, Switch] = {
     SwitchState.OPEN: Switch.OPEN,
     SwitchState.CLOSED: Switch.CLOSED,
@@ -48,7 +52,7 @@ def facts_of(turn: Turn, account: AccountConfig, rules: InForce, happening: Happ
         reading_age_ms=turn.now_ms - row.register_ms if row.register_ms else None,
         interval_ms=meter.interval_s * 1000,
         serial_proven=row.serial == meter.serial,
-        parked=parked_of(turn, account.account_no),
+        parked=parked_of(turn, account.account_no), catching_up=_is_catching_up(turn, book),
         link_up=turn.link.online, offline_since_ms=turn.link.offline_since_ms,
         started=turn.link.waited_ms is not None or account.account_no in turn.link.unseen,
         cloud_seen_ms=_cloud_seen_ms(turn),
@@ -61,6 +65,19 @@ def facts_of(turn: Turn, account: AccountConfig, rules: InForce, happening: Happ
         schedule=schedule_of(turn, account.meter_no),
         region=local_of(turn, account),
     )  # fmt: skip
+
+
+def _is_catching_up(turn: Turn, book: Book) -> bool:
+    """Whether entries that only the mirror has, or instruments before one that came, are on their way: a hold may be among them. Nobody
+    waits for them without a link, nor longer than they take."""
+    key = (book.row.account_no, book.row.epoch)
+    since: list[int] = []
+    if turn.link.online and region_of(book.row.ledger_fault) is Ledger.RECOVERING:
+        since += [row.since_ms for row in some(turn.db, RecoveryRow, "WHERE account_no = ? AND epoch = ?", *key)]
+    if turn.link.online and book.state.used.bitmap:
+        early = "SELECT min(at_ms) FROM instrument WHERE account_no = ? AND epoch = ? AND gseq > ? AND state = 'applied'"
+        since += [int(ms) for (ms,) in turn.db.execute(early, (*key, book.state.used.prefix)) if ms is not None]
+    return any(0 <= turn.now_ms - ms < CATCHING_UP_MS for ms in since)
 
 
 def _share(turn: Turn, account: AccountConfig) -> CutShare:

@@ -30,7 +30,8 @@ from gridtally_shared.ledger.correction import corrected
 from gridtally_shared.ledger.entries import Kind, Pool, Posting, move
 from gridtally_shared.ledger.evidence import InstrumentEvidence
 from gridtally_shared.ledger.evidence import detail as evidence_bytes
-from gridtally_shared.ledger.money_order import take_back, top_up
+from gridtally_shared.ledger.money_order import bring, owed, take_back, top_up
+from gridtally_shared.ledger.standing_orders import Stands, evidence_with, standing
 from gridtally_shared.lifecycle import Reason
 from gridtally_shared.money import MAX_NANO
 
@@ -80,7 +81,8 @@ def _refund(turn: Turn, account: AccountConfig, instrument: Instrument, detail: 
 
 def _opening(turn: Turn, account: AccountConfig, instrument: Instrument, detail: Any) -> None:
     """What an account brings from elsewhere; a balance below zero comes along as it was."""
-    _enter(turn, account, instrument, Kind.CREDIT, move(Pool.TRANSFER, Pool.PAID, instrument.amount_nano))
+    postings = bring(turn.book(account).state, money_rules_of(turn, account), instrument.amount_nano)
+    _enter(turn, account, instrument, Kind.CREDIT, postings)
     if instrument.amount_nano > 0:
         tell(turn, account, "CREDIT", a=instrument.amount_nano, b=turn.book(account).state.balance_nano)
 
@@ -99,9 +101,12 @@ def _correct(turn: Turn, account: AccountConfig, instrument: Instrument, correct
 
 
 def _lease(turn: Turn, account: AccountConfig, instrument: Instrument, grant: d.LeaseGrant) -> None:
-    """A chunk of a shared wallet: it pays what was used beyond zero, the rest is reserved."""
-    below_nano = min(instrument.amount_nano, max(0, -turn.book(account).state.pools.get(Pool.PAID, 0)))
-    rows = ((Pool.TRANSFER, -instrument.amount_nano), (Pool.PAID, below_nano), (Pool.RESERVED, instrument.amount_nano - below_nano))
+    """A chunk of a shared wallet: it pays what was used beyond zero, and of emergency credit; the rest is reserved."""
+    state, left_nano = turn.book(account).state, instrument.amount_nano
+    below_nano = min(left_nano, owed(state, Pool.PAID))
+    lent_nano = min(left_nano - below_nano, owed(state, Pool.EMERGENCY))
+    kept_nano = left_nano - below_nano - lent_nano
+    rows = ((Pool.TRANSFER, -left_nano), (Pool.PAID, below_nano), (Pool.EMERGENCY, lent_nano), (Pool.RESERVED, kept_nano))
     _enter(turn, account, instrument, Kind.TRANSFER, tuple(Posting(*row) for row in rows if row[1]), instrument.detail)
     leases.granted(turn, account, grant.number, instrument.amount_nano)
 
@@ -136,35 +141,37 @@ def _noted(turn: Turn, account: AccountConfig, instrument: Instrument, seen: str
     _enter(turn, account, instrument, Kind.CONTROL, (), evidence_bytes(InstrumentEvidence(instrument.type, seen=seen)))
 
 
+def _stands(turn: Turn, account: AccountConfig, instrument: Instrument, order: Stands, seen: str) -> None:
+    """It stands from here on; the entry holds it, for a box that lost it."""
+    evidence = evidence_with(InstrumentType(instrument.type), order, seen)
+    _enter(turn, account, instrument, Kind.CONTROL, (), evidence_bytes(evidence))
+    set_order(turn, account, standing(instrument.type, order, instrument.gseq))
+
+
 def _limit(turn: Turn, account: AccountConfig, instrument: Instrument, order: d.LimitOrder) -> None:
     meter = turn.plan.meters.get(account.meter_no)
     if order.limit_w and meter is not None and meter.commodity == "gas":
         _noted(turn, account, instrument, "no limit: gas is not limited")
         turn.report(account.meter_no, "instrument_refused", f"account={account.account_no} limit_w={order.limit_w} {Reason.NO_FLOW_LIMIT}")
         return
-    _noted(turn, account, instrument, f"limit {order.limit_w} W" if order.limit_w else "limit lifted")
-    set_order(turn, account, instrument.gseq, account_orders.LIMIT_W, order.limit_w, order.until_ms)
+    _stands(turn, account, instrument, order, f"limit {order.limit_w} W" if order.limit_w else "limit lifted")
 
 
 def _mode(turn: Turn, account: AccountConfig, instrument: Instrument, order: d.ModeOrder) -> None:
-    _noted(turn, account, instrument, f"mode {order.mode}")
-    set_order(turn, account, instrument.gseq, account_orders.MODE, order.mode)
+    _stands(turn, account, instrument, order, f"mode {order.mode}")
     mode_checks.watch(turn, turn.plan.accounts[account.account_no])
 
 
 def _hold(turn: Turn, account: AccountConfig, instrument: Instrument, order: d.HoldOrder) -> None:
-    _noted(turn, account, instrument, f"hold {order.reason} {'set' if order.on else 'lifted'}")
-    set_order(turn, account, instrument.gseq, account_orders.HOLD + order.reason, int(order.on))
+    _stands(turn, account, instrument, order, f"hold {order.reason} {'set' if order.on else 'lifted'}")
 
 
 def _protect(turn: Turn, account: AccountConfig, instrument: Instrument, order: d.ProtectOrder) -> None:
-    _noted(turn, account, instrument, f"protection {order.reason} {'set' if order.on else 'lifted'}")
-    set_order(turn, account, instrument.gseq, account_orders.PROTECT + order.reason, int(order.on), order.until_ms)
+    _stands(turn, account, instrument, order, f"protection {order.reason} {'set' if order.on else 'lifted'}")
 
 
 def _unbalance(turn: Turn, account: AccountConfig, instrument: Instrument, order: d.UnbalanceOrder) -> None:
-    _noted(turn, account, instrument, f"unbalance limit {order.limit_ma} mA")
-    set_order(turn, account, instrument.gseq, account_orders.UNBALANCE_MA, order.limit_ma)
+    _stands(turn, account, instrument, order, f"unbalance limit {order.limit_ma} mA")
 
 
 def _tariff(turn: Turn, account: AccountConfig, instrument: Instrument, load: d.TariffLoad) -> None:

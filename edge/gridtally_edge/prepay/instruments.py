@@ -18,14 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gridtally_edge.prepay import price_changes
+from gridtally_edge.prepay import leases, price_changes
 from gridtally_edge.prepay.effects import EFFECTS, apply_effect, most_balance, refuse_number
 from gridtally_edge.prepay.notices import show_on_meter
 from gridtally_edge.prepay.rows import InstrumentRow, one, save, some
 from gridtally_edge.prepay.turn import Turn
 from gridtally_shared.contract.channels import MAX_PAYLOAD_BYTES
 from gridtally_shared.contract.codec import decode, encode
-from gridtally_shared.contract.messages import AccountConfig, Instrument
+from gridtally_shared.contract.messages import AccountConfig, Instrument, InstrumentType
 from gridtally_shared.errors import ContractError
 from gridtally_shared.instruments.code_content import same_order
 from gridtally_shared.instruments.forms import fault_of, form_of
@@ -139,6 +139,7 @@ def _why_refused(turn: Turn, instrument: Instrument, account: AccountConfig) -> 
         (lambda: instrument.type in EFFECTS, "unknown type"),
     )
     unfit = next((reason for holds, reason in rules if not holds()), "") or fault_of(instrument)
+    unfit = unfit or leases.why_refused(instrument, account, turn.book(account).state)
     return unfit or _overflow(turn, instrument, account) or price_changes.why_refused(turn, instrument)
 
 
@@ -184,6 +185,8 @@ def _refuse(
     """Refused for good: the number is used in the journal, with the reason, so that nothing waits for it."""
     if reason not in FINAL:
         refuse_number(turn, account, instrument, reason)
+        if instrument.type == InstrumentType.LEASE:
+            leases.refused(turn, instrument)
     if reason != NUMBER_USED and instrument.gseq >= 1:
         _store(turn, instrument, body, "refused", reason, carrier)
     _report(turn, instrument, reason)

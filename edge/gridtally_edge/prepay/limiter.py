@@ -1,7 +1,8 @@
 """The limiter of the meter itself (DLMS class 71): written, read back, tried again; and asked why it opened.
 
 * The meter comes first: only where it has no limiter, or does not answer, the demand is watched from here (limiting.py).
-* What was written counts once it was read back. A step down is not written into protected hours.
+* What was written counts once it was read back. A step down is not written into protected hours. A meter whose account is run by others
+  from now on is let go of its limit.
 * A meter without a switch is asked first whether it has a limiter; one that has none is never limited, and its account is told.
 * A switch that opened by itself behind a limiter is asked for its event log: only an overload told there is a trip, anything
   else is a local breaker, which is never fought (prepayment.md T21).
@@ -34,6 +35,8 @@ RETRY_FIRST_MS, RETRY_MOST_MS = 45_000, MS_PER_HOUR
 LOST_MS = 600_000
 LOOKING_W = -1
 """What a question for the limiter asks for, in place of watts."""
+NOT_ASKED = "?"
+"""Stands for the serial of a meter that has to be asked, whatever is wanted of it."""
 LOOK_BACK_MS = MS_PER_HOUR
 OVERLOADED = BY_NAME["overloaded"].code
 
@@ -50,12 +53,33 @@ def follow(turn: Turn, account: AccountConfig) -> None:
         return  # nothing is written into a meter whose limiter nobody has seen
     if row.fit == "none" or row.set_w == wanted_w or not _is_due(turn, row, wanted_w):
         return
-    row.asked_id, row.asked_w, row.asked_ms = os.urandom(16), wanted_w, turn.now_ms
-    save(turn.db, row)
     latest_ms = latest_cut_ms(turn, account) if wanted_w else turn.now_ms + MS_PER_HOUR
-    setting = packed(LoadLimit(wanted_w, policy_of(turn, account).policy.limit.guard_s))
+    _write(turn, row, LoadLimit(wanted_w, policy_of(turn, account).policy.limit.guard_s), latest_ms)
+
+
+def let_go(turn: Turn) -> None:
+    """A meter whose account is not run here any more (the MDM runs it, or it is closed) keeps no limit of ours: nobody would lift it, nor
+    close behind it."""
+    for row in some(turn.db, LimiterRow, "WHERE serial NOT IN ('', '?') AND fit <> 'none' AND (set_w IS NULL OR set_w > 0)"):
+        meter = turn.plan.meters.get(row.meter_no)
+        is_ours = meter is not None and meter.serial == row.serial and row.meter_no not in turn.plan.by_meter
+        if is_ours and _is_due(turn, row, 0):
+            _write(turn, row, LoadLimit(0), turn.now_ms + MS_PER_HOUR)
+
+
+def look_again(turn: Turn, meter_no: int) -> None:
+    """Another box may have left a limit in this meter: the one in force here is written once, or none."""
+    row = limiter(turn, meter_no)
+    if not row.serial:
+        row.serial = NOT_ASKED
+        save(turn.db, row)
+
+
+def _write(turn: Turn, row: LimiterRow, limit: LoadLimit, latest_ms: int) -> None:
+    row.asked_id, row.asked_w, row.asked_ms = os.urandom(16), limit.threshold_w, turn.now_ms
+    save(turn.db, row)
     turn.effects.append(RunTask(
-        row.asked_id, account.meter_no, meter.serial, CommandType.WRITE_SETTINGS, turn.now_ms, latest_ms, (setting,)
+        row.asked_id, row.meter_no, row.serial, CommandType.WRITE_SETTINGS, turn.now_ms, latest_ms, (packed(limit),)
     ))  # fmt: skip
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 
 from gridtally_edge.drivers.model import SwitchState
-from gridtally_edge.prepay import account_orders
 from gridtally_edge.prepay.account_orders import order_of
 from gridtally_edge.prepay.actions import open_action
 from gridtally_edge.prepay.events import MeterRead, RunRead
@@ -24,6 +23,7 @@ from gridtally_edge.prepay.rules import policy_of, standing_of
 from gridtally_edge.prepay.turn import Turn
 from gridtally_shared.clock import MS_PER_HOUR
 from gridtally_shared.contract.messages import AccountConfig, CommandType
+from gridtally_shared.ledger.standing_orders import LIMIT_W
 from gridtally_shared.prepay.facts import Limit
 from gridtally_shared.prepay.regions import LoadLimit
 from gridtally_shared.prepay.standing import Standing
@@ -61,7 +61,7 @@ def is_limited(turn: Turn, account: AccountConfig) -> bool:
 
 def ordered(turn: Turn, account: AccountConfig) -> tuple[Limit, ...]:
     """The limits of orders."""
-    order = order_of(turn, account, account_orders.LIMIT_W)
+    order = order_of(turn, account, LIMIT_W)
     return (Limit(order.value, "order"),) if order is not None and order.value > 0 else ()
 
 

@@ -15,15 +15,18 @@ from __future__ import annotations
 import hashlib
 from enum import IntEnum
 
-from gridtally_edge.prepay.account_orders import MODE, order_of, set_order
+from gridtally_edge.prepay.account_orders import order_of, set_order
 from gridtally_edge.prepay.events import ReadFinished, RunTask
 from gridtally_edge.prepay.rows import OrderRow, one, save, some
 from gridtally_edge.prepay.turn import Turn
 from gridtally_shared.clock import MS_PER_DAY
+from gridtally_shared.contract.codec import encode
 from gridtally_shared.contract.messages import AccountConfig, CommandType, InstrumentType
 from gridtally_shared.contract.prepay_messages import AccountMode
+from gridtally_shared.instruments.details import ModeOrder
 from gridtally_shared.ledger.entries import Kind
 from gridtally_shared.ledger.evidence import InstrumentEvidence, detail
+from gridtally_shared.ledger.standing_orders import MODE, standing
 from gridtally_shared.lifecycle import Reason
 from gridtally_shared.meter_settings import Payment, PaymentMode, packed
 
@@ -108,10 +111,13 @@ def _refused(turn: Turn, account: AccountConfig, row: OrderRow, reason: str) -> 
     turn.report(account.meter_no, "instrument_refused", f"{named} reason={reason}")
     if account.mode == present:
         return
-    said = InstrumentEvidence(InstrumentType.MODE_SET, reason, seen=f"mode {account.mode} withdrawn", gseq=row.gseq)
+    back = ModeOrder(present)
+    said = InstrumentEvidence(
+        InstrumentType.MODE_SET, reason, seen=f"mode {account.mode} withdrawn", gseq=row.gseq, order=encode(back) if row.gseq else b"",
+    )  # fmt: skip
     turn.book(account).add(Kind.CONTROL, turn.stamp(), (), meter_no=account.meter_no, detail=detail(said))
     if row.gseq:
-        set_order(turn, account, row.gseq, MODE, present)
+        set_order(turn, account, standing(InstrumentType.MODE_SET, back, row.gseq))
 
 
 def _ask(turn: Turn, account: AccountConfig, gseq: int) -> None:

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from gridtally_edge.prepay import mode_checks
-from gridtally_edge.prepay.account_orders import MODE, order_of
+from gridtally_edge.prepay.account_orders import order_of
 from gridtally_edge.prepay.book import Book
 from gridtally_edge.prepay.charging import unwrapped
 from gridtally_edge.prepay.events import MeterRead
@@ -22,6 +22,7 @@ from gridtally_shared.contract.messages import AccountConfig, ClockState
 from gridtally_shared.contract.prepay_messages import AccountMode
 from gridtally_shared.ledger.conversion import boundary_ms, postings_of
 from gridtally_shared.ledger.entries import Kind
+from gridtally_shared.ledger.standing_orders import MODE
 from gridtally_shared.tariff.daybook import day_of
 
 

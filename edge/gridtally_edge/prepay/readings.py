@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from gridtally_edge.drivers.model import SwitchState
-from gridtally_edge.prepay import actions, limiter, limiting, schedule_money, witness
+from gridtally_edge.prepay import actions, limiter, limiting, retelling, schedule_money, witness
 from gridtally_edge.prepay.book import Book
 from gridtally_edge.prepay.charge_store import store_running
 from gridtally_edge.prepay.charges import charge_days, charge_use, collect_debt
@@ -115,6 +115,7 @@ def _open(turn: Turn, account: AccountConfig, book: Book, register_wh: int, at_m
     )  # fmt: skip
     if not book.row.standing:
         book.row.standing = signed.standing
+        retelling.begun(turn, account, book, at_ms)
     if running is not None:
         store_running(turn.db, book.state, running)
 

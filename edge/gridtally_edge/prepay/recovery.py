@@ -9,7 +9,8 @@
 * Entries below the checkpoint a pruned journal begins with (pruning.py) are the cloud's to keep: a mirror that lacks them is told so, and
   nothing is sent that could not follow. A healing never goes back behind it, unless the journal is made anew from the first entry.
 * Instruments whose entries were set aside are applied again, and the register of the next reading charges the gap: once, from the
-  last register the mirror knows. When the journal has reached the mirror's head, cuts may go on.
+  last register the mirror knows. When the journal has reached the mirror's head, cuts may go on, and what it tells of the supply is
+  told to the engine: why the switch is open, and where its load limit stands (retelling.py).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import dropwhile
 
-from gridtally_edge.prepay import checkpoints
+from gridtally_edge.prepay import checkpoints, leases, retelling
 from gridtally_edge.prepay.book import Book, entries_from, hash_at
 from gridtally_edge.prepay.opening import FAULT, begin_of, first_kept
 from gridtally_edge.prepay.recovery_rows import RecoveryRow
@@ -258,6 +259,7 @@ def _adopt(turn: Turn, book: Book, first: int, entries: Sequence[LedgerEntry], s
         turn.db.execute(f"DELETE FROM {table} WHERE account_no = ? AND epoch = ? AND seq >= ?", (*key, first))
     for e in entries:
         save(turn.db, JournalRow(e.account_no, e.epoch, e.seq, e.kind, e.at_ms, e.register_after_wh, e.to_bytes()))
+    leases.retold(turn.db, entries)
     turn.forget_running(*key)
     book.adopt(state)
     turn.switch(state.meter_no).register_ms = 0
@@ -276,5 +278,6 @@ def _free_instruments(turn: Turn, state: LedgerState) -> None:
 def _healed(turn: Turn, book: Book, row: RecoveryRow) -> None:
     turn.db.execute("DELETE FROM recovery WHERE account_no = ? AND epoch = ?", (row.account_no, row.epoch))
     book.row.ledger_fault = ""
+    retelling.healed(turn, book, row.since_ms)
     seconds = (turn.now_ms - row.since_ms) // 1000
     turn.report(book.state.meter_no, "ledger_healed", f"account={row.account_no} entries={row.target_seq} after_s={seconds}")

@@ -26,5 +26,7 @@ def standing_of(book: Book) -> Standing:
 
 
 def money_rules_of(turn: Turn, account: AccountConfig) -> MoneyRules:
-    """For every charge and every top-up of this account."""
-    return money_rules(policy_of(turn, account).policy, standing_of(turn.book(account)), local_of(turn, account).zone, turn.now_ms)
+    """For every charge and every top-up of this account; before its first reading as the epoch before left it."""
+    book = turn.book(account)
+    standing = standing_of(book) if book.row.standing or book.state.opened_wh is not None else standing_from(account.standing)
+    return money_rules(policy_of(turn, account).policy, standing, local_of(turn, account).zone, turn.now_ms)

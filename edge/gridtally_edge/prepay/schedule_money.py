@@ -53,23 +53,24 @@ def finish(turn: Turn, account: AccountConfig, row: ScheduleRow) -> Outcome:
 
 
 def cover(turn: Turn, account: AccountConfig, before: LedgerState, read_ms: int) -> None:
-    """After a charge: the part of it that fell into an event is the event's. `read_ms`: the good reading before this one."""
-    after = turn.book(account).state
-    if after.seq == before.seq or before.register_wh is None:
+    """After a charge: the part of it that fell into an event is the event's. `read_ms`: the good reading before this one. The first
+    charge of an epoch is of what was used since the box before left the register."""
+    after, begun = turn.book(account).state, before.register_wh is None
+    if after.seq == before.seq or (begun and not account.swapped_ms):
         return
+    used_wh = (after.register_wh or 0) - ((after.opened_wh if begun else before.register_wh) or 0)
+    from_ms = account.swapped_ms if begun else max(before.register_at_ms, read_ms)
     charged_nano = sum(before.pools.get(p, 0) - after.pools.get(p, 0) for p in FUNDS)
     events = "WHERE account_no = ? AND programme = 'B' AND stage IN ('running', 'closing')"
     for row in some(turn.db, ScheduleRow, events, account.account_no):
-        _cover(turn, account, row, before, charged_nano, max(before.register_at_ms, read_ms))
+        _cover(turn, account, row, charged_nano, used_wh, from_ms)
 
 
-def _cover(turn: Turn, account: AccountConfig, row: ScheduleRow, before: LedgerState, charged_nano: int, from_ms: int) -> None:
+def _cover(turn: Turn, account: AccountConfig, row: ScheduleRow, charged_nano: int, used_wh: int, from_ms: int) -> None:
     after, event = turn.book(account).state, Span(row.start_ms, row.end_ms)
-    times = (from_ms, after.register_at_ms)
-    used_nano = funding.share(charged_nano, *times, event)
-    used_wh = funding.share((after.register_wh or 0) - (before.register_wh or 0), *times, event)
-    if used_nano > 0:
-        write(turn, account, row, Step.USED, funding.covered(after, used_nano), spent_nano=used_nano, spent_wh=used_wh)
+    nano, wh = (funding.share(amount, from_ms, after.register_at_ms, event) for amount in (charged_nano, used_wh))
+    if nano > 0:
+        write(turn, account, row, Step.USED, funding.covered(after, nano), spent_nano=nano, spent_wh=wh)
 
 
 def told(turn: Turn, row: ScheduleRow) -> list[tuple[str, tuple[Outcome, LedgerEntry]]]:

@@ -6,6 +6,7 @@
 * A supply goes off by a schedule only through the same cut tests as by money, without those of the money itself; it comes back
   through the restore tests. What a person orders in between is left alone.
 * The consumer is told when a schedule comes and when it is cancelled; who is to be dark knows it beforehand.
+* They are the account's: behind another meter, they go on there.
 * An overlap that comes all the same is kept, refused and reported: the first one wins (C3-FR18).
 
 Source: prepayment.md T28, 3.5; safety.md 1, 2, 5; C3-S2.10, S2.13, S2.16, S3.9.
@@ -21,7 +22,7 @@ from gridtally_edge.prepay import actions, notices, schedule_money
 from gridtally_edge.prepay.command_states import command_of, end, move
 from gridtally_edge.prepay.decide import facts_of
 from gridtally_edge.prepay.events import RunRead
-from gridtally_edge.prepay.rows import ActionRow, CommandRow, ScheduleRow, one, save, some
+from gridtally_edge.prepay.rows import ActionRow, CommandRow, ScheduleRow, SwitchRow, one, save, some
 from gridtally_edge.prepay.rules import local_of, policy_of, standing_of
 from gridtally_edge.prepay.turn import Turn
 from gridtally_shared.clock import MS_PER_DAY
@@ -40,8 +41,9 @@ from gridtally_shared.schedules.windows import Span, clash, next_edge_ms, span_a
 NOT_OF_A_SCHEDULE = frozenset({"zero_action", "mode", "allowance", "schedule", "notice", "order", "resync"})
 CUT_HERE = tuple(test for test in CUT_TESTS if test[0] not in NOT_OF_A_SCHEDULE)
 LAST_READING_MS = 7 * MS_PER_DAY
-REOPENED = frozenset({OffReason.ORDER.value, OffReason.UNORDERED.value, OffReason.SCHEDULE.value})
-"""What a supply goes back to after a window; off for want of money is the engine's own to decide."""
+REOPENED = frozenset({OffReason.ORDER.value, OffReason.UNORDERED.value})
+"""What a supply goes back to after a window; off for want of money is the engine's own to decide, and off by another schedule ended with
+that one."""
 DUE = """WHERE stage <> 'over' OR reopen_ms IS NOT NULL
     OR (action = ? AND meter_no IN (SELECT meter_no FROM switch WHERE off_reason = 'schedule')) ORDER BY start_ms"""
 """Those that are over too while their supply is off by one: an order that was carried out after its window is undone."""
@@ -49,30 +51,53 @@ S = CommandState
 
 
 def take(turn: Turn, row: CommandRow, command: Command) -> None:
-    """A SCHEDULE command has come: kept and answered, refused, or refused for an overlap."""
-    account = turn.plan.by_meter.get(command.meter_no)
+    """A SCHEDULE command has come: kept and answered, refused, or refused for an overlap. One that was booked for the account's meter of
+    before is held at the one of now."""
+    row.due_ms = None  # it may have waited for its meter; now it waits for its time
     try:
         schedule = schedule_from(command.detail)
         zone_named(schedule.zone)
     except (ContractError, ValueError):
         end(turn, row, S.REFUSED, Reason.MALFORMED)
         return
-    if account is None or account.account_no != schedule.account_no:
+    account = turn.plan.accounts.get(schedule.account_no)
+    if account is None or turn.plan.by_meter.get(command.meter_no, account) is not account:
         end(turn, row, S.REFUSED, Reason.UNKNOWN_METER)
         return
-    other = _in_the_way(turn, command.meter_no, schedule)
+    other = _in_the_way(turn, account.meter_no, schedule)
     if other is not None:
-        turn.report(command.meter_no, "schedule_overlap", f"schedule={schedule.schedule_no} other={other.schedule_no}")
+        turn.report(account.meter_no, "schedule_overlap", f"schedule={schedule.schedule_no} other={other.schedule_no}")
         end(turn, row, S.REFUSED, Reason.OVERLAP, encode(other))
         return
     held = ScheduleRow(
-        row.cmd_id, schedule.schedule_no, command.meter_no, account.account_no, account.account_epoch, schedule.programme,
+        row.cmd_id, schedule.schedule_no, account.meter_no, account.account_no, account.account_epoch, schedule.programme,
         schedule.start_ms, schedule.end_ms, action=schedule.action,
     )  # fmt: skip
     save(turn.db, held)
     move(turn, row, S.DELIVERED)
     notices.tell(turn, account, _code(schedule), s=schedule.start_ms, d=schedule.end_ms)
     _step(turn, held)
+
+
+def is_of_account_here(turn: Turn, command: Command) -> bool:
+    """Whether it is a schedule of an account we serve, whichever meter it names: the account may have another one by now."""
+    try:
+        return command.type == CommandType.SCHEDULE and schedule_from(command.detail).account_no in turn.plan.accounts
+    except ContractError:
+        return False
+
+
+def follow(turn: Turn) -> None:
+    """The configuration names the meters of now: schedules go with their account. One of an epoch that ended elsewhere is forgotten,
+    with its command: if it goes on here it comes again."""
+    for row in some(turn.db, ScheduleRow, "WHERE stage <> 'over'"):
+        account = turn.plan.accounts.get(row.account_no)
+        if account is not None and row.epoch < account.account_epoch:
+            row.stage, row.running, row.reopen_ms = "over", 0, None
+            turn.db.execute("DELETE FROM command WHERE cmd_id = ?", (row.cmd_id,))
+        elif account is not None:
+            row.meter_no = account.meter_no
+        save(turn.db, row)
 
 
 def forget(turn: Turn, cmd_id: bytes) -> None:
@@ -105,7 +130,7 @@ def end_early(turn: Turn, command_row: CommandRow) -> bool:
     row = one(turn.db, ScheduleRow, command_row.cmd_id)
     if row is None or row.stage != "running":
         return False
-    row.end_ms, row.early = max(row.start_ms + 1, turn.now_ms), 1
+    row.end_ms, row.early = min(row.end_ms, max(row.start_ms + 1, turn.now_ms)), 1
     _step(turn, row)
     return True
 
@@ -217,7 +242,7 @@ def _pursue(turn: Turn, account: AccountConfig, row: ScheduleRow, schedule: Sche
     wanted = _wanted(turn, row, schedule)
     if wanted is None or actions.open_action(turn, row.meter_no) is not None:
         return
-    tests = _tests(turn, account, wanted)
+    tests = tests_of(turn, account, wanted)
     blocked = ",".join(t.name for t in tests if not t.holds)
     verdict = f"{'restore' if wanted else 'cut'}{'_held' if blocked else ''}"
     if blocked and row.held == f"{verdict}:{blocked}":
@@ -230,7 +255,7 @@ def _pursue(turn: Turn, account: AccountConfig, row: ScheduleRow, schedule: Sche
         turn.report(row.meter_no, "schedule_held", f"schedule={row.schedule_no} {verdict} by={blocked}")
     else:
         until_ms = window.end_ms if window else turn.now_ms + actions.RESTORE_WINDOW_MS
-        actions.order_by_schedule(turn, account, wanted, action_id, until_ms)
+        actions.order_by_schedule(turn, account, wanted, action_id, until_ms, not wanted and schedule.action == Action.SUPPLY)
 
 
 def _wanted(turn: Turn, row: ScheduleRow, schedule: Schedule) -> bool | None:
@@ -239,7 +264,7 @@ def _wanted(turn: Turn, row: ScheduleRow, schedule: Schedule) -> bool | None:
     is_open = SwitchState(switch.state) is SwitchState.OPEN
     is_closed = SwitchState(switch.state) in (SwitchState.CLOSED, SwitchState.ARMED)
     if row.running and schedule.action == Action.SUPPLY:
-        return True if is_open and not _ordered_since(turn, row, row.window_ms) else None
+        return True if is_open and not _ordered_since(turn, row, row.window_ms) and not _opened_by_hand(switch, row) else None
     if row.running:
         return False if is_closed and not _ordered_since(turn, row, row.window_ms) else None
     if schedule.action == Action.OFF:
@@ -262,7 +287,13 @@ def _ordered_since(turn: Turn, row: ScheduleRow, since_ms: int) -> bool:
     return bool(some(turn.db, ActionRow, clause, row.meter_no, since_ms))
 
 
-def _tests(turn: Turn, account: AccountConfig, close: bool) -> tuple[TestResult, ...]:
+def _opened_by_hand(switch: SwitchRow, row: ScheduleRow) -> bool:
+    """Somebody at the meter opened it within the window: he may stand there with a reason."""
+    return switch.off_reason == OffReason.UNORDERED.value and switch.off_since_ms > row.window_ms
+
+
+def tests_of(turn: Turn, account: AccountConfig, close: bool) -> tuple[TestResult, ...]:
+    """What a schedule's order must pass."""
     rules = policy_of(turn, account)
     situation = Situation(facts_of(turn, account, rules), rules.policy, standing_of(turn.book(account)))
     return told(run(RESTORE_TESTS if close else CUT_HERE, situation))

@@ -23,15 +23,16 @@ from gridtally_edge.drivers.model import SwitchState
 from gridtally_edge.prepay import account_orders, actions, keypad_lock
 from gridtally_edge.prepay.events import HoldAsked, PersonNamed, SiteAnswered
 from gridtally_edge.prepay.keypad_lock import Lock
-from gridtally_edge.prepay.rows import one, save
+from gridtally_edge.prepay.rows import OrderRow, one, save
 from gridtally_edge.prepay.site_rows import FieldPersonRow
 from gridtally_edge.prepay.turn import Turn
 from gridtally_shared.contract.codec import decode, encode, key
 from gridtally_shared.contract.messages import AccountConfig, InstrumentType
 from gridtally_shared.errors import ContractError
-from gridtally_shared.instruments.details import LIFTED_ON_SITE
+from gridtally_shared.instruments.details import LIFTED_ON_SITE, HoldOrder, LimitOrder
 from gridtally_shared.ledger.entries import Kind
 from gridtally_shared.ledger.evidence import InstrumentEvidence, detail
+from gridtally_shared.ledger.standing_orders import HOLD
 from gridtally_shared.prepay.facts import OffReason
 from gridtally_shared.prepay.holds import holds_against_close
 from gridtally_shared.records import dataclass
@@ -121,7 +122,10 @@ def asked(turn: Turn, event: HoldAsked) -> AccountConfig | None:
     if refusal is not None:
         _answer(turn, event.entry_id, refusal)
         return None
-    account = turn.plan.accounts[event.account_no]
+    account = turn.plan.accounts.get(event.account_no)
+    if account is None:
+        _lifted_left(turn, event, order)
+        return None
     if order.limit_w is not None:
         _limit(turn, event, account, order, order.limit_w)
     elif order.on:
@@ -137,8 +141,7 @@ def _limit(turn: Turn, event: HoldAsked, account: AccountConfig, order: SiteOrde
         _answer(turn, event.entry_id, SiteResult.NOT_LIMITED)
         return
     said = f"limit {watts} W" if watts else "limit lifted"
-    _note(turn, account, order, f"{said} on site", b"", InstrumentType.LIMIT_SET)
-    account_orders.set_order(turn, account, 0, account_orders.LIMIT_W, watts)
+    account_orders.give(turn, account, InstrumentType.LIMIT_SET, LimitOrder(watts), f"{said} on site", by=order.person, reason=order.reason)
     turn.report(account.meter_no, "limit_changed_on_site", f"account={account.account_no} limit_w={watts} by={order.person}")
     _answer(turn, event.entry_id, SiteResult.LIMITED, str(watts))
 
@@ -154,8 +157,7 @@ def _held(turn: Turn, event: HoldAsked, account: AccountConfig, order: SiteOrder
 
 def _lifted(turn: Turn, event: HoldAsked, account: AccountConfig, order: SiteOrder) -> None:
     held = order.reason in account.holds
-    if held:
-        _set(turn, account, order, 0)
+    _set(turn, account, order, 0)  # his word counts too where this box, on an old disk, does not know of the hold
     account = turn.plan.accounts[event.account_no]
     left = holds_against_close(account.holds)
     result = SiteResult.LIFTED if held else SiteResult.NOT_HELD
@@ -169,24 +171,36 @@ def _lifted(turn: Turn, event: HoldAsked, account: AccountConfig, order: SiteOrd
         _answer(turn, event.entry_id, result, ", ".join(left))
 
 
+def _lifted_left(turn: Turn, event: HoldAsked, order: SiteOrder) -> None:
+    """A hold that was set here before another one came to run the account; nothing is closed by it."""
+    for row in _left(turn, event.account_no, order):
+        row.value, row.at_ms = 0, turn.now_ms
+        save(turn.db, row)
+        said = f"account={row.account_no} hold={order.reason} lifted by={order.person}"
+        turn.report(turn.book_of(row.account_no, row.epoch).state.meter_no, "hold_changed_on_site", said)
+    _answer(turn, event.entry_id, SiteResult.LIFTED)
+
+
+def _left(turn: Turn, account_no: int, order: SiteOrder) -> list[OrderRow]:
+    rows = [row for meter_no in turn.plan.meters for row in account_orders.left_at(turn, meter_no)]
+    name = HOLD + order.reason
+    is_lift = not order.on and order.limit_w is None
+    return [row for row in rows if is_lift and (row.account_no, row.name) == (account_no, name)]
+
+
 def _set(turn: Turn, account: AccountConfig, order: SiteOrder, value: int) -> None:
     word = "set" if value else "lifted"
-    _note(turn, account, order, f"hold {order.reason} {word} on site", b"")
-    account_orders.set_order(turn, account, 0, account_orders.HOLD + order.reason, value)
+    hold, seen = HoldOrder(order.reason, bool(value)), f"hold {order.reason} {word} on site"
+    account_orders.give(turn, account, InstrumentType.HOLD, hold, seen, by=order.person, reason=order.reason)
     turn.report(account.meter_no, "hold_changed_on_site", f"account={account.account_no} hold={order.reason} {word} by={order.person}")
 
 
 def _move(turn: Turn, account: AccountConfig, order: SiteOrder, close: bool) -> None:
     action_id = actions.new_id()
-    _note(turn, account, order, f"{'close' if close else 'open'} ordered on site", action_id)
+    seen = f"{'close' if close else 'open'} ordered on site"
+    evidence = InstrumentEvidence(InstrumentType.HOLD, seen=seen, by=order.person, reason=order.reason)
+    turn.book(account).add(Kind.CONTROL, turn.stamp(), meter_no=account.meter_no, cause=action_id, detail=detail(evidence))
     actions.order_on_site(turn, account, action_id, close)
-
-
-def _note(
-    turn: Turn, account: AccountConfig, order: SiteOrder, seen: str, cause: bytes, kind: InstrumentType = InstrumentType.HOLD
-) -> None:
-    evidence = InstrumentEvidence(kind, seen=seen, by=order.person, reason=order.reason)
-    turn.book(account).add(Kind.CONTROL, turn.stamp(), meter_no=account.meter_no, cause=cause, detail=detail(evidence))
 
 
 CLOSED_HERE = frozenset({OffReason.ORDER.value, OffReason.UNORDERED.value})
@@ -222,7 +236,7 @@ def _why_not_open(turn: Turn, account: AccountConfig) -> str:
 def _refusal(turn: Turn, account_no: int, order: SiteOrder) -> SiteResult | None:
     if order.reason not in LIFTED_ON_SITE:
         return SiteResult.OTHER_REASON
-    if account_no not in turn.plan.accounts:
+    if account_no not in turn.plan.accounts and not _left(turn, account_no, order):
         return SiteResult.UNKNOWN_ACCOUNT
     person = one(turn.db, FieldPersonRow, order.person)
     if person is None:

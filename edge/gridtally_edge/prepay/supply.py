@@ -22,6 +22,7 @@ from gridtally_edge.prepay.book import Book
 from gridtally_edge.prepay.decide import facts_of
 from gridtally_edge.prepay.forecasting import follow, mark_near
 from gridtally_edge.prepay.notices import left_ms, tell, warn
+from gridtally_edge.prepay.rows import ActionRow, some
 from gridtally_edge.prepay.rules import local_of, policy_of, standing_of
 from gridtally_edge.prepay.turn import Turn
 from gridtally_shared.clock import MS_PER_DAY
@@ -30,11 +31,12 @@ from gridtally_shared.contract.prepay_messages import AccountMode
 from gridtally_shared.ledger.entries import Kind, Pool
 from gridtally_shared.ledger.evidence import detail
 from gridtally_shared.ledger.money_order import owed
+from gridtally_shared.prepay.cut_tests import CUT_TESTS, run, told
 from gridtally_shared.prepay.due import is_at_rest, quiet_above_ms, quiet_above_nano
 from gridtally_shared.prepay.engine import Fired, advance
 from gridtally_shared.prepay.facts import Happening, OffReason
 from gridtally_shared.prepay.policy import Policy
-from gridtally_shared.prepay.situation import calendar_of
+from gridtally_shared.prepay.situation import Situation, calendar_of
 from gridtally_shared.prepay.standing import Standing, standing_text
 from gridtally_shared.prepay.table import ORDERS, Effect
 
@@ -42,6 +44,7 @@ CAREFUL_AFTER_CHANGE_MS = MS_PER_DAY
 PROTECTION_SEEN_MS = 7 * MS_PER_DAY
 SHARES_USED_UP = frozenset({"held:hourly_share", "held:hourly_share,feeder"})
 """Nothing but the share of an hour holds a cut; the feeder's own share may be used up with it."""
+OFFLINE = tuple(test for test in CUT_TESTS if test[0] == "offline")
 
 
 def evaluate(turn: Turn, account: AccountConfig, happening: Happening | None = None) -> None:
@@ -70,6 +73,21 @@ def _decide(turn: Turn, account: AccountConfig, happening: Happening | None) -> 
     _tell_limit(turn, account, before, step.standing)
     limiter.look_for(turn, account)
     limiter.follow(turn, account)
+
+
+def withdraw_offline(turn: Turn) -> None:
+    """The link fell while cuts wait for their line: those that may not be made offline are not carried out if they have not left yet."""
+    for action in some(turn.db, ActionRow, "WHERE state <> 'finished' AND close = 0 AND origin IN ('local', 'schedule', 'back_off')"):
+        account = turn.plan.by_meter.get(action.meter_no)
+        permit = turn.permits.get(action.action_id)
+        if account is not None and permit is not None and not _may_cut_offline(turn, account):
+            permit.withdraw()
+
+
+def _may_cut_offline(turn: Turn, account: AccountConfig) -> bool:
+    rules = policy_of(turn, account)
+    situation = Situation(facts_of(turn, account, rules), rules.policy, standing_of(turn.book(account)))
+    return all(test.holds for test in told(run(OFFLINE, situation)))
 
 
 def _is_settled(turn: Turn, account: AccountConfig, policy: Policy, standing: Standing) -> bool:

@@ -4,7 +4,7 @@
   The old meter's last use is charged up to there; the credit stays where it is, the supply is not touched.
 * Without a closing value the last charged one stands, and without an opening value the first reading of the new meter; the event
   then says that the values are estimated, and a person looks. So does a closing value that this register can not have reached since:
-  it is of another meter, which came and went while this box heard nothing.
+  it is of another meter, which came and went while this box heard nothing. One that rolled over is followed where its width is known.
 * A new epoch (another edge) opens at the register up to which the old one charged, as the cloud's mirror has it: what was used
   since is charged once, here, at the lowest rate of that time, when our clock is believed. The event asks a person to look at it.
 * The slabs of the month do not begin again with it: the configuration carries how far the open cycle was charged, and the OPEN entry
@@ -37,7 +37,7 @@ def is_bound(turn: Turn, account: AccountConfig, book: Book, read: MeterRead) ->
         return True
     if read.register_wh is None or read.register_wh < 0 or read.quality & UNUSABLE:
         return False
-    at_ms = account.swapped_ms or read.at_ms
+    at_ms = _fitted_ms(account, book, read)
     closed = _close(turn, account, book, at_ms)
     opening_wh = read.register_wh if account.opening_wh is None else account.opening_wh
     book.add(
@@ -49,6 +49,14 @@ def is_bound(turn: Turn, account: AccountConfig, book: Book, read: MeterRead) ->
     values = f"closing_wh={book.state.carried_wh} opening_wh={opening_wh} estimated={int(estimated)}"
     turn.report(account.meter_no, "meter_swapped", f"account={account.account_no} {values}")
     return True
+
+
+def _fitted_ms(account: AccountConfig, book: Book, read: MeterRead) -> int:
+    """When the new meter began: as the configuration says, or, where its register moved further than it can have since, when the old one
+    was last good. The work order came to the desk later than the meter to the wall."""
+    told_ms = account.swapped_ms or read.at_ms
+    moved_wh = (read.register_wh or 0) - (account.opening_wh or 0) if account.opening_wh is not None else 0
+    return min(told_ms, book.state.register_at_ms or told_ms) if moved_wh > possible_wh(read.at_ms - told_ms) else told_ms
 
 
 def opening_of(account: AccountConfig, read_wh: int, modulus_wh: int | None, at_ms: int) -> tuple[int, int]:
@@ -85,9 +93,12 @@ def bridge(turn: Turn, account: AccountConfig, book: Book, register_wh: int, at_
 
 
 def _close(turn: Turn, account: AccountConfig, book: Book, at_ms: int) -> bool:
-    """The old meter's last use, to the value the work order names. Whether that value was known and could be."""
-    closing_wh, charged_wh, since_ms = account.closing_wh, book.state.register_wh, book.state.register_at_ms
-    if closing_wh is None or charged_wh is None or closing_wh - charged_wh > possible_wh(max(at_ms, turn.now_ms) - since_ms):
+    """The old meter's last use, to the value the work order names, behind a roll-over too. Whether that value was known and could be."""
+    charged_wh, since_ms = book.state.register_wh, book.state.register_at_ms
+    if account.closing_wh is None or charged_wh is None:
+        return False
+    closing_wh = unwrapped(charged_wh, account.closing_wh, turn.switch(book.state.meter_no).register_modulus_wh)
+    if closing_wh - charged_wh > possible_wh(max(at_ms, turn.now_ms) - since_ms):
         return False
     if closing_wh > charged_wh and is_charged(book) and account.account_no in turn.plan.priced:
         old = replace(account, meter_no=book.state.meter_no)

@@ -21,7 +21,7 @@ from gridtally_edge.prepay.forecast_rows import ForecastRow
 from gridtally_edge.prepay.plan import Plan
 from gridtally_edge.prepay.rows import AccountRow, FactRow, SwitchRow, one, save, save_all, some, values_of
 from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR
-from gridtally_shared.contract.messages import AccountConfig, ClockState, EntryKind, Event, Lane
+from gridtally_shared.contract.messages import AccountConfig, AccountHead, ClockState, EntryKind, Event, Lane
 from gridtally_shared.events import BY_NAME
 from gridtally_shared.records import dataclass
 from gridtally_shared.signing import KeySigner
@@ -67,7 +67,8 @@ class Identity:
 class LinkState:
     """`welcomed`: the cloud has answered since the session came up. Down from a start until told otherwise. `waited_ms`: how long the
     first welcome after a start has been waited for; None once it came, or was waited for long enough. `unseen`: accounts whose register
-    says that the disk may be an old one (witness.py), until the cloud has spoken."""
+    says that the disk may be an old one (witness.py), until the cloud has spoken. `heads`: the mirror's, of accounts whose
+    configuration is still to come."""
 
     up: bool = False
     welcomed: bool = False
@@ -76,6 +77,7 @@ class LinkState:
     seen_ms: int = 0
     seen_mono_ms: int = 0
     unseen: frozenset[int] = frozenset()
+    heads: tuple[AccountHead, ...] = ()
 
     @property
     def online(self) -> bool:

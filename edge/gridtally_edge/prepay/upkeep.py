@@ -90,12 +90,21 @@ def take_welcome(turn: Turn, welcome: WelcomeSeen) -> None:
         turn.remember(CONFIG_NAMED, welcome.config_version)
     _cloud_seen(turn)
     witness.the_cloud_spoke(turn)
-    accounts = turn.plan.accounts
-    heads = [h for h in welcome.accounts if h.account_no in accounts and accounts[h.account_no].account_epoch == h.epoch]
-    for head in heads:
-        recovery.compare(turn, turn.book_of(head.account_no, head.epoch), head)
-    recovery.send_again(turn, heads)
+    turn.link = replace(turn.link, heads=welcome.accounts)
+    compare_heads(turn)
     checkpoints.send_again(turn)
+
+
+def compare_heads(turn: Turn) -> None:
+    """The mirror's heads against the journals. Of an account whose configuration is still to come a head waits: on an empty disk nothing is
+    written, and sent, before it is known what the mirror holds."""
+    accounts = {(a.account_no, a.account_epoch) for a in turn.plan.accounts.values()}
+    known = [h for h in turn.link.heads if (h.account_no, h.epoch) in accounts]
+    turn.link = replace(turn.link, heads=tuple(h for h in turn.link.heads if (h.account_no, h.epoch) not in accounts))
+    for head in known:
+        recovery.compare(turn, turn.book_of(head.account_no, head.epoch), head)
+    if known:
+        recovery.send_again(turn, known)
 
 
 def _cloud_seen(turn: Turn) -> None:

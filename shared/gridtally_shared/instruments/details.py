@@ -56,6 +56,12 @@ class DebtTaken:
     why: str = key(1, "")
 
 
+CARRIED_OVER = "carried over"
+"""Why of a debt that an account had before, at another concentrator."""
+OF_BILLS = "bills"
+"""Why of a debt of bills whose numbers it does not name."""
+
+
 @dataclass(frozen=True, slots=True)
 class LeaseGrant:
     """The answer to ask `number` of a shared wallet; 0 was not asked for."""

@@ -72,7 +72,8 @@ class MessageEvidence:
 class InstrumentEvidence:
     """An instrument that moved no money: what it set, or (`refused` not empty) why it was refused. `type` is an
     InstrumentType, `amount_nano` what a refused one would have moved; `seen` is for people. `by` is set where no instrument
-    but a named person on site did it, to a hold of this `reason`. `gseq` names an instrument used before whose order is withdrawn."""
+    but a named person on site did it, to a hold of this `reason`. `gseq` names an instrument used before whose order is withdrawn. `order`
+    is the detail of what stands since, in the form of `type` (standing_orders.py); b"" where nothing does."""
 
     type: int = key(0)
     refused: str = key(1, "")
@@ -81,6 +82,7 @@ class InstrumentEvidence:
     by: str = key(4, "")
     reason: str = key(5, "")
     gseq: int = key(6, 0)
+    order: bytes = key(7, b"")
 
 
 Evidence = DecisionEvidence | SwitchEvidence | MessageEvidence | InstrumentEvidence

@@ -5,6 +5,8 @@
   A charge for days is a debt instead while the rules do not collect it (a supply that is off, say); the next top-up pays it first.
 * `top_up`: the share of the debt by payment while under its cap of the period, unpaid debts, overdraft, emergency credit, and
   only then `PAID` grows (I22, I23).
+* `bring`: what an account brings along from elsewhere. What was below zero there takes emergency credit first, as it did, so that none is
+  granted twice; what comes in pays it back first.
 * `collect`: the debt by time, once a period; it takes what is there and never causes a cut unless the rules say so.
 * `take_back`: a refund or chargeback takes what is there; the rest becomes a debt, never a rewritten past.
 
@@ -71,6 +73,13 @@ def top_up(state: LedgerState, rules: MoneyRules, amount_nano: int, source: Pool
     rest_nano = amount_nano - share_nano - debt_nano
     given = (Posting(Pool.DEBT_PAYMENT, share_nano), Posting(Pool.DEBT, debt_nano), *_refill(state, rest_nano))
     return _joined((Posting(source, -amount_nano), *given))
+
+
+def bring(state: LedgerState, rules: MoneyRules, amount_nano: int) -> tuple[Posting, ...]:
+    """Postings that bring a balance along, which may be below zero."""
+    if amount_nano < 0:
+        return spend(state, rules, (Posting(Pool.TRANSFER, -amount_nano),))
+    return _joined((Posting(Pool.TRANSFER, -amount_nano), *_refill(state, amount_nano)))
 
 
 def collect(state: LedgerState, rules: MoneyRules) -> tuple[Posting, ...]:

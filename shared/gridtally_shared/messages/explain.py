@@ -21,6 +21,7 @@ from gridtally_shared.ledger.evidence import DecisionEvidence, MessageEvidence, 
 from gridtally_shared.ledger.replay import LedgerState
 from gridtally_shared.ledger.way_back import brings_back
 from gridtally_shared.prepay.money import money_rules
+from gridtally_shared.prepay.ordered import NONPAYMENT
 from gridtally_shared.prepay.policy import Close, Policy
 from gridtally_shared.prepay.standing import Standing as EngineStanding
 from gridtally_shared.prepay.zones import zone_of
@@ -34,7 +35,10 @@ DOWN = frozenset({"cut", "trip"})
 FIELD = frozenset({"cut_by_field", "cut_called_back"})
 ARMED = 2
 """The switch state of SwitchEvidence."""
-CAUSES = {"local": "off_balance", "command": "off_order", "site": "off_order", "schedule": "off_schedule", "limit": "off_limit"}
+CAUSES = {
+    "local": "off_balance", "command": "off_order", "site": "off_order", "schedule": "off_schedule", "back_off": "off_order",
+    "limit": "off_limit", NONPAYMENT: "off_balance",
+}  # fmt: skip
 STEPS = {"RECLOSE": "auto", "MANUAL": "button"}
 ENDS_OFFER = ("EC_ON", "CREDIT")
 
@@ -345,7 +349,7 @@ def _ruled(said: Explanation, decided: Decided | None) -> Explanation:
 def _action(opened: Switched | None) -> Sentence | None:
     if opened is None:
         return None
-    code = "commanded" if opened.evidence.origin == "command" else "ordered"
+    code = "commanded" if opened.evidence.origin in ("command", NONPAYMENT) else "ordered"
     return Sentence(code, (("n", str(opened.evidence.counter)), ("d", str(opened.at_ms))))
 
 

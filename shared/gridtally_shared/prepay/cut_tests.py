@@ -267,6 +267,11 @@ def _pending(s: Situation) -> Seen:
     return Seen(s.facts.is_free, "none" if s.facts.is_free else "an action is under way")
 
 
+def _close_pending(s: Situation) -> Seen:
+    """A hold may be among what is known to be on its way here (safety.md 1)."""
+    return Seen(False, "what was ordered before is on its way here") if s.facts.catching_up else _pending(s)
+
+
 def _stuck(s: Situation) -> Seen:
     until_ms = s.facts.stuck_until_ms
     return Seen(s.now_ms >= until_ms, f"until {until_ms}", (("until_ms", until_ms),))
@@ -404,7 +409,7 @@ RESTORE_TESTS: Tests = (
     ("holds", _close_holds),
     ("remote_close", _remote_close),
     ("load_side", _load_side),
-    ("pending", _pending),
+    ("pending", _close_pending),
     ("stuck", _stuck),
     ("turn", _turn),
 )

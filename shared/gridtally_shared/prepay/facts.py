@@ -61,7 +61,8 @@ class Facts:
     None where none is watched; `demand_w` that average, `over_for_ms` for how long. `limits` are those of orders and schedules,
     `limit_for_ms` how long region E stands where it stands, by elapsed time. `limiter`: "meter" where the meter was seen to have a
     limiter of its own, "none" where it has none, '' not known. `boundary`: a reading at the end of a recording interval has just been
-    charged. `region`: local time, holidays and announced weather by the account's calendar; None where it names none. `converted_ms`: the
+    charged. `catching_up`: what this side lacks of the journal, or an instrument before one that came, will be here within minutes, and may
+    be a hold. `region`: local time, holidays and announced weather by the account's calendar; None where it names none. `converted_ms`: the
     last change from regular billing to prepayment."""
 
     account: AccountConfig
@@ -86,6 +87,7 @@ class Facts:
     serial_proven: bool = False
     parked: int = 0
     missing_instruments: bool = False
+    catching_up: bool = False
     link_up: bool = False
     started: bool = False
     offline_since_ms: int = 0

@@ -15,7 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
 
-from gridtally_cloud.integrations.webhook_sending import NUMBER, SIGNATURE, signature
+from gridtally_cloud.integrations.posting import SIGNATURE, signature
+from gridtally_cloud.integrations.webhook_sending import NUMBER
 from gridtally_shared.records import dataclass
 
 MOST = 1_000_000

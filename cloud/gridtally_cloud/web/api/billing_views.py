@@ -128,7 +128,8 @@ def _reachable(conn: Connection, account_no: int) -> Account:
 
 
 def _reading(reading: Reading) -> dict[str, Any]:
-    return {"at": utc_text(reading.at_ms), "register_wh": reading.register_wh, "estimated": reading.estimated}
+    return {"at": utc_text(reading.at_ms), "register_wh": reading.shown_wh, "estimated": reading.estimated,
+            "ahead_wh": reading.ahead_wh}
 
 
 VIEWS = (billing_read, billing_read_results, create_billing_read, determinants)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from gridtally_cloud.customers import accounts
 from gridtally_cloud.customers.accounts import AccountReason
 from gridtally_cloud.customers.model import Mode
-from gridtally_cloud.prepay import handover
+from gridtally_cloud.prepay import handover, replaced
 from gridtally_cloud.prepay.handover import HandoverReason
 from gridtally_cloud.web.api.problems import Problem
 from gridtally_cloud.web.api.reading import body, token
@@ -37,13 +37,13 @@ def convert_account(account_no: int) -> Answer:
 def swap_account_meter(account_no: int) -> Answer:
     raw = body()
     serial, closing_wh, opening_wh = str(raw.get("meter_serial") or ""), _wh(raw.get("closing_wh")), _wh(raw.get("opening_wh"))
-    return _done(account_no, lambda conn: handover.swap_meter(conn, account_no, handover.meter_called(conn, serial), closing_wh, opening_wh,
-                                                              site().now_ms, _by()))  # fmt: skip
+    return _done(account_no, lambda conn: replaced.swap_meter(conn, site().payments.signer, account_no, replaced.meter_called(conn, serial),
+                                                              closing_wh, opening_wh, site().now_ms, _by()))  # fmt: skip
 
 
 def replace_account_dcu(account_no: int) -> Answer:
     name = str(body().get("dcu") or "")
-    return _done(account_no, lambda conn: handover.replace_edge(conn, site().payments.signer, account_no, name, site().now_ms, _by()))
+    return _done(account_no, lambda conn: replaced.replace_edge(conn, site().payments.signer, account_no, name, site().now_ms, _by()))
 
 
 def _done(account_no: int, change: Callable[[Connection], object]) -> Answer:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from gridtally_cloud.billing.model import Bill
 from gridtally_cloud.commands import states
+from gridtally_cloud.digits import whole
 from gridtally_cloud.exchange import given
 from gridtally_cloud.inquiry import retailers, service
 from gridtally_cloud.inquiry.consumption import Consumption, Part
@@ -149,11 +150,12 @@ def completeness() -> Said:
     last = _day("to", first)
     if not first <= last < first + MOST_DAYS:
         raise Problem(400, "bad-span", f"to is a day from `from` on, at most {MOST_DAYS - 1} days later.")
-    meter = request.args.get("meter_no", "")
-    if meter and not meter.isdigit():
+    asked = request.args.get("meter_no", "")
+    meter_no = whole(asked)
+    if asked and meter_no is None:
         raise Problem(400, "bad-meter", "meter_no is a number.")
     with site().db.read() as conn:
-        lines = report(conn, first, last, now_ms, int(meter) if meter else None)
+        lines = report(conn, first, last, now_ms, meter_no)
     return jsonify({"items": [_line(line) for line in lines], "next": None}), 200
 
 

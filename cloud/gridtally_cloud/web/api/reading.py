@@ -10,6 +10,7 @@ from typing import Any
 
 from flask import g, request
 
+from gridtally_cloud.digits import whole
 from gridtally_cloud.web.api.problems import Problem
 from gridtally_cloud.web.reads.usage import DIRECTIONS
 from gridtally_cloud.web.site import site
@@ -19,6 +20,8 @@ from gridtally_shared.records import dataclass
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
 MAX_KEY = 200
+BEFORE_MS = 32_503_680_000_000
+"""The year 3000: what is later does not fit the calendar once days or zones are added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,10 @@ def token() -> Token:
 
 def page(width: int) -> Page:
     """Cursor and limit; `width` is how many numbers the cursor of this resource has."""
-    text = request.args.get("limit", str(DEFAULT_LIMIT))
-    if not text.isdigit() or not 1 <= int(text) <= MAX_LIMIT:
+    limit = whole(request.args.get("limit", str(DEFAULT_LIMIT)), MAX_LIMIT)
+    if not limit:
         raise Problem(400, "bad-limit", f"limit is a number from 1 to {MAX_LIMIT}.")
-    return Page(_cursor(request.args.get("cursor", ""), width), int(text))
+    return Page(_cursor(request.args.get("cursor", ""), width), limit)
 
 
 def _cursor(text: str, width: int) -> tuple[int, ...]:
@@ -82,8 +85,6 @@ def span(default_days: int = 1) -> tuple[int, int]:
     return from_ms, to_ms
 
 
-
-
 def direction() -> str:
     """Which intervals are asked for; consumption where nothing is said."""
     text = request.args.get("direction", "import")
@@ -98,16 +99,23 @@ def moment(text: Any, name: str) -> int:
         found = datetime.fromisoformat(str(text).replace(" ", "+"))
         if found.tzinfo is None:
             raise ValueError
-        return int(found.timestamp() * 1000)
+        at_ms = int(found.timestamp() * 1000)
     except (ValueError, OverflowError):
-        raise Problem(400, "bad-time", f"{name} is a time such as 2026-11-21T14:00:00Z, with its zone.") from None
+        at_ms = -1
+    if not 0 <= at_ms < BEFORE_MS:
+        raise Problem(400, "bad-time", f"{name} is a time such as 2026-11-21T14:00:00Z, with its zone, from 1970 to 2999.")
+    return at_ms
 
 
 def body() -> dict[str, Any]:
     """The JSON object of a POST."""
-    found = request.get_json(silent=True)
+    try:
+        found = request.get_json(silent=True)
+        json.dumps(found, ensure_ascii=False).encode()
+    except (RecursionError, UnicodeEncodeError):  # brackets without end; half of a character, which no text holds
+        found = None
     if not isinstance(found, dict):
-        raise Problem(400, "bad-body", "Send a JSON object with Content-Type: application/json.")
+        raise Problem(400, "bad-body", "Send a JSON object of whole characters with Content-Type: application/json.")
     return found
 
 

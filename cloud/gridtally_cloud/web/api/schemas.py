@@ -119,7 +119,8 @@ SCHEMAS: dict[str, Fields] = {
     },
     "Determinants": {
         "account_no": ("integer", ""), "from": ("time", ""), "to": ("time", ""), "days": ("integer", ""), "contract_w": ("integer", ""),
-        "first": ("object", "at, register_wh, estimated"), "last": ("object", "at, register_wh, estimated"),
+        "first": ("object", "at, register_wh as shown, estimated; ahead_wh: it is counted so far ahead, behind the end of the register"),
+        "last": ("object", "the same at the end"),
         "counted_by": ("string", "intervals, rate registers or register"), "import_wh": ("integer", "what a bill charges"),
         "used": ("list", "period, measure, wh"), "demands": ("list", "item, period, measure, window_min, power_w (VA for apparent)"),
         "power_factor": ("integer?", "ten-thousandths; null without apparent energy"),

@@ -117,7 +117,7 @@ def _station(kind: str) -> Station:
 
 def _count(station: Station, kind: str, only_look: bool = False) -> None:
     real_ms = site().real.now_ms()
-    with site().db.write() as conn:
+    with site().db.write(counts=False) as conn:
         if only_look:
             wait_s = 60 if days.is_guessing(conn, station.token_no, real_ms) else 0
         else:

@@ -20,6 +20,7 @@ from gridtally_cloud.customers import accounts as account_service
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.exchange import given
 from gridtally_cloud.prepay import service as prepay
+from gridtally_cloud.prepay.gateway import GatewayReason
 from gridtally_cloud.web.api import (
     billing_views,
     enrolment_views,
@@ -63,6 +64,7 @@ api = Blueprint("api", __name__, url_prefix=BASE)
 csrf.exempt(api)
 
 MAX_REFERENCE = 40
+GATEWAY_AGAIN_S = 30
 GIVEN_AGAIN_MS = 30 * MS_PER_DAY
 
 
@@ -382,6 +384,12 @@ def create_order(account_no: int) -> tuple[Response, int]:
             raise Problem(422, refused.reason.replace("_", "-"), refused.detail) from None
         if done is None:
             idempotency.remember(conn, key, digest, made.order_id, site().now_ms)
+    try:
+        made = prepay.place_order(site().db, site().payments, made.order_id, now_ms)
+    except RefusedCommand as refused:
+        away = refused.reason == GatewayReason.AWAY
+        detail = f"{refused.detail} The same Idempotency-Key goes on with the same order." if away else refused.detail
+        raise Problem(503 if away else 422, refused.reason.replace("_", "-"), detail, GATEWAY_AGAIN_S if away else 0) from None
     answer, status = _json(writing.order(made, None), 201)
     answer.headers["Location"] = url_for("api.order", account_no=account_no, order_id=made.order_id)
     return answer, status

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from gridtally_cloud.billing import assessment_cli, assessments, late_run, service
 from gridtally_cloud.billing.assessments import AssessmentState, Wish, amount_of
@@ -18,7 +18,7 @@ from gridtally_cloud.billing.rules import add_rule
 from gridtally_cloud.billing.tables import receivable
 from gridtally_cloud.billing.texts import TEXTS
 from gridtally_cloud.customers.audit import audit_rows
-from gridtally_cloud.customers.tables import app_user
+from gridtally_cloud.customers.tables import account, app_user
 from gridtally_cloud.ingest.measurements import take_intervals
 from gridtally_cloud.store.tables import interval_block, interval_inbox
 from gridtally_shared.contract.messages import Intervals
@@ -191,3 +191,11 @@ def test_what_can_not_be_assessed_is_refused_and_nothing_is_kept(town: Payday) -
     propose(town)
     with pytest.raises(RefusedCommand, match="no day is assessed twice"):
         propose(town)
+
+
+def test_of_a_closed_account_nothing_is_assessed_for_no_bill_would_ask_for_it(town: Payday) -> None:
+    with town.db.write() as conn:
+        conn.execute(update(account).where(account.c.account_no == town.postpaid_account).values(closed_ms=town.now_ms))
+    with pytest.raises(RefusedCommand, match="has had its last bill"):
+        propose(town)
+    assert owed(town) == 0

@@ -209,8 +209,7 @@ def test_a_small_bill_can_be_paid_and_a_paid_one_not_again(town: Payday) -> None
     town.read(2, OPENED_WH + 1_000)
     view = issue(town, START_MS, START_MS + DAY_MS)  # 7 + 0.35 + 2.50 + 0.125: below the smallest top-up
     assert view.due_nano == nano("9.98")
-    with town.db.write() as conn:
-        order = prepay.create_order(conn, town.payments, town.postpaid_account, nano("9.98"), town.now_ms, "c", bill_no=view.bill_no)
+    order = prepay.order_payment(town.db, town.payments, town.postpaid_account, nano("9.98"), town.now_ms, "c", bill_no=view.bill_no)
     town.deliver(town.choose(order, "netbanking"))
     assert reload(town, view).state is BillState.PAID
     for bill_no in (view.bill_no, "B-0000404"):

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from gridtally_cloud.billing.model import Bill, DataQuality, LineKind, Party
 from gridtally_cloud.billing.statement import StatementInputs, statement
+from gridtally_shared.contract.codec import encode
+from gridtally_shared.instruments.details import CARRIED_OVER, OF_BILLS, DebtTaken
 from gridtally_shared.ledger.charges import detail_of, record_of
 from gridtally_shared.ledger.entries import GENESIS, Kind, LedgerEntry, Pool, Posting
 from gridtally_shared.money import NANO
@@ -221,3 +223,14 @@ def test_another_epoch_begins_with_the_balance_of_the_one_before_and_counts_it_o
     assert bill.closing_nano == 135 * NANO
     later = statement(StatementInputs(PARTY, 4 * 3_600_000, DAY_MS, (*first, *second), {}, (), DataQuality()))
     assert (later.opening_nano, later.closing_nano) == (130 * NANO, 135 * NANO)
+
+
+def test_a_debt_has_a_line_with_what_it_is_of_and_one_that_came_along_from_another_concentrator_has_none() -> None:
+    entries = journal([("credit", 10**11)])
+    for seq, why in ((3, "A-7"), (4, OF_BILLS), (5, CARRIED_OVER)):
+        taken = {Pool.TRANSFER: 4 * 10**9, Pool.DEBT_PAYMENT: -4 * 10**9}
+        entries.append(entry(seq, seq * 3_600_000, Kind.DEBT, taken, gseq=seq, detail=encode(DebtTaken("payment", why))))
+    bill = statement(StatementInputs(PARTY, 0, DAY_MS, tuple(entries), {}, (), DataQuality()))
+    taken_on = [(line.amount_nano, line.quantity, line.reference) for line in bill.lines if line.kind is LineKind.DEBT_TAKEN]
+    assert taken_on == [(0, 4 * 10**9, "A-7"), (0, 4 * 10**9, "")]
+    assert bill.closing_nano == 10**11, "no balance moves"

@@ -168,6 +168,7 @@ ENDS: dict[str, tuple[Callable[[World, CommandType], tuple[bytes, str]], Command
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("kind", list(CommandType), ids=lambda k: k.name.lower())
+@pytest.mark.covers("ETSI-5.2.5-post")
 @pytest.mark.covers_part("BYPL-3.6", "BYPL-21.2")
 def test_every_command_ends_and_its_sender_is_told(world: World, kind: CommandType, end: str) -> None:
     play, expected = ENDS[end]

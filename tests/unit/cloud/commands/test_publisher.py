@@ -78,6 +78,19 @@ def test_a_done_row_is_never_sent_again(street: Street) -> None:
     assert publisher.send_due(START_MS + 10 * MINUTE_MS, 1.0) == 0
 
 
+def test_what_went_to_nobody_for_hours_goes_again_soon_once_the_dcu_is_there(street: Street) -> None:
+    """The first message behind the outage is lost as well: a payment does not wait a quarter of an hour for the next one."""
+    line = Line()
+    publisher = Publisher(street.db, "a", line.publish)
+    _put(street)
+    away_ms = max(START_MS + minutes * MINUTE_MS for minutes in range(180) if publisher.send_due(START_MS + minutes * MINUTE_MS, 1.0))
+    for now_ms in (away_ms, away_ms + 5 * MINUTE_MS):  # the hello comes in the moment of a send, or between two
+        with street.db.write() as conn:
+            outbox.wake(conn, street.dcu, now_ms)
+        assert publisher.send_due(now_ms, 1.0) == 1
+        assert publisher.send_due(now_ms + 2 * MINUTE_MS, 1.0) == 1
+
+
 def test_fast_virtual_time_sends_again_at_most_once_a_real_second(street: Street) -> None:
     line = Line()
     publisher = Publisher(street.db, "a", line.publish)

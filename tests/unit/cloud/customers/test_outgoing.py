@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,10 +19,12 @@ from gridtally_cloud.customers.tables import account as account_table
 from gridtally_cloud.customers.tables import customer
 from gridtally_cloud.prepay import notices
 from gridtally_cloud.prepay.tables import payment
+from gridtally_cloud.server import desk_jobs
 from gridtally_shared.errors import ConfigError, RefusedCommand
 from gridtally_shared.money import nano
 from support.mail_server import MailServer
 from support.payday import DAY_MS, HOUR_MS, OPENED_WH, Payday
+from support.waiting import wait_until
 
 MAIL, PHONE = "asha@example.org", "+91 98100 00001"
 
@@ -204,3 +207,38 @@ def test_settings_name_what_is_missing(tmp_path: Path) -> None:
             senders_from(email, sms, smtp, tmp_path / "m.ndjson")
     made = senders_from("smtp", "file", SmtpSettings("mail.example", 587, "a@b.example"), tmp_path / "m.ndjson")
     assert {c: s.name for c, s in made.items()} == {Channel.LOG: "file", Channel.EMAIL: "smtp", Channel.SMS: "file"}
+
+
+def test_a_mail_server_that_is_away_is_asked_once_a_turn_and_does_not_hold_up_sms(house: House) -> None:
+    asked: list[int] = []
+
+    class Counts(SmtpSender):
+        def send(self, message: Outgoing) -> None:
+            asked.append(message.message_no)
+            super().send(message)
+
+    for ref in ("1", "2", "3"):
+        house.tell(ref=ref)
+    senders: Senders = {Channel.EMAIL: Counts(SmtpSettings("127.0.0.1", 9, "desk@example.org", False)), Channel.SMS: FileSender(house.file)}
+    assert house.deliver(senders) == 3
+    assert len(asked) == 1
+    mails = [m for m in house.said if m.channel is Channel.EMAIL]
+    assert {(m.state, m.attempts) for m in mails} == {(MessageState.WAITING, 1)}
+    assert all("can not be reached" in m.fault for m in mails)
+
+
+def test_a_mail_server_that_is_silent_holds_up_no_other_channel(house: House) -> None:
+    """The job as the worker runs it: whoever waits for the one does so in its own thread."""
+    over = threading.Event()
+
+    class Slow(FileSender):
+        def send(self, message: Outgoing) -> None:
+            assert over.wait(10)
+
+    house.tell()
+    senders: Senders = {Channel.EMAIL: Slow(house.file), Channel.SMS: FileSender(house.file)}
+    job = next(job for job in desk_jobs(house.street.db, house.street.payments, senders) if job.name == "messages")
+    job.run(house.street.now_ms)
+    wait_until(lambda: house.file.exists() and house.lines, 5, "the SMS is written while the mail waits")
+    over.set()
+    wait_until(lambda: all(m.state is MessageState.SENT for m in house.said if m.channel is not Channel.LOG), 5, "and the mail goes")

@@ -6,8 +6,9 @@ import argparse
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from gridtally_cloud.exchange import asking, cli, deliveries, recipient_cli, rec
 from gridtally_cloud.exchange.background import SendingOut
 from gridtally_cloud.exchange.bringing import Habit, bring
 from gridtally_cloud.exchange.deliveries import ErrorType
-from gridtally_cloud.exchange.delivering import deliver_due
+from gridtally_cloud.exchange.delivering import CLAIM_MS, deliver_due
 from gridtally_cloud.exchange.formats import read
 from gridtally_cloud.exchange.recipient_tables import delivery_file, recipient_address
 from gridtally_cloud.exchange.recipients import DeliveryState, RecipientReason
@@ -28,6 +29,7 @@ from gridtally_cloud.exchange.sending import send_due
 from gridtally_cloud.integrations.patience import RECEIVERS, STEPS_MS
 from gridtally_cloud.integrations.stubs.receiver import Receiver
 from gridtally_cloud.prepay.settings import Payments
+from gridtally_cloud.store.db import Database
 from gridtally_cloud.store.tables import reading, usage_point
 from gridtally_shared.clock import MS_PER_DAY, MS_PER_HOUR, ManualClock
 from gridtally_shared.errors import ConfigError, RefusedCommand
@@ -254,6 +256,33 @@ def test_all_that_waits_for_an_address_waits_together_and_goes_when_it_is_back(s
         conn.execute(update(recipient_address).values(target=here))
     assert turn(street, RUN_MS + 5_000) == 4
     assert len(market.files) == 4
+
+
+@dataclass
+class SlowMarket(Receiver):
+    """Another worker looks for work while it takes a file."""
+
+    meanwhile: Callable[[], object] = lambda: None
+    came: list[str] = field(default_factory=list)
+
+    def take(self, number: int, sealed: str, body: bytes, file: str = "") -> int:
+        self.came.append(file)
+        if len(self.came) == 1:
+            self.meanwhile()
+        return super().take(number, sealed, body, file)
+
+
+def test_what_one_worker_has_in_its_hands_no_other_sends_too(street: Street, tmp_path: Path) -> None:
+    """Also where sending takes longer than the claim of it."""
+    other = Database(street.db.url)
+    with SlowMarket() as market:
+        market.meanwhile = lambda: deliver_due(other, RUN_MS + CLAIM_MS)
+        register(street, market)
+        for name in ("a", "b"):
+            schedule(street, tmp_path, name=name)
+        assert turn(street, RUN_MS) == 2
+        assert market.came == ["a_2026-02-01_0001.ndjson", "b_2026-02-01_0001.ndjson"]
+    other.close()
 
 
 def test_a_run_whose_file_can_not_be_made_is_told_once_and_made_when_it_can(street: Street, tmp_path: Path, market: Receiver) -> None:

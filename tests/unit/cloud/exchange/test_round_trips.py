@@ -123,6 +123,8 @@ LSE = ("00000001,1044,4,20250101000000,20250101010000,Y,N\n00000002,,,,,,,900,01
         (NEM + f"300,20250406,{VALUES.replace('1.5', 'x', 1)},A,,,,\n900\n", 3, "interval 1: this is not a number"),
         (NEM + f"300,20250406,{VALUES},V,,,,\n400,1,20,A,,\n900\n", 3, "no record 400 covers interval 21"),
         (NEM + f"300,20250406,{VALUES},V,,,,\n400,1,25,A,,\n900\n", 4, "the range is not within 1 to 24"),
+        (NEM + f"300,20250406,{VALUES},V,,,,\n400,1,0000249999999,A,,\n900\n", 4, "the range is not within 1 to 24"),
+        (NEM + f"300,20250406,{VALUES},V,,,,\n400,1,²,A,,\n900\n", 4, "the range is not within 1 to 24"),
         (NEM + f"300,20250406,{VALUES},Q,,,,\n900\n", 3, "quality Q is not one of"),
         (NEM + f"300,20250406,{VALUES},S1,,,,\n900\n", 3, "a letter with the two digits of a method such as S14"),
         (NEM + "200,N,E1B1,E2,E2,N1,M1,kWh,60,\n900\n", 3, "choose one with --column E1"),

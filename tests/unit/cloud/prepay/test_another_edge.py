@@ -16,7 +16,7 @@ from gridtally_cloud.customers.seed import Plan
 from gridtally_cloud.ingest.arrival import Arrival, StreamKey
 from gridtally_cloud.ingest.journal import take_journal
 from gridtally_cloud.ingest.mirror import load
-from gridtally_cloud.prepay import control, handover
+from gridtally_cloud.prepay import control, held, replaced
 from gridtally_cloud.prepay.handover_tables import account_swap
 from gridtally_cloud.prepay.tables import instrument
 from gridtally_cloud.store.tables import dcu, journal_entry, outbox_down
@@ -25,6 +25,7 @@ from gridtally_edge.journal.sqlite import migrate, open_store
 from gridtally_edge.prepay import events as p
 from gridtally_edge.prepay.book import entries_of
 from gridtally_edge.prepay.core import Identity, PrepayCore
+from gridtally_edge.prepay.site import Person, SiteOrder, packed, proof_of, verifier_of
 from gridtally_edge.prepay.store import MONEY_STORE
 from gridtally_shared.contract.codec import decode
 from gridtally_shared.contract.messages import Instrument, InstrumentType, JournalRange
@@ -86,7 +87,7 @@ def test_a_dead_edge_is_replaced_from_the_mirror_and_writes_no_more(pair: Linked
         mirrored = load(conn, pair.account, 1).state
     with pair.db.write() as conn:
         conn.execute(insert(dcu).values(dcu=NEW, serial="S-NEW", state="active", created_ms=pair.now_ms))
-        epoch = handover.replace_edge(conn, SIGNER, pair.account, NEW, pair.now_ms, "asha")
+        epoch = replaced.replace_edge(conn, SIGNER, pair.account, NEW, pair.now_ms, "asha")
     assert epoch == 2
     core = new_edge(pair)
     pair.now_ms += HOUR_MS
@@ -140,7 +141,7 @@ def test_the_slabs_of_the_month_do_not_begin_again_at_the_new_concentrator(tmp_p
         pair.sync()
     with two.db.write() as conn:
         conn.execute(insert(dcu).values(dcu=NEW, serial="S-NEW", state="active", created_ms=two.now_ms))
-        handover.replace_edge(conn, SIGNER, two.account, NEW, two.now_ms, "asha")
+        replaced.replace_edge(conn, SIGNER, two.account, NEW, two.now_ms, "asha")
     core, home = new_edge(two), two.homes[0]
     for passed_ms, wh in ((DAY_MS, 13_000), (DAY_MS, 22_000)):
         for pair in (one, two):
@@ -163,6 +164,28 @@ def test_the_slabs_of_the_month_do_not_begin_again_at_the_new_concentrator(tmp_p
     two.new_money.close()  # type: ignore[attr-defined]
     one.close()
     two.close()
+
+
+def test_money_in_the_new_journal_is_no_beginning(tmp_path: Path) -> None:
+    """The opening credit is there before the meter is read: another configuration still says where the old one left slabs and supply."""
+    pair = slab_pair(tmp_path / "two")
+    pair.read(0, OPENED_WH)
+    pair.pay("900")
+    pair.meet()
+    pair.wait(3 * DAY_MS)
+    pair.read(0, OPENED_WH + 8_000)
+    pair.sync()
+    with pair.db.write() as conn:
+        conn.execute(insert(dcu).values(dcu=NEW, serial="S-NEW", state="active", created_ms=pair.now_ms))
+        replaced.replace_edge(conn, SIGNER, pair.account, NEW, pair.now_ms, "asha")
+    new_edge(pair)
+    take_up(pair, 2)
+    with pair.db.read() as conn:
+        assert load(conn, pair.account, 2).state.seq > 0
+        (config,) = [a for a in config_publisher.build(conn, NEW, pair.now_ms).accounts if a.account_no == pair.account]
+    assert config.carried
+    pair.new_money.close()  # type: ignore[attr-defined]
+    pair.close()
 
 
 def forge_opening(pair: LinkedPair) -> None:
@@ -201,21 +224,45 @@ def test_orders_that_stand_or_wait_go_on_with_the_new_edge(pair: LinkedPair) -> 
     order(d.ModeOrder(AccountMode.POSTPAID))
     with pair.db.write() as conn:
         conn.execute(insert(dcu).values(dcu=NEW, serial="S-NEW", state="active", created_ms=pair.now_ms))
-        assert handover.replace_whole_edge(conn, SIGNER, "dcu-pay", NEW, pair.now_ms, "asha") == (1, 2, 3)
+        assert replaced.replace_whole_edge(conn, SIGNER, "dcu-pay", NEW, pair.now_ms, "asha") == (1, 2, 3)
         reached_ms = conn.execute(select(account_swap.c.swapped_ms).where(account_swap.c.account_no == pair.account)).scalar_one()
     kinds = issued(pair, 2)
-    assert kinds[0][0] is InstrumentType.OPENING
-    assert kinds[1:] == [
-        (InstrumentType.DEBT, -nano("7"), d.DebtTaken("payment", "carried over")),
-        (InstrumentType.HOLD, 0, d.HoldOrder("customer")), (InstrumentType.LIMIT_SET, 0, d.LimitOrder(900)),
-        (InstrumentType.HOLD, 0, d.HoldOrder("tamper", on=False)), (InstrumentType.DEBT, -nano("3"), d.DebtTaken("time", "on its way")),
+    assert kinds[:2] == [(InstrumentType.HOLD, 0, d.HoldOrder("customer")), (InstrumentType.HOLD, 0, d.HoldOrder("tamper", on=False))], (
+        "what keeps the supply off is there before the money"
+    )
+    assert kinds[2][0] is InstrumentType.OPENING
+    assert kinds[3:] == [
+        (InstrumentType.DEBT, -nano("7"), d.DebtTaken("payment", "carried over")), (InstrumentType.LIMIT_SET, 0, d.LimitOrder(900)),
+        (InstrumentType.DEBT, -nano("3"), d.DebtTaken("time", "on its way")),
         (InstrumentType.MODE_SET, 0, d.ModeOrder(AccountMode.POSTPAID)),
     ]  # fmt: skip
     state = pair.state()
     assert reached_ms >= max(state.register_at_ms, starts_at(state.charged_day or 0, ZoneInfo("Asia/Kolkata")) + 1)
 
 
+def test_what_was_ordered_at_the_box_goes_on_with_the_new_edge_whatever_its_clock_said(pair: LinkedPair) -> None:
+    """Somebody works there, and has lifted the limit; the clock of the dead box was days behind."""
+    with pair.db.write() as conn:
+        control.order(conn, SIGNER, pair.account, d.LimitOrder(900), pair.now_ms, "asha")
+        control.order(conn, SIGNER, pair.account, d.HoldOrder("safety"), pair.now_ms, "asha")
+    pair.carry_down()
+    there_ms = pair.now_ms - 3 * DAY_MS
+    proof = proof_of("314159", b"s" * 16)
+    pair.edge.handle(p.PersonNamed(b"p" * 16, packed(Person("R. Kumar", b"s" * 16, verifier_of(proof)))), there_ms)
+    for n, asked in enumerate((SiteOrder("R. Kumar", proof, "work", on=True), SiteOrder("R. Kumar", proof, "safety"),
+                               SiteOrder("R. Kumar", proof, "work", limit_w=0))):  # fmt: skip
+        pair.edge.handle(p.HoldAsked(bytes([n]) * 16, pair.account, packed(asked)), there_ms)
+    pair.sync()
+    with pair.db.write() as conn:
+        assert held.held_of(conn, pair.account, 1, ()) == ("work",)
+        conn.execute(insert(dcu).values(dcu=NEW, serial="S-NEW", state="active", created_ms=pair.now_ms))
+        replaced.replace_whole_edge(conn, SIGNER, "dcu-pay", NEW, pair.now_ms, "asha")
+    orders = [(kind, detail) for kind, _, detail in issued(pair, 2)]
+    assert orders[0] == (InstrumentType.HOLD, d.HoldOrder("work"))
+    assert not {InstrumentType.LIMIT_SET, InstrumentType.HOLD} & {kind for kind, _ in orders[1:]}
+
+
 def test_to_an_edge_nobody_knows_or_the_same_one_is_refused(pair: LinkedPair) -> None:
     for name, why in (("dcu-nowhere", "no concentrator"), ("dcu-pay", "already")):
         with pair.db.write() as conn, pytest.raises(RefusedCommand, match=why):
-            handover.replace_edge(conn, SIGNER, pair.account, name, pair.now_ms, "asha")
+            replaced.replace_edge(conn, SIGNER, pair.account, name, pair.now_ms, "asha")

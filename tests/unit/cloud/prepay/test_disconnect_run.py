@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 
 from gridtally_cloud.commands import service as commanding
 from gridtally_cloud.commands.model import CommandRequest
@@ -19,14 +19,17 @@ from gridtally_cloud.customers.delivery import deliver
 from gridtally_cloud.customers.outgoing import Channel
 from gridtally_cloud.customers.senders import FileSender
 from gridtally_cloud.ingest import mirror
-from gridtally_cloud.prepay import disconnect_run
+from gridtally_cloud.prepay import control, disconnect_run
 from gridtally_cloud.prepay.disconnect_run import LEAD_MS, Run
+from gridtally_cloud.prepay.handover_tables import CLOUD, account_swap
 from gridtally_cloud.prepay.policies import add_policy, follow
 from gridtally_cloud.store import outbox
-from gridtally_cloud.store.tables import account_mirror, command, meter_status
+from gridtally_cloud.store.db import upsert
+from gridtally_cloud.store.tables import account_mirror, command, meter, meter_status
 from gridtally_shared.contract.codec import decode
 from gridtally_shared.contract.messages import Command, CommandType
 from gridtally_shared.errors import RefusedCommand
+from gridtally_shared.instruments.details import ProtectOrder
 from gridtally_shared.ledger.replay import LedgerState
 from gridtally_shared.money import nano
 from gridtally_shared.signing import KeySigner, verify1
@@ -143,6 +146,26 @@ def test_who_pays_or_comes_into_a_grace_within_the_notice_is_not_cut(billing: Bi
     done = billing.order(told.run_no)
     assert [i.account_no for i in done.ordered] == [3]
     assert {i.account_no: i.reason for i in done.items if i.account_no in (1, 2)} == {1: "paid", 2: "hold"}
+
+
+def test_who_is_protected_by_an_order_or_run_from_here_is_left_out_and_a_refused_order_stops_no_other(billing: Billing) -> None:
+    told = billing.announce()
+    billing.later()
+    with billing.street.db.write() as conn:
+        control.order(conn, SIGNER, 1, ProtectOrder("medical"), billing.now_ms, "test")
+        upsert(conn, account_swap, {"account_no": 2, "kind": CLOUD, "swapped_ms": billing.now_ms, "actor": "test"})
+    done = billing.order(told.run_no)
+    assert [i.account_no for i in done.ordered] == [3]
+    assert {i.account_no: i.reason for i in done.items if i.account_no in (1, 2)} == {1: "hold", 2: "managed"}
+
+    again = billing.announce()
+    billing.later()
+    with billing.street.db.write() as conn:
+        conn.execute(delete(account_swap))
+        control.order(conn, SIGNER, 1, ProtectOrder("medical", on=False), billing.now_ms, "test")
+        conn.execute(update(meter).where(meter.c.meter_no == 3).values(dcu=None))
+    done = billing.order(again.run_no)
+    assert {i.account_no: (i.state, i.reason) for i in done.items if i.account_no == 3} == {3: ("left_out", "unknown_meter")}
 
 
 def test_an_edge_that_has_not_reported_for_hours_is_no_reason_to_cut(billing: Billing) -> None:

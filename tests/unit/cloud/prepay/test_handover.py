@@ -23,7 +23,7 @@ from gridtally_cloud.customers.model import Mode
 from gridtally_cloud.customers.seed import DEMO_TARIFF
 from gridtally_cloud.customers.tables import account as account_table
 from gridtally_cloud.customers.tariffs import add_tariff
-from gridtally_cloud.prepay import handover, migration, migration_rows
+from gridtally_cloud.prepay import handover, migration, migration_rows, replaced
 from gridtally_cloud.prepay.handover_tables import swap_of
 from gridtally_cloud.prepay.reconcile import reconcile
 from gridtally_cloud.prepay.reissue import going_on
@@ -313,7 +313,7 @@ def test_what_can_not_be_is_refused_and_says_what_to_do(pair: LinkedPair) -> Non
         for meter_no, closing_wh, why in ((pair.homes[0].meter_no, None, "already"), (999, None, "no meter 999"),
                                           (pair.homes[1].meter_no, None, "serves account")):  # fmt: skip
             with pytest.raises(RefusedCommand, match=why):
-                handover.swap_meter(conn, pair.account, meter_no, closing_wh, None, pair.now_ms, "asha")
+                replaced.swap_meter(conn, SIGNER, pair.account, meter_no, closing_wh, None, pair.now_ms, "asha")
 
 
 @pytest.mark.parametrize(("measure", "what"), [("apparent", "kVAh"), ("net_import", "net import")])
@@ -350,7 +350,7 @@ def test_the_credit_follows_the_account_behind_another_meter(pair: LinkedPair) -
         number = conn.execute(select(func.max(meter.c.meter_no))).scalar_one() + 1
         point = conn.execute(select(meter.c.usage_point_no).where(meter.c.meter_no == home.meter_no)).scalar_one()
         conn.execute(insert(meter).values(meter_no=number, serial="NEW-1", dcu="dcu-pay", usage_point_no=point, installed_ms=pair.now_ms))
-        handover.swap_meter(conn, pair.account, number, OPENED_WH + 1_200, 50, pair.now_ms, "asha")
+        replaced.swap_meter(conn, SIGNER, pair.account, number, OPENED_WH + 1_200, 50, pair.now_ms, "asha")
     pair.configure()
     pair.now_ms += HOUR_MS
     pair.tell(p.MeterRead(number, "NEW-1", pair.now_ms, 350, switch=SwitchState.CLOSED))
@@ -367,7 +367,7 @@ def another_meter(pair: LinkedPair, serial: str, closing_wh: int | None, opening
         number = int(conn.execute(select(func.max(meter.c.meter_no))).scalar_one()) + 1
         point = conn.execute(select(meter.c.usage_point_no).where(meter.c.meter_no == pair.homes[0].meter_no)).scalar_one()
         conn.execute(insert(meter).values(meter_no=number, serial=serial, dcu="dcu-pay", usage_point_no=point, installed_ms=pair.now_ms))
-        handover.swap_meter(conn, pair.account, number, closing_wh, opening_wh, pair.now_ms, "asha")
+        replaced.swap_meter(conn, SIGNER, pair.account, number, closing_wh, opening_wh, pair.now_ms, "asha")
     return number
 
 
@@ -380,7 +380,7 @@ def noted(pair: LinkedPair) -> tuple[str, int | None, int | None]:
 def another_edge(pair: LinkedPair) -> None:
     with pair.db.write() as conn:
         conn.execute(insert(dcu).values(dcu="dcu-new", serial="S-new", state="enrolled", created_ms=pair.now_ms))
-        handover.replace_edge(conn, SIGNER, pair.account, "dcu-new", pair.now_ms, "asha")
+        replaced.replace_edge(conn, SIGNER, pair.account, "dcu-new", pair.now_ms, "asha")
 
 
 def test_of_two_meters_in_a_row_that_the_edge_did_not_hear_of_no_closing_value_is_told(pair: LinkedPair) -> None:
@@ -412,6 +412,6 @@ def test_another_meter_before_another_edge_has_begun_leaves_the_epoch_as_it_was_
     pair.now_ms += HOUR_MS
     with pair.db.write() as conn:
         conn.execute(insert(meter).values(meter_no=77, serial="NEW-1", dcu="dcu-new", installed_ms=pair.now_ms))
-        handover.swap_meter(conn, pair.account, 77, OPENED_WH + 1_200, 9_000_000, pair.now_ms, "asha")
+        replaced.swap_meter(conn, SIGNER, pair.account, 77, OPENED_WH + 1_200, 9_000_000, pair.now_ms, "asha")
         assert swap_of(conn, pair.account).swapped_ms == begun_ms
     assert noted(pair) == ("edge", None, 9_000_000)

@@ -14,7 +14,7 @@ from gridtally_cloud.customers.accounts import account as account_of
 from gridtally_cloud.customers.model import Mode
 from gridtally_cloud.customers.seed import Plan
 from gridtally_cloud.customers.tables import account as account_table
-from gridtally_cloud.prepay import control, handover, managed_run
+from gridtally_cloud.prepay import control, handover, managed_run, replaced
 from gridtally_cloud.prepay.managed import manage
 from gridtally_cloud.prepay.reconcile import reconcile
 from gridtally_cloud.prepay.wallet import ledger_state
@@ -178,6 +178,6 @@ def test_who_may_not_be_managed_is_told_why(pair: LinkedPair) -> None:
         with pytest.raises(RefusedCommand, match="managed from here"):
             handover.convert(conn, SIGNER, no_of(pair, REMOTE), Mode.POSTPAID, pair.now_ms, "asha")
         with pytest.raises(RefusedCommand, match="managed from here"):
-            handover.swap_meter(conn, no_of(pair, REMOTE), 9, None, None, pair.now_ms, "asha")
+            replaced.swap_meter(conn, SIGNER, no_of(pair, REMOTE), 9, None, None, pair.now_ms, "asha")
         accounts = config_publisher.build(conn, DCU, pair.now_ms).accounts
     assert [a.account_no for a in accounts] == [no]

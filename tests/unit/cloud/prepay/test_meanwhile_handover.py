@@ -18,7 +18,7 @@ from gridtally_cloud.customers.model import Mode
 from gridtally_cloud.customers.tables import account as account_table
 from gridtally_cloud.ingest.journal import take_journal
 from gridtally_cloud.ingest.mirror import load
-from gridtally_cloud.prepay import calendars, enrolment, handover, leases, migration, offers, policies, shared_wallets
+from gridtally_cloud.prepay import calendars, enrolment, handover, leases, migration, offers, policies, replaced, shared_wallets
 from gridtally_cloud.prepay.capture import pay_at_desk
 from gridtally_cloud.prepay.managed import manage
 from gridtally_cloud.prepay.managed_facts import said
@@ -62,8 +62,8 @@ def pay(town: Payday, receipt: str, amount: str = "200") -> Any:
     return lambda conn: pay_at_desk(conn, town.payments, town.account, nano(amount), receipt, town.now_ms, "desk")
 
 
-def replaced(town: Payday) -> Any:
-    return lambda conn: handover.replace_edge(conn, SIGNER, town.account, NEW, town.now_ms, "desk")
+def taken_over(town: Payday) -> Any:
+    return lambda conn: replaced.replace_edge(conn, SIGNER, town.account, NEW, town.now_ms, "desk")
 
 
 def managed(town: Payday) -> Any:
@@ -80,7 +80,7 @@ def issued(town: Payday, epoch: int) -> list[tuple[int, InstrumentType, int]]:
 # ---- another concentrator -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("handed", [replaced, managed])
+@pytest.mark.parametrize("handed", [taken_over, managed])
 @pytest.mark.parametrize("payment_first", [True, False])
 def test_a_payment_beside_another_concentrator_is_in_the_epoch_that_goes_on(town: Payday, handed: Any, payment_first: bool) -> None:
     steps = [pay(town, "r1"), handed(town)]
@@ -97,7 +97,7 @@ def test_what_a_concentrator_uploads_beside_its_successor_is_in_what_is_handed_o
     with town.db.read() as conn:
         seq = load(conn, town.account, 1).state.seq
     fresh = tuple(e.to_bytes() for e in entries_of(town.money, town.account, 1)[seq:])
-    steps = [lambda conn: take_journal(town.arrival(conn), JournalRange(town.account, 1, seq + 1, fresh)), replaced(town)]
+    steps = [lambda conn: take_journal(town.arrival(conn), JournalRange(town.account, 1, seq + 1, fresh)), taken_over(town)]
     done = meanwhile(town.db, *(steps if upload_first else reversed(steps)))
     assert isinstance(done.exception(), ContractError) is not upload_first
     with town.db.read() as conn:
@@ -111,7 +111,7 @@ def test_a_chunk_of_a_shared_wallet_is_not_lent_to_a_concentrator_that_goes(town
         shared_wallets.join(conn, wallet, town.account, town.now_ms, "desk")
         shared_wallets.pay_in(conn, wallet, nano("500"), "slip", town.now_ms, "desk")
         leases.take_ask(town.arrival(conn), LeaseAsk(town.account, 1, 1, 0, town.now_ms))
-    meanwhile(town.db, replaced(town), lambda conn: shared_wallets.grant_due(conn, SIGNER, town.now_ms)).result()
+    meanwhile(town.db, taken_over(town), lambda conn: shared_wallets.grant_due(conn, SIGNER, town.now_ms)).result()
     with town.db.read() as conn:
         assert shared_wallets.view(conn, wallet).lent_nano == 0
 
@@ -284,7 +284,8 @@ def test_of_two_who_acknowledge_a_request_the_first_stands(programme: Payday) ->
 
 def test_two_accounts_do_not_get_one_meter(town: Payday) -> None:
     first, second = (
-        lambda conn, no=home.account_no: handover.swap_meter(conn, no, 99, None, None, town.now_ms, "desk") for home in town.homes[:2]
+        lambda conn, no=home.account_no: replaced.swap_meter(conn, SIGNER, no, 99, None, None, town.now_ms, "desk")
+        for home in town.homes[:2]
     )
     with pytest.raises(RefusedCommand, match="meter_in_use"):
         meanwhile(town.db, first, second).result()
@@ -297,7 +298,7 @@ def test_an_account_is_not_opened_on_a_meter_that_another_one_gets(town: Payday)
     new = accounts.NewAccount(there.customer_no, there.usage_point_no, 99, Mode.PREPAID, there.tariff_id, there.currency, there.zone, "en",
                               "", town.now_ms)  # fmt: skip
     with pytest.raises(RefusedCommand, match="meter_in_use"):
-        meanwhile(town.db, lambda conn: handover.swap_meter(conn, town.account, 99, None, None, town.now_ms, "desk"),
+        meanwhile(town.db, lambda conn: replaced.swap_meter(conn, SIGNER, town.account, 99, None, None, town.now_ms, "desk"),
                   lambda conn: accounts.open_account(conn, new, "desk")).result()  # fmt: skip
 
 

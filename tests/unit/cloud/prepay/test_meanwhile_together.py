@@ -16,7 +16,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from gridtally_cloud.billing.receivables import post_assessment
 from gridtally_cloud.customers.accounts import account as account_of
-from gridtally_cloud.prepay import arrears, control, disconnect_run, handover, leases, settling, shared_wallets
+from gridtally_cloud.prepay import arrears, control, disconnect_run, leases, replaced, settling, shared_wallets
 from gridtally_cloud.prepay.capture import pay_at_desk
 from gridtally_cloud.prepay.instruments import issue_waiting
 from gridtally_cloud.prepay.managed import manage
@@ -58,7 +58,7 @@ class Rush:
         town.round()
         self.acts: tuple[Act, ...] = (
             self.pay, self.pay, self.pay, self.give_back, self.give_back, self.replace, self.ask, self.wallets, self.book, self.cut,
-            lambda conn, dice: handover.replace_whole_edge(conn, SIGNER, *dice.sample([DCU, NEW], 2), self.now_ms, "desk"),
+            lambda conn, dice: replaced.replace_whole_edge(conn, SIGNER, *dice.sample([DCU, NEW], 2), self.now_ms, "desk"),
             lambda conn, dice: control.show_test(conn, SIGNER, self.home(dice), self.now_ms, "desk"),
             lambda conn, dice: control.rotate_keypad_key(conn, SIGNER, self.home(dice), self.now_ms, "desk"),
             lambda conn, dice: manage(conn, SIGNER, self.home(dice), dice.choice([*Managed]), self.now_ms, "desk"),
@@ -79,7 +79,7 @@ class Rush:
         refund_payment(conn, self.town.payments, dice.randint(1, 3), nano("90"), self.now_ms, "desk")
 
     def replace(self, conn: Connection, dice: Random) -> None:
-        handover.replace_edge(conn, SIGNER, self.home(dice), dice.choice([DCU, NEW]), self.now_ms, "desk")
+        replaced.replace_edge(conn, SIGNER, self.home(dice), dice.choice([DCU, NEW]), self.now_ms, "desk")
 
     def ask(self, conn: Connection, dice: Random) -> None:
         account = account_of(conn, self.numbers[1])

@@ -103,8 +103,9 @@ def test_a_webhook_that_is_not_one_is_refused(town: Payday) -> None:
 def test_both_secrets_are_good_while_they_rotate(town: Payday) -> None:
     old, new = replace(GATEWAY, secrets=(b"the old webhook secret",)), replace(
         GATEWAY, secrets=(b"the new webhook secret", b"the old webhook secret"))  # fmt: skip
+    order = town.order("100")
     with town.db.write() as conn:
-        hook = old.choose(conn, town.order_at(conn).gateway_order, "card", town.now_ms)
+        hook = old.choose(conn, order.gateway_order, "card", town.now_ms)
     assert new.parse_webhook(hook.body, hook.signature).amount_nano == nano("100")
 
 
@@ -135,9 +136,9 @@ def test_money_before_the_concentrator_waits_and_is_issued_later(town: Payday) -
 def test_the_gateway_lists_what_it_captured(town: Payday) -> None:
     for choice in ("card", "card-declined"):
         town.choose(town.order("100"), choice)
+    listed = GATEWAY.list_for_reconciliation(town.db, town.now_ms, town.now_ms + 1)
+    assert GATEWAY.list_for_reconciliation(town.db, 0, town.now_ms) == ()
     with town.db.read() as conn:
-        listed = GATEWAY.list_for_reconciliation(conn, town.now_ms, town.now_ms + 1)
-        assert GATEWAY.list_for_reconciliation(conn, 0, town.now_ms) == ()
         waiting = GATEWAY.undelivered(conn)
     assert [e.amount_nano for e in listed] == [nano("100")]
     assert len(waiting) == 2

@@ -10,14 +10,16 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select, update
 
 from gridtally_cloud.customers.audit import audit_rows
+from gridtally_cloud.customers.model import Mode
+from gridtally_cloud.customers.tables import account
 from gridtally_cloud.prepay import service as prepay
 from gridtally_cloud.prepay.notices import told
 from gridtally_cloud.prepay.replenish import AttemptState, attempts, crossing, replenish
 from gridtally_cloud.prepay.replenish_rules import RuleState, Wish, agree, keep_method, remove_method, rule_of, switch_off
-from gridtally_cloud.prepay.tables import payment
+from gridtally_cloud.prepay.tables import payment, replenish_attempt
 from gridtally_cloud.prepay.tables import test_gateway_order as bank_order
 from gridtally_shared.errors import RefusedCommand
 from gridtally_shared.money import nano
@@ -260,3 +262,36 @@ def test_in_any_order_a_crossing_gives_one_charge(steps: list[Callable[[Home], N
             assert crossing(conn, home.town.account, -(2**60)) is None
         assert len({a.crossing for a in made}) == len(made) == home.charged == orders - 1
         home.town.close()
+
+
+def pays(home: Home, mode: Mode) -> None:
+    with home.town.db.write() as conn:
+        conn.execute(update(account).where(account.c.account_no == home.town.account).values(mode=mode.value))
+
+
+def test_who_pays_by_bill_is_not_charged_until_he_pays_ahead_again(home: Home) -> None:
+    """His household paid ahead when the balance fell."""
+    home.use()
+    home.town.round()
+    pays(home, Mode.POSTPAID)
+    home.settle()
+    assert (home.charged, home.states) == (0, [])
+    pays(home, Mode.PREPAID)
+    home.settle()
+    assert home.charged == 1
+
+
+def test_a_charge_that_was_wanted_before_he_went_over_to_bills_is_not_asked_for(home: Home) -> None:
+    home.use()
+    home.town.round()
+    with home.town.db.write() as conn:
+        seen = crossing(conn, home.town.account, THRESHOLD)
+        row = {"account_no": home.town.account, "epoch": 1, "seq": seen.seq if seen else 0, "amount_nano": nano("200"),
+               "method_no": home.method, "order_id": "o", "state": "wanted", "at_ms": home.town.now_ms, "state_ms": 1}  # fmt: skip
+        conn.execute(insert(replenish_attempt).values(row))
+    pays(home, Mode.POSTPAID)
+    home.settle()
+    assert (home.charged, home.states) == (0, [AttemptState.FAILED])
+    pays(home, Mode.PREPAID)
+    home.settle()
+    assert (home.charged, home.states) == (1, [AttemptState.CAPTURED])

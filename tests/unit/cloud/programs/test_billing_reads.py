@@ -101,6 +101,6 @@ def test_the_billing_system_fetches_determinants(tmp_path: Path) -> None:
         first, last = rows[0], rows[-1]
         found = seen(c, "/accounts/1/determinants", whole, **{"from": first["at"], "to": last["at"]})
         assert (found["counted_by"], found["account_no"]) == ("register", 1)
-        assert found["last"] == {"at": last["at"], "register_wh": last["value"], "estimated": False}
+        assert found["last"] == {"at": last["at"], "register_wh": last["value"], "ahead_wh": 0, "estimated": False}
         assert found["import_wh"] == last["value"] - found["first"]["register_wh"]
         assert c.send("GET", "/accounts/1/determinants", token=own).status_code == 404

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, insert, select
 
 from gridtally_cloud.commands import states
 from gridtally_cloud.ingest import mirror
-from gridtally_cloud.prepay import handover
+from gridtally_cloud.prepay import replaced
 from gridtally_cloud.prepay.tables import instrument
 from gridtally_cloud.programs import money, reads, service
 from gridtally_cloud.programs.model import Booking, ScheduleReason, ScheduleState, ScheduleView
@@ -144,5 +144,5 @@ def test_what_an_event_gives_back_beside_another_concentrator_is_in_the_epoch_th
     number = there(street, event()).schedule_no
     with street.db.write() as conn:
         conn.execute(insert(dcu).values(dcu="dcu-new", serial="S-NEW", state="active", created_ms=START_MS))
-    meanwhile(street.db, cancelled(number), lambda conn: handover.replace_edge(conn, SIGNER, 2, "dcu-new", START_MS, "desk")).result()
+    meanwhile(street.db, cancelled(number), lambda conn: replaced.replace_edge(conn, SIGNER, 2, "dcu-new", START_MS, "desk")).result()
     assert sum(paid_and_back(street, 2)) == nano("100")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -21,6 +23,13 @@ from gridtally_cloud.store.db import Database, insert_new, upsert
 from gridtally_cloud.store.schema import metadata
 from gridtally_shared.errors import ConfigError
 from support.stores import fresh_store
+from support.waiting import wait_until
+
+HOLDER = """from gridtally_cloud.store.db import Database
+with Database({url!r}).alone("job replenish") as it:
+    print(it, flush=True)
+    input()
+"""
 
 
 @pytest.fixture
@@ -56,6 +65,30 @@ def test_a_write_while_another_process_writes_is_refused_as_any_failing_statemen
         other.execute("ROLLBACK")
     with sqlite.write() as conn:
         assert conn.exec_driver_sql("SELECT 1").scalar() == 1
+
+
+def test_a_piece_of_work_is_done_by_one_process_at_a_time_and_one_that_was_killed_holds_up_nobody(db: Database) -> None:
+    other = Database(db.url)
+    with db.alone("job replenish") as mine:
+        with other.alone("job replenish") as theirs, other.alone("job/refunds") as another:
+            assert (mine, theirs, another) == (True, False, True)
+        with other.write() as conn:
+            assert conn.exec_driver_sql("SELECT 1").scalar() == 1, "nobody waits to write"
+    words, piped = [sys.executable, "-c", HOLDER.format(url=db.url)], subprocess.PIPE
+    with subprocess.Popen(words, stdin=piped, stdout=piped, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "True\n"
+        with db.alone("job replenish") as mine:
+            assert not mine
+        child.kill()
+        child.wait()
+    assert wait_until(lambda: _is_free(db, "job replenish"), 10, "it is free")
+    other.close()
+
+
+def _is_free(db: Database, name: str) -> bool:
+    with db.alone(name) as mine:
+        return mine
 
 
 def test_the_identity_of_a_store_stays(db: Database) -> None:

@@ -78,7 +78,8 @@ def test_another_consumers_account_does_not_exist(old_app: Flask, sign_in: Calla
     assert asha.client.get("/account/999/").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/account/2/recharge", "/account/2/profile/end-sessions", "/account/2/bills/S-0000000/pay"])
+@pytest.mark.parametrize("path", ["/account/2/recharge", "/account/2/profile/end-sessions", "/account/2/bills/S-0000000/pay",
+                                  "/account/2/orders/x/pay", "/account/1/orders/x/pay", "/account/2/mode"])  # fmt: skip
 def test_another_consumers_account_takes_no_orders(path: str, sign_in: Callable) -> None:  # type: ignore[type-arg]
     assert sign_in("asha").post(path, {"choice": "100"}, form="/account/1/recharge").status_code == 404
 

@@ -92,6 +92,23 @@ def test_every_operation_wants_a_token_with_its_scope(operation: Any, path: str,
     assert is_problem(program(old_street, old_app, *others).send(operation.method, path), 403, "scope-missing")
 
 
+@pytest.mark.parametrize(
+    "body", [b"[" * 5_000, b'{"name": ' * 3_000, b'{"name": "\\ud800"}', b'{"\\udfff": 1}', b"\xff", b"", b"[]", b"1", b'{"name"'],
+    ids=["brackets without end", "objects without end", "half a character", "half a name", "no text", "nothing", "list", "number", "half"],
+)  # fmt: skip
+def test_a_body_that_can_not_be_read_is_a_bad_request(reader: Program, body: bytes) -> None:
+    for path in ("/webhooks", "/accounts/1/orders", "/meters/1/commands", "/accounts/1/schedules"):
+        answer = reader.send("POST", path, "b-1", data=body, content_type="application/json")
+        assert is_problem(answer, 400, "bad-body"), path
+
+
+@pytest.mark.parametrize("until", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "3000-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59"])
+def test_a_time_that_no_calendar_holds_is_a_bad_request(reader: Program, until: str) -> None:
+    limit = reader.send("POST", "/accounts/1/limit", json={"watts": 1000, "until": until})
+    assert is_problem(limit, 400, "bad-time")
+    assert is_problem(reader.send("GET", "/events", query_string={"to": until}), 400, "bad-time")
+
+
 def test_a_number_that_no_store_holds_is_a_bad_request(reader: Program) -> None:
     for path in ("/meters/100000000000000000000", "/accounts/100000000000000000000/bills"):
         assert is_problem(reader.send("GET", path), 400, "bad-request"), path
@@ -133,6 +150,8 @@ def test_an_administrator_makes_and_ends_tokens(street: WebStreet) -> None:
         ("/meters", {"limit": "0"}, 400, "bad-limit"),
         ("/meters", {"limit": "1001"}, 400, "bad-limit"),
         ("/meters", {"limit": "ten"}, 400, "bad-limit"),
+        ("/meters", {"limit": "²"}, 400, "bad-limit"),
+        ("/meters", {"limit": "9" * 5000}, 400, "bad-limit"),
         ("/meters", {"cursor": "nonsense"}, 400, "bad-cursor"),
         ("/events", {"cursor": "WzFd"}, 400, "bad-cursor"),
         ("/meters/1/intervals", {"from": "2026-11-02"}, 400, "bad-time"),

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gridtally_edge.prepay import account_orders as orders
 from gridtally_edge.prepay import events as p
 from gridtally_edge.prepay.effects import EFFECTS
 from gridtally_edge.prepay.rows import InstrumentRow, OrderRow, some
@@ -126,7 +125,7 @@ def test_limit_mode_and_unbalance_are_orders_others_act_on(bench: Bench) -> None
     send(bench, T.MODE_SET, detail=d.ModeOrder(1))
     send(bench, T.UNBALANCE_SET, detail=d.UnbalanceOrder(10_000))
     found = {row.name: (row.value, row.until_ms) for row in some(bench.db, OrderRow, "WHERE name NOT LIKE 'ask%'")}
-    assert found == {orders.LIMIT_W: (3_000, START_MS + DAY_MS), orders.MODE: (1, 0), orders.UNBALANCE_MA: (10_000, 0)}
+    assert found == {"limit_w": (3_000, START_MS + DAY_MS), "mode": (1, 0), "unbalance_ma": (10_000, 0)}
 
 
 def test_a_loaded_tariff_is_pinned_over_a_restart(bench: Bench) -> None:

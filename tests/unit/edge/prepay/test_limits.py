@@ -12,7 +12,7 @@ from gridtally_edge.drivers.model import SwitchState
 from gridtally_edge.prepay import events as p
 from gridtally_shared import cbor
 from gridtally_shared.contract.codec import encode
-from gridtally_shared.contract.messages import CommandType, InstrumentType
+from gridtally_shared.contract.messages import CommandType, DcuConfig, InstrumentType, MeterConfig
 from gridtally_shared.contract.prepay_messages import PolicyDocument
 from gridtally_shared.events import BY_CODE, BY_NAME
 from gridtally_shared.instruments.details import HoldOrder, LimitOrder
@@ -21,7 +21,7 @@ from gridtally_shared.meter_settings import LoadLimit, packed
 from gridtally_shared.prepay.regions import Entitlement
 from gridtally_shared.prepay.regions import LoadLimit as Watch
 from gridtally_shared.prepay.standing import Standing, standing_from
-from support.prepay_bench import HOUR_MS, Bench
+from support.prepay_bench import HOUR_MS, Bench, serial_of
 
 MINUTE_MS = 60_000
 POLICY: dict[str, Any] = {
@@ -362,6 +362,41 @@ def test_the_meter_s_own_limiter_comes_first_and_its_trip_is_told_by_its_log(tmp
     bench.wait(120_000)
     assert bench.order().close
     assert "switch_unordered" not in bench.event_names()
+
+
+def test_a_meter_whose_account_is_run_by_others_keeps_no_limit_of_ours(tmp_path: Path) -> None:
+    """Nobody would lift it, nor close behind it: its people would stay in the dark at the next kettle."""
+    bench = home(tmp_path)
+    bench.control(InstrumentType.LIMIT_SET, LimitOrder(1_000))
+    bench.answer(bench.tasks()[-1])
+    bench.effects.clear()
+    bench.version += 1
+    meters = (MeterConfig(1, serial_of(1), 0),)
+    bench.tell(p.ConfigAccepted(DcuConfig(bench.version, "dcu-1", bench.now_ms, meters, (), bench.tariffs)))
+    bench.wait(MINUTE_MS)
+    assert bench.tasks()[-1].settings == (packed(LoadLimit(0)),)
+    bench.answer(bench.tasks()[-1], Reason.NO_ANSWER)
+    bench.effects.clear()
+    bench.wait(MINUTE_MS)
+    bench.answer(bench.tasks()[-1])
+    bench.effects.clear()
+    for _ in range(90):
+        bench.wait(MINUTE_MS)
+    assert bench.tasks() == []
+
+
+def test_a_limit_another_box_left_in_the_meter_is_taken_out_once(tmp_path: Path) -> None:
+    bench = Limited(tmp_path, ready=False)
+    bench.trust()
+    bench.online()
+    bench.configure(account_epoch=2, opening_wh=1_000_000, swapped_ms=bench.now_ms - HOUR_MS)
+    bench.minutes(1, 600)
+    (task,) = bench.tasks()
+    assert task.settings == (packed(LoadLimit(0, 60)),)
+    bench.answer(task, Reason.UNSUPPORTED)
+    bench.effects.clear()
+    bench.minutes(90, 600)
+    assert bench.tasks() == []
 
 
 def test_a_trip_of_the_meter_that_was_found_after_hours_of_quiet_waits_its_two_minutes_too(tmp_path: Path) -> None:

@@ -383,6 +383,39 @@ def test_a_closing_value_of_a_meter_that_came_and_went_unseen_is_not_charged(tmp
     assert bench.orders() == []
 
 
+def test_a_work_order_that_comes_to_the_desk_hours_later_holds_nothing_up(tmp_path: Path) -> None:
+    """The new meter has been there since noon; the desk writes the swap down in the evening, as of that moment."""
+    bench = aligned(tmp_path)
+    bench.now_ms += 8 * HOUR_MS
+    swap(bench, replace(account_of(1), meter_no=2, closing_wh=1_000_150, opening_wh=0, swapped_ms=bench.now_ms))
+    bench.now_ms += 60_000
+    bench.read(2, 3_900)
+    assert told(bench, "register_jumped") == []
+    assert bench.replayed()[0].charged_wh == 150 + 3_900
+
+
+@pytest.mark.parametrize(("charged_wh", "closing_wh", "used_wh"), [
+    (9_999_950, 37, 87), (10_000_020, 37, 17), (9_999_950, 10_000_037, 87), (9_999_950, 9_999_940, 0), (9_999_950, 3_000_000, 0)
+], ids=["over the end", "past it", "as the cloud counts", "back", "not in an hour"])  # fmt: skip
+def test_an_old_meter_that_rolled_over_is_charged_to_where_it_ended(
+    tmp_path: Path, charged_wh: int, closing_wh: int, used_wh: int
+) -> None:
+    """Its register has seven digits of Wh; the work order names what it showed when it was taken down."""
+    bench = Bench(tmp_path, ready=False)
+    bench.trust()
+    bench.online()
+    bench.configure()
+    bench.credit(1, "50")
+    bench.read(1, 9_999_900, register_modulus_wh=10_000_000)
+    bench.now_ms += HOUR_MS
+    bench.read(1, charged_wh % 10_000_000, register_modulus_wh=10_000_000)
+    bench.now_ms += HOUR_MS
+    swap(bench, replace(account_of(1), meter_no=2, closing_wh=closing_wh, opening_wh=7, swapped_ms=bench.now_ms))
+    bench.read(2, 7)
+    assert bench.replayed()[0].charged_wh == charged_wh - 9_999_900 + used_wh
+    assert told(bench, "meter_swapped")[0].endswith(f"estimated={int(not used_wh)}")
+
+
 def test_a_register_that_rolled_over_goes_on_behind_another_edge(tmp_path: Path) -> None:
     """The old edge counted 10,000,500 Wh on a register of seven digits, which shows 900 now."""
     bench = Bench(tmp_path, ready=False)

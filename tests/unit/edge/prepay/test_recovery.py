@@ -21,7 +21,7 @@ from gridtally_edge.prepay.rows import some
 from gridtally_edge.prepay.store import MONEY_STORE
 from gridtally_edge.prepay.turn import Cadence
 from gridtally_shared.contract.codec import decode, encode
-from gridtally_shared.contract.messages import EntryKind, Event, JournalRange, Lane
+from gridtally_shared.contract.messages import AccountHead, EntryKind, Event, JournalRange, Lane
 from gridtally_shared.contract.prepay_messages import Checkpoint, SignedCheckpoint
 from gridtally_shared.events import BY_NAME as EVENTS
 from gridtally_shared.ledger.entries import Kind, entry_from
@@ -29,6 +29,7 @@ from gridtally_shared.ledger.replay import replay
 from gridtally_shared.signing import KeySigner, open_unverified, sign1
 from support.linked_pair import JOURNAL_KEY, LinkedPair
 from support.payday import DAY_MS, HOUR_MS, OPENED_WH, SIGNER
+from support.prepay_bench import Bench
 
 
 @pytest.fixture
@@ -379,3 +380,16 @@ def test_what_waits_to_be_sent_is_not_sent_twice(pair: LinkedPair) -> None:
     pair.greet()
     assert pair.money.execute(queued, (int(EntryKind.JOURNAL),)).fetchone() == waiting
     agree(pair)
+
+
+def test_an_empty_disk_knows_of_its_mirror_before_it_writes(tmp_path: Path) -> None:
+    """The welcome comes before the configuration that names the account."""
+    bench = Bench(tmp_path, ready=False)
+    bench.trust()
+    bench.tell(p.LinkChanged(True))
+    bench.tell(p.WelcomeSeen(bench.now_ms, (AccountHead(101, 1, 5, b"h" * 32),)))
+    bench.configure()
+    (fault,) = bench.db.execute("SELECT ledger_fault FROM account WHERE account_no = 101").fetchone()
+    assert fault.startswith("mirror")
+    (asked,) = bench.outbox(EntryKind.MIRROR_ASK)
+    assert (asked.account_no, asked.from_seq) == (101, 1)

@@ -408,3 +408,48 @@ def test_the_display_shows_what_runs_and_what_comes_with_the_credit_of_an_event(
     assert after is not None
     assert after.now.event_credit_nano is None
     assert [s.is_running for s in after.now.schedules] == [False, False]
+
+
+def test_a_supply_that_is_off_by_order_again_is_not_switched_on_by_another_schedule(bench: Bench) -> None:
+    """Disconnected by the desk, on for a time frame, off again: the end of somebody's dark hours is none of its business."""
+    meter = Meter(bench)
+    switched_off(bench, meter)
+    bench.send(schedule(bench))
+    bench.send(schedule(bench, in_ms=6 * HOUR_MS, number=2, action=int(Action.OFF)))
+    meter.live(4 * HOUR_MS)
+    assert meter.switch is OPEN
+    meter.live(8 * HOUR_MS)
+    assert meter.switch is OPEN
+    assert bench.db.execute("SELECT off_reason FROM switch WHERE meter_no = 1").fetchone() == ("order",)
+
+
+def test_a_time_frame_right_behind_dark_hours_leaves_the_supply_on(bench: Bench) -> None:
+    meter = Meter(bench)
+    bench.send(schedule(bench, action=int(Action.OFF)))
+    bench.send(schedule(bench, in_ms=3 * HOUR_MS, number=2))
+    meter.live(2 * HOUR_MS)
+    assert meter.switch is OPEN
+    meter.live(8 * HOUR_MS)
+    assert meter.switch is CLOSED
+
+
+def test_ended_by_somebody_after_its_end_it_gets_no_longer(bench: Bench) -> None:
+    """The box was without power over its end, and is told to cancel it before it looks: it does not take the time of the next one."""
+    meter = Meter(bench)
+    first = schedule(bench)
+    bench.send(first)
+    meter.live(2 * HOUR_MS)
+    end_ms = START_MS + 3 * HOUR_MS
+    bench.now_ms = end_ms + 4 * HOUR_MS
+    bench.send(bench.command(C.CANCEL, target=first.cmd_id))
+    assert bench.db.execute("SELECT end_ms FROM schedule").fetchone() == (end_ms,)
+
+
+def test_who_opens_it_at_the_meter_within_a_time_frame_finds_it_open(bench: Bench) -> None:
+    """An electrician, say. What he opened, nothing closes from here."""
+    meter = Meter(bench)
+    bench.send(schedule(bench))
+    meter.live(2 * HOUR_MS)
+    meter.switch = OPEN
+    meter.live(HOUR_MS)
+    assert meter.switch is OPEN

@@ -274,3 +274,18 @@ def test_at_the_box_a_person_is_added_and_lifts_a_hold_with_the_pin(
 
 def test_every_result_is_said_in_words() -> None:
     assert set(SAID) == {str(result) for result in SiteResult}
+
+
+def test_a_hold_that_was_set_here_stands_when_another_one_comes_to_run_the_account(tmp_path: Path) -> None:
+    """The MDM took the account over and never heard of it: its order to close is refused here until somebody lifts the hold here."""
+    bench = switched_off_for_safety(tmp_path, "work")
+    bench.tell(p.ConfigAccepted(replace(bench.core._plan.config, version=99, accounts=())))
+    bench.effects.clear()
+    bench.send(bench.command(CommandType.SWITCH_CLOSE, switch_counter=9))
+    assert not bench.orders()
+    assert (bench.receipts()[-1].state, bench.receipts()[-1].reason) == (CommandState.REFUSED, Reason.HELD)
+    assert tell(bench, SiteOrder(NAME, PROOF, "safety"))[0] == "unknown_account", "that one was not set here"
+    assert tell(bench, SiteOrder(NAME, PROOF, "work", on=True))[0] == "unknown_account"
+    assert tell(bench, SiteOrder(NAME, PROOF, "work", close=True)) == ("lifted", "")
+    bench.send(bench.command(CommandType.SWITCH_CLOSE, switch_counter=10))
+    assert bench.order().close

@@ -70,6 +70,14 @@ def test_credit_while_the_cut_waits_for_its_line_withdraws_it(tmp_path: Path) ->
     assert len(bench.orders()) == 1
 
 
+@pytest.mark.parametrize(("offline_cut", "stands"), [("never", False), ("allowed", True)])
+def test_the_link_falls_while_the_cut_waits_for_its_line(tmp_path: Path, offline_cut: str, stands: bool) -> None:
+    bench = exhausted(tmp_path, offline_cut=offline_cut)
+    order = bench.order()
+    bench.offline()
+    assert order.permit.granted() is stands
+
+
 def test_only_one_order_is_under_way(tmp_path: Path) -> None:
     bench = exhausted(tmp_path)
     for wh in (1_001_010, 1_001_020):
