@@ -1,7 +1,8 @@
 """Auto-replenish: when the balance falls to a threshold, a stored method is charged. Once per crossing, with consent, up to a cap.
 
 * A crossing is the first verified journal entry at or below the threshold since the last one above it. The attempt is unique by
-  that entry, so a mirror that is late, repeated or read by two workers charges once.
+  that entry, so a mirror that is late, repeated or read by two workers charges once. A threshold that is changed meanwhile has another
+  crossing: any attempt behind it is of the same low balance, and while one is under way no other begins.
 * Written first, charged second: attempt and order are in the store before the gateway hears of them, and it is asked outside any
   transaction, so that nobody waits for it. The same order again charges nothing more: whoever died while he asked is followed by the
   next one after `CLAIM_MS`, under the same order. What became of it comes by webhook, like any payment, also before the gateway's answer
@@ -64,7 +65,8 @@ NEXT: dict[AttemptState, frozenset[AttemptState]] = {
     S.FAILED: frozenset({S.CAPTURED, S.WANTED}),  # money taken late is money; a new consent tries again
     S.CAPTURED: frozenset(),
 }
-COUNTED = (S.WANTED.value, S.ASKING.value, S.ASKED.value, S.CAPTURED.value)
+UNDER_WAY = (S.WANTED.value, S.ASKING.value, S.ASKED.value)
+COUNTED = (*UNDER_WAY, S.CAPTURED.value)
 SETTLED: dict[str, AttemptState] = {
     OrderState.PAID.value: S.CAPTURED,
     OrderState.FAILED.value: S.FAILED,
@@ -145,9 +147,7 @@ def _want(conn: Connection, account: Account, rule: Row[Any], at_ms: int) -> int
     seen = crossing(conn, account.account_no, rule.threshold_nano)
     if seen is None or _lifted_soon(conn, account, rule):
         return 0
-    a = replenish_attempt.c
-    where = and_(a.account_no == account.account_no, a.epoch == seen.epoch, a.seq == seen.seq)
-    there = conn.execute(select(replenish_attempt).where(where)).one_or_none()
+    there = _of_this_low(conn, account.account_no, seen)
     capped = month_nano(conn, account, at_ms) + rule.amount_nano > rule.month_cap_nano
     if there is not None:
         return _want_again(conn, there, rule, at_ms) if not capped else 0
@@ -167,6 +167,15 @@ def _want_again(conn: Connection, there: Row[Any], rule: Row[Any], at_ms: int) -
         return _advance(conn, there, S.WANTED, at_ms, at_ms=at_ms, reason="", order_id=orders.new_id(at_ms),
                         amount_nano=rule.amount_nano, method_no=rule.method_no)  # fmt: skip
     return 0
+
+
+def _of_this_low(conn: Connection, account_no: int, seen: Crossing) -> Row[Any] | None:
+    """The attempt that is under way, else the newest since the balance was above the threshold."""
+    a = replenish_attempt.c
+    behind = or_(a.epoch > seen.epoch, and_(a.epoch == seen.epoch, a.seq >= seen.seq))
+    under_way = a.state.in_(UNDER_WAY)
+    mine = select(replenish_attempt).where(a.account_no == account_no, or_(under_way, behind))
+    return conn.execute(mine.order_by(under_way.desc(), a.attempt_no.desc()).limit(1)).one_or_none()
 
 
 def crossing(conn: Connection, account_no: int, threshold_nano: int) -> Crossing | None:

@@ -44,8 +44,8 @@ class Home:
             stored = GATEWAY.store_method(conn, choice, self.town.now_ms)
             return keep_method(conn, self.town.payments, self.town.account, stored, self.town.now_ms, "asha").method_no
 
-    def agree(self, cap: str = "600", amount: str = "200", consent: bool = True) -> None:
-        wish = Wish(self.method, THRESHOLD, nano(amount), nano(cap), consent)
+    def agree(self, cap: str = "600", amount: str = "200", consent: bool = True, threshold_nano: int = THRESHOLD) -> None:
+        wish = Wish(self.method, threshold_nano, nano(amount), nano(cap), consent)
         with self.town.db.write() as conn:
             agree(conn, self.town.payments, self.town.account, wish, self.town.now_ms, "asha")
 
@@ -123,6 +123,25 @@ def test_the_next_crossing_is_charged_again(home: Home) -> None:
             home.town.carry_up()
         home.settle()
     assert (home.states, home.charged) == ([AttemptState.CAPTURED] * 2, 2)
+
+
+@pytest.mark.covers_part("C3-A1.6")
+@pytest.mark.parametrize("threshold", ["140", "70"])
+def test_a_threshold_that_is_changed_while_the_bank_is_asked_charges_nothing_more(home: Home, threshold: str) -> None:
+    """Another threshold has another crossing, an earlier or a later one, of the same low balance."""
+    home.use(3_000)
+    home.use(5_000)
+    home.town.carry_up()
+    home.work()
+    assert home.states == [AttemptState.ASKED]
+    home.agree(threshold_nano=nano(threshold))
+    home.use(4_000)
+    home.town.carry_up()
+    home.work()
+    assert home.town.balance().balance_nano <= nano(threshold)
+    assert home.states == [AttemptState.ASKED]
+    home.settle()
+    assert (home.states, home.charged) == ([AttemptState.CAPTURED], 1)
 
 
 @pytest.mark.covers("C3-A1.6")
