@@ -289,6 +289,7 @@ class EdgeNode:
 
     def connected(self) -> None:
         if self.alive:
+            self.world.words.linked()
             self.uplink.connected()
             self.feed(p.LinkChanged(True))
             self.pump()

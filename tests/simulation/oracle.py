@@ -233,17 +233,20 @@ class Oracle:
             yield "the command said something else"
         if not close and self.world.now_ms > issued.expires_ms + 60_000:
             yield "the command had expired"
+        yield from self._held_off(close, account)
         holds = holds_of(self.world, account)
-        if close and holds & KEEPS_OFF:
-            yield f"held off by {sorted(holds & KEEPS_OFF)}"
         if not close and holds & KEEPS_ON and issued.cause not in CROSS_REASONS:
             yield f"protected by {sorted(holds & KEEPS_ON)}"
 
     def _asked_there(self, close: bool, account: AccountConfig) -> Iterator[str]:
         """Somebody at the box asked for it; nothing else may hold the supply."""
-        holds = holds_of(self.world, account)
-        if close and holds & KEEPS_OFF - CROSS_REASONS:
-            yield f"held off by {sorted(holds & KEEPS_OFF)}"
+        yield from self._held_off(close, account, but=CROSS_REASONS)
+
+    def _held_off(self, close: bool, account: AccountConfig, but: frozenset[str] = frozenset()) -> Iterator[str]:
+        """A box with an old disk and no link since can not know what the MDM has."""
+        known = holds_of(self.world, account) & holds_of(self.world, account, here=True)
+        if close and known & KEEPS_OFF - but:
+            yield f"held off by {sorted(known & KEEPS_OFF)}"
 
     def _again(self, cmd_id: bytes) -> Ordered | None:
         """The order of the desk that the MDM sent again under another command, since a newer counter had come first."""
@@ -253,9 +256,8 @@ class Oracle:
 
     def _limited(self, meter: SimMeter, close: bool, account: AccountConfig) -> Iterator[str]:
         """A trip above an ordered limit, and the close after it."""
+        yield from self._held_off(close, account)
         holds = holds_of(self.world, account)
-        if close and holds & KEEPS_OFF:
-            yield f"held off by {sorted(holds & KEEPS_OFF)}"
         if not close and holds & KEEPS_ON:
             yield f"protected by {sorted(holds & KEEPS_ON)}"
         limits = [*self.world.limits.get(account.account_no, ()), *([LEAN_W] if self.world.plan.rules == "lean" else ())]
@@ -264,9 +266,8 @@ class Oracle:
 
     def _timed(self, close: bool, account: AccountConfig) -> Iterator[str]:
         """On or off in a time that somebody booked, and back behind it; of a change the box may not have heard."""
+        yield from self._held_off(close, account)
         holds = holds_of(self.world, account)
-        if close and holds & KEEPS_OFF:
-            yield f"held off by {sorted(holds & KEEPS_OFF)}"
         if not close and holds & KEEPS_ON:
             yield f"protected by {sorted(holds & KEEPS_ON)}"
         if not close and is_protected(account.protected_hours, account.zone, self.world.now_ms):
@@ -298,9 +299,8 @@ class Oracle:
         return self.world.rolled_back or regions.get("clock") == UNTRUSTED
 
     def _closed(self, meter: SimMeter, account: AccountConfig) -> Iterator[str]:
+        yield from self._held_off(True, account)
         holds = holds_of(self.world, account)
-        if holds & KEEPS_OFF:
-            yield f"held off by {sorted(holds & KEEPS_OFF)}"
         asked = any(number == account.account_no and self.world.event_no - step < ASKED_EVENTS for number, _, step in self.world.asked_back)
         if account.arm_only and not meter.arms and not asked:
             yield "the consumer must be present"

@@ -44,13 +44,14 @@ AGAIN_MS = 20 * MINUTE_MS
 @dataclass(slots=True)
 class Word:
     """A reason holds from here on, or no longer. `seq`: behind which entry of the journal it was said. `settled`: not at an old disk, whose
-    entries will go behind those the MDM has."""
+    entries will go behind those the MDM has. `away`: the MDM has it, the disk that was put in has not, and no link came since."""
 
     key: watch.Account
     seq: int
     reason: str
     on: bool
     settled: bool = True
+    away: bool = field(default=False, compare=False)
 
 
 @dataclass(slots=True)
@@ -61,15 +62,20 @@ class Words:
         if word not in self.said:  # a journal that is read again says it again
             self.said.append(word)
 
-    def last(self, account_no: int) -> dict[str, bool]:
-        """The newest word on each reason."""
-        mine = sorted((w for w in self.said if w.key[0] == account_no), key=lambda w: (w.key[1], w.seq))
+    def last(self, account_no: int, here: bool = False) -> dict[str, bool]:
+        """The newest word on each reason. `here`: of those a box can know."""
+        mine = sorted((w for w in self.said if w.key[0] == account_no and not (here and w.away)), key=lambda w: (w.key[1], w.seq))
         return {w.reason: w.on for w in mine}
 
     def forget_unheard(self, mirror: dict[watch.Account, watch.Mirrored], disk: Sequence[Word] = ()) -> None:
         """Only what the MDM has, or the disk that was put in, is known to a box from here on."""
         heard = [w for w in self.said if w.settled and w.key in mirror and mirror[w.key].seq >= w.seq]
-        self.said = [*heard, *(replace(w) for w in disk if w not in heard)]
+        self.said = [*(replace(w, away=w not in disk) for w in heard), *(replace(w, away=False) for w in disk if w not in heard)]
+
+    def linked(self) -> None:
+        """What the MDM has comes now, and a close waits for it."""
+        for word in self.said:
+            word.away = False
 
     def settle(self, key: watch.Account, seq: int) -> None:
         """The journal is healed: what was said meanwhile stands behind all it holds now."""
@@ -108,9 +114,9 @@ def configured(world: World, before: m.DcuConfig | None, config: m.DcuConfig) ->
             _say(world, account.account_no, reason, True)
 
 
-def holds_of(world: World, account: m.AccountConfig) -> frozenset[str]:
-    """What really holds: the configuration of the box, but for what was lifted on site, and every word since."""
-    last = world.words.last(account.account_no)
+def holds_of(world: World, account: m.AccountConfig, here: bool = False) -> frozenset[str]:
+    """What really holds: the configuration of the box, but for what was lifted on site, and every word since. `here`: that a box can know."""
+    last = world.words.last(account.account_no, here)
     lifted = {reason for reason, on in last.items() if not on and reason in ON_SITE}
     return frozenset(account.holds) - lifted | {reason for reason, on in last.items() if on}
 
