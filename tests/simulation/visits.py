@@ -115,7 +115,7 @@ def configured(world: World, before: m.DcuConfig | None, config: m.DcuConfig) ->
 
 
 def holds_of(world: World, account: m.AccountConfig, here: bool = False) -> frozenset[str]:
-    """What really holds: the configuration of the box, but for what was lifted on site, and every word since. `here`: that a box can know."""
+    """What really holds: the configuration, but for what was lifted on site, and every word since. `here`: what a box can know."""
     last = world.words.last(account.account_no, here)
     lifted = {reason for reason, on in last.items() if not on and reason in ON_SITE}
     return frozenset(account.holds) - lifted | {reason for reason, on in last.items() if on}

@@ -37,7 +37,7 @@ from gridtally_shared.prepay.table import Effect, Note, Row, keep, now, of
 E, L = Entitlement, LoadLimit
 OFF = of(L.TRIPPED, L.LOCKED_MANUAL)
 OF_THE_SWITCH = frozenset({"switch", "pending", "stuck"})
-NO_LIMIT: Note = keep(limit_w=None, limit_by="", limit_held="")
+NO_LIMIT: Note = keep(limit_w=None, limit_by="", limit_held="", trip_held="")
 
 
 # ---- steps --------------------------------------------------------------------------------------------------
@@ -64,7 +64,7 @@ def _blocked(s: Situation) -> str:
 
 def _wanted(s: Situation) -> Mapping[str, Any]:
     wanted = lowest(s)
-    return {"limit_w": wanted.watts, "limit_by": wanted.by, "limit_held": ""} if wanted else dict(NO_LIMIT(s))
+    return {"limit_w": wanted.watts, "limit_by": wanted.by, "limit_held": "", "trip_held": ""} if wanted else dict(NO_LIMIT(s))
 
 
 # ---- trips --------------------------------------------------------------------------------------------------
@@ -101,11 +101,11 @@ def _did_not_close(s: Situation) -> bool:
 
 
 def _held_trip(s: Situation) -> str:
-    return f"trip:{','.join(failed(trip_results(s)))}"
+    return ",".join(failed(trip_results(s)))
 
 
 def _is_newly_held(s: Situation) -> bool:
-    return _is_over_long(s) and s.standing.limit_held != _held_trip(s)
+    return _is_over_long(s) and s.standing.trip_held != _held_trip(s)
 
 
 def _elapsed(s: Situation, since_ms: int | None) -> int:
@@ -116,7 +116,7 @@ def _elapsed(s: Situation, since_ms: int | None) -> int:
 
 
 def _tripped(s: Situation) -> Mapping[str, Any]:
-    return {"tripped_ms": s.now_ms, "over_since_ms": None, "reclosed_ms": None, "limit_held": ""}
+    return {"tripped_ms": s.now_ms, "over_since_ms": None, "reclosed_ms": None, "trip_held": ""}
 
 
 def _is_void(s: Situation) -> bool:
@@ -213,12 +213,12 @@ LIMIT: tuple[Row, ...] = (
     Row("T24m", "limit", of(L.IDLE, L.OVER, L.RECLOSED_ONCE), _opened_by_limit, L.LOCKED_MANUAL, (Effect.TELL_LOCKED,),
         note=_tripped),
     Row("T22a", "limit", of(L.IDLE), _is_over, L.OVER, note=lambda s: {"over_since_ms": s.now_ms}),
-    Row("T22b", "limit", of(L.OVER), lambda s: not _is_over(s), L.IDLE, note=keep(over_since_ms=None, limit_held="")),
+    Row("T22b", "limit", of(L.OVER), lambda s: not _is_over(s), L.IDLE, note=keep(over_since_ms=None, trip_held="")),
     Row("T22", "limit", of(L.OVER, L.RECLOSED_ONCE), lambda s: _trips(s) and _has_one_left(s), L.TRIPPED,
         (Effect.TRIP, Effect.TELL_TRIPPED), note=_tripped, verdict="trip"),
     Row("T24", "limit", of(L.OVER, L.RECLOSED_ONCE), _trips, L.LOCKED_MANUAL, (Effect.TRIP, Effect.TELL_LOCKED),
         note=_tripped, verdict="trip"),
-    Row("T22h", "limit", of(L.OVER, L.RECLOSED_ONCE), _is_newly_held, None, note=lambda s: {"limit_held": _held_trip(s)},
+    Row("T22h", "limit", of(L.OVER, L.RECLOSED_ONCE), _is_newly_held, None, note=lambda s: {"trip_held": _held_trip(s)},
         verdict="trip_held"),
     Row("T25", "limit", OFF, _may_close_by_hand, L.IDLE, (Effect.RECLOSE,), note=_by_hand, on=Happening.RECLOSED_BY_HAND,
         verdict="reclose_by_hand"),

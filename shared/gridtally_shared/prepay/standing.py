@@ -20,8 +20,8 @@ class Standing:
     """Times in ms, None where it is not so. `told` names the low levels told in this spell, `notices` counts them.
     `owed_nano` is what was owed when the supply was cut; `uses` emergency uses since the last top-up; `field_ms` when somebody was
     sent, because there is no switch; `free_since_ms` when the spread of a cut or of a way back began. `limit_w` is the load limit
-    in force and `limit_by` who asked for it (facts.Limit), `limit_held` what keeps a step or a trip from being taken. `credited_ms`
-    is the newest credit, `dormant_ms` when the utility was told that nobody pays here any more,
+    in force and `limit_by` who asked for it (facts.Limit), `limit_held` and `trip_held` what keeps a step and a trip from being taken.
+    `credited_ms` is the newest credit, `dormant_ms` when the utility was told that nobody pays here any more,
     `stays_ms` when the consumer was told that a used-up supply without a switch goes on."""
 
     regions: Regions = field(default_factory=Regions)
@@ -50,6 +50,7 @@ class Standing:
     limit_w: int | None = None
     limit_by: str = ""
     limit_held: str = ""
+    trip_held: str = ""
     convert_since_ms: int | None = None
     credited_ms: int | None = None
     dormant_ms: int | None = None

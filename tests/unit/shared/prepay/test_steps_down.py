@@ -108,6 +108,18 @@ def test_each_test_blocks_an_ordered_limit_and_a_trip_alone(
     assert (trip.verdict, blocked_by(trip)) == ("limit_held" if shielded else "trip_held", (name,))
 
 
+def test_a_limit_and_a_trip_that_are_both_held_are_written_down_once() -> None:
+    """Not with every look at the supply: the journal of a month without a link would fill the disk."""
+    limited = replace(PAID, regions=replace(PAID.regions, limit=LoadLimit.OVER), limit_w=900, limit_by="order")
+    facts = replace(DUE, account=replace(ACCOUNT, **CREDIT), parked=1, **ORDERED, **OVER | {"demand_w": 1_000})
+    written, standing = [], limited
+    for _ in range(5):
+        after = advance(standing, facts, policy({}))
+        written += [f.evidence.verdict for f in after.fired if f.evidence]
+        standing = after.standing
+    assert sorted(written) == ["limit_held", "trip_held"]
+
+
 def test_a_trip_is_evidence_with_the_demand_it_saw() -> None:
     limited = replace(PAID, regions=replace(PAID.regions, limit=LoadLimit.OVER), limit_w=800, limit_by="order")
     found = evidence(limited, ORDERED | OVER, {}, policy({}), "limit")
