@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from gridtally_edge.drivers.model import SwitchState
-from simulation import watch
+from simulation import visits, watch
 from simulation.meter import SimMeter
 from simulation.oracle import DAY_LINE, KEEPS_OFF, KEEPS_ON, is_protected
 from simulation.plan import CARE_EMERGENCY
@@ -104,10 +104,11 @@ class FromCloud:
         if not self.world.plan.managed or self.world.cloud.changed == self._seen:
             return False
         self._seen = self.world.cloud.changed
-        self.accounts = {run.account_no: run for run in self._running()}
-        self.epochs |= {run.key for run in self.accounts.values()}
+        self.epochs |= {run.key for run in self._running()}
         for key in sorted(self.epochs):
             self._read(key)
+        visits.taken(self.world)  # a protection that was lifted in the same turn holds no longer
+        self.accounts = {run.account_no: run for run in self._running()}
         self._orders()
         return True
 

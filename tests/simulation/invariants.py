@@ -346,31 +346,57 @@ def _entitled(world: World) -> Iterator[str]:
 
 
 def _reclosed(world: World) -> Iterator[str]:
-    """After a trip above a load limit one close by itself; another one only after a whole clean period. An old disk forgot the first."""
+    """After a trip above a load limit one close by itself; another one only after a whole clean period, or where that limit has ended
+    meanwhile. An old disk forgot the first."""
     for key, line in _fresh(world):
         if not _closed_by_limit(line):
             continue
         lines = world.edge_watch.books[key].lines[: line.seq]
-        closes = [x for x in lines if x.meter_no == line.meter_no and _closed_by_limit(x) and _by_itself(world, key, lines[: x.seq])]
-        if len(closes) < 2 or closes[-1] is not line or not 0 <= line.at_ms - closes[-2].at_ms < CLEAN_MS:
+        before = _last_by_itself(world, key, lines[:-1], line.meter_no)
+        if before is None or not _by_itself(world, key, lines) or not 0 <= line.at_ms - before.at_ms < CLEAN_MS:
             continue
-        if not any(closes[-2].at_ms <= at_ms <= line.at_ms for at_ms in world.rolled_back_ms):
-            yield f"meter {line.meter_no}: closed by itself again {(line.at_ms - closes[-2].at_ms) // 1000} s after the first time"
+        if not any(before.at_ms <= at_ms <= line.at_ms for at_ms in world.rolled_back_ms):
+            yield f"meter {line.meter_no}: closed by itself again {(line.at_ms - before.at_ms) // 1000} s after the first time"
+
+
+def _last_by_itself(world: World, key: watch.Account, lines: list[watch.Line], meter_no: int) -> watch.Line | None:
+    """The newest close by itself that still counts."""
+    for close in (x for x in reversed(lines) if x.meter_no == meter_no and _closed_by_limit(x)):
+        until = lines[: close.seq]
+        if _by_itself(world, key, until):
+            return close
+        if _may_end(world, key, _since_trip(until)) and _says_ended(until):
+            return None
+    return None
+
+
+def _says_ended(lines: list[watch.Line]) -> bool:
+    """Whether the box, too, closed it since the limit had ended."""
+    reasons = (x.detail.get(2) for x in reversed(lines) if x.kind == watch.DECISION and x.detail.get(0) == "reclose")
+    return next(reasons, "") == "T23l"
+
+
+def _since_trip(lines: list[watch.Line]) -> list[watch.Line]:
+    trip = next((x for x in reversed(lines) if x.kind == watch.SWITCH and isinstance(x.detail, dict) and not x.detail.get(0)), lines[0])
+    return lines[trip.seq - 1 :]
+
+
+def _may_end(world: World, key: watch.Account, since: list[watch.Line]) -> bool:
+    """The desk lifted the limit, or a payment or a change to bills may have ended it."""
+    lifted = any((key[0], x.gseq) in world.limits_lifted for x in since)
+    paid = world.plan.rules == "lean" and any(x.kind in (watch.CREDIT, watch.LEASE_KIND) for x in since)
+    return lifted or paid or any(x.kind == watch.MODE_KIND for x in since)
 
 
 def _by_itself(world: World, key: watch.Account, lines: list[watch.Line]) -> bool:
-    """Whether the close at the end came without the desk lifting the limit, a payment or a change to bills that ends it, or somebody at
-    home asking; nor before another box has heard of the limit."""
-    close = lines[-1]
-    trip = next((x for x in reversed(lines) if x.kind == watch.SWITCH and isinstance(x.detail, dict) and not x.detail.get(0)), lines[0])
-    since = lines[trip.seq :]
-    lifted = any((key[0], x.gseq) in world.limits_lifted for x in since)
-    paid = world.plan.rules == "lean" and any(x.kind in (watch.CREDIT, watch.LEASE_KIND) for x in since)
+    """Whether the close at the end came without the end of the limit, or somebody at home asking; nor before another box has heard of
+    the limit."""
+    since = _since_trip(lines)
+    trip, close = since[0], lines[-1]
     asked = [(at_ms, step) for number, at_ms, step in world.asked_back if number == key[0]]
     by_hand = any(trip.at_ms <= at_ms <= close.at_ms or trip.step <= step <= close.step for at_ms, step in asked)
-    billed = any(x.kind == watch.MODE_KIND for x in since)
     unheard = key[1] > 1 and not any(x.kind == watch.CONTROL for x in lines)
-    return not (lifted or paid or billed or by_hand or unheard)
+    return not (_may_end(world, key, since) or by_hand or unheard)
 
 
 def _closed_by_limit(line: watch.Line) -> bool:
