@@ -19,7 +19,7 @@ from gridtally_edge.prepay.holds import zone_of
 from gridtally_edge.prepay.modes import convert_if_due, is_charged, pass_by
 from gridtally_edge.prepay.notices import show_on_meter
 from gridtally_edge.prepay.rows import ActionRow, SwitchRow
-from gridtally_edge.prepay.swaps import bridge, carried_of, is_bound, is_gap, opening_of
+from gridtally_edge.prepay.swaps import Opening, bridge, carried_of, is_bound, is_gap, opening_of
 from gridtally_edge.prepay.turn import Turn
 from gridtally_shared.contract.messages import AccountConfig, ClockState
 from gridtally_shared.ledger.charges import opening_detail
@@ -77,7 +77,7 @@ def charge_register(turn: Turn, account: AccountConfig, read: MeterRead) -> None
     if judgement.verdict is Verdict.CHARGE:
         witness.look(turn, account, book, judgement.register_wh, read.at_ms, last_good_ms)
     if judgement.verdict is Verdict.OPEN:
-        _open(turn, account, book, *opening_of(account, judgement.register_wh, read.register_modulus_wh, read.at_ms))
+        _open(turn, account, book, opening_of(turn, account, judgement.register_wh, read))
         if book.state.register_wh != judgement.register_wh:
             charge_register(turn, account, read)
             return
@@ -100,22 +100,22 @@ def _last_good_ms(turn: Turn, account: AccountConfig, book: Book) -> int:
     return 0 if believed and last_ms > turn.now_ms + turn.clock.uncertainty_ms + STEP_MS else last_ms
 
 
-def _open(turn: Turn, account: AccountConfig, book: Book, register_wh: int, at_ms: int) -> None:
+def _open(turn: Turn, account: AccountConfig, book: Book, begin: Opening) -> None:
     """The day of the opening belongs to whoever had the supply at its midnight; what is taken over goes on with the day up to which it was
     charged. It begins as the configuration says; what an order changes comes with an entry of its own. The engine goes on where the epoch
     before left the supply: nothing is told twice."""
     signed = next(a for a in turn.plan.config.accounts if a.account_no == account.account_no)
     zone = zone_of(account.zone)
     running = carried_of(signed, turn.plan.priced.get(account.account_no))
-    charged_ms = min(running.state.until_ms, at_ms) if running else at_ms
+    charged_ms = min(running.state.until_ms, begin.days_ms) if running else begin.days_ms
     day = day_of(charged_ms - 1, zone) if zone else 0
     book.add(
-        Kind.OPEN, turn.stamp(at_ms), meter_no=account.meter_no, register_before_wh=register_wh, register_after_wh=register_wh,
-        day_after=day, mode=signed.mode, detail=opening_detail(running) if running else b"",
+        Kind.OPEN, turn.stamp(begin.at_ms), meter_no=account.meter_no, register_before_wh=begin.register_wh,
+        register_after_wh=begin.register_wh, day_after=day, mode=signed.mode, detail=opening_detail(running) if running else b"",
     )  # fmt: skip
     if not book.row.standing:
         book.row.standing = signed.standing
-        retelling.begun(turn, account, book, at_ms)
+        retelling.begun(turn, account, book, begin.at_ms)
     if running is not None:
         store_running(turn.db, book.state, running)
 

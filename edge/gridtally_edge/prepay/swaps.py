@@ -27,6 +27,8 @@ from gridtally_shared.contract.messages import AccountConfig, ClockState
 from gridtally_shared.contract.prepay_messages import AccountMode
 from gridtally_shared.ledger.entries import Kind
 from gridtally_shared.ledger.register import possible_wh
+from gridtally_shared.prepay.facts import FIRST_EPOCH
+from gridtally_shared.records import dataclass
 from gridtally_shared.tariff.carried import taken_over
 from gridtally_shared.tariff.running import Running
 
@@ -59,13 +61,30 @@ def _fitted_ms(account: AccountConfig, book: Book, read: MeterRead) -> int:
     return min(told_ms, book.state.register_at_ms or told_ms) if moved_wh > possible_wh(read.at_ms - told_ms) else told_ms
 
 
-def opening_of(account: AccountConfig, read_wh: int, modulus_wh: int | None, at_ms: int) -> tuple[int, int]:
-    """Where and when an account's journal begins: at the reading, or where an earlier edge left the register. The moment is that of the
-    earlier edge also where its register is no beginning for this one: the days since then, and the open cycle, go on from there."""
-    at_ms = min(account.swapped_ms or at_ms, at_ms)
-    if account.opening_wh is None or account.opening_wh > unwrapped(account.opening_wh, read_wh, modulus_wh):
-        return read_wh, at_ms
-    return account.opening_wh, at_ms
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Where and when an account's journal begins. `days_ms`: up to when its days are no charge of this epoch."""
+
+    register_wh: int
+    at_ms: int
+    days_ms: int
+
+
+def opening_of(turn: Turn, account: AccountConfig, read_wh: int, read: MeterRead) -> Opening:
+    """At the reading, or where an earlier edge left the register. The moment is that of the earlier edge also where its register is no
+    beginning for this one: the days since then, and the open cycle, go on from there."""
+    at_ms, days_ms = min(account.swapped_ms or read.at_ms, read.at_ms), _days_from(turn, account, read.at_ms)
+    if account.opening_wh is None or account.opening_wh > unwrapped(account.opening_wh, read_wh, read.register_modulus_wh):
+        return Opening(read_wh, at_ms, days_ms)
+    return Opening(account.opening_wh, days_ms if account.account_epoch > FIRST_EPOCH else at_ms, days_ms)
+
+
+def _days_from(turn: Turn, account: AccountConfig, read_ms: int) -> int:
+    """A clock that is not believed may be days behind, and those would be charged when it is right again: then the moment the cloud signed
+    stands, which knew the time. What waits for a clock (`bridge`) begins there too; what is charged provisionally begins by ours."""
+    if turn.clock.state is not ClockState.UNTRUSTED:
+        return min(account.swapped_ms or read_ms, read_ms)
+    return account.swapped_ms or max(read_ms, turn.plan.config.issued_at_ms)
 
 
 def carried_of(account: AccountConfig, price: Priced | None) -> Running | None:
@@ -79,7 +98,7 @@ def is_gap(account: AccountConfig, book: Book) -> bool:
     """Whether nothing was charged yet since an earlier edge left the register here."""
     state = book.state
     untouched = (state.register_wh, state.carried_wh) == (state.opened_wh, 0)
-    return account.account_epoch > 1 and untouched and account.opening_wh == state.opened_wh
+    return account.account_epoch > FIRST_EPOCH and untouched and account.opening_wh == state.opened_wh
 
 
 def bridge(turn: Turn, account: AccountConfig, book: Book, register_wh: int, at_ms: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -453,3 +454,44 @@ def test_days_that_the_old_edge_had_not_charged_are_charged_by_the_new_one(tmp_p
     opened = next(e.day_after for e in new.entries(epoch=2) if e.kind == Kind.OPEN)
     assert opened == old.replayed()[0].charged_day
     assert days == [opened + 3]
+
+
+def behind_its_time(folder: Path, **policy: object) -> Bench:
+    """A box that came with a clock two days behind, and reads before it is told the time; in the evening the clock is right."""
+    bench = Bench(folder, ready=False, tariffs=(m.TariffDocument("home", 1, 0, json.dumps(RENT)),))
+    bench.configure(**policy)
+    bench.now_ms += -2 * DAY_MS + HOUR_MS
+    bench.read(1, 1_000_100)
+    bench.now_ms += 2 * DAY_MS + HOUR_MS
+    bench.trust()
+    bench.read(1, 1_000_300)
+    return bench
+
+
+def days_of(bench: Bench, epoch: int) -> list[int]:
+    return [e.day_after for e in bench.entries(epoch=epoch) if e.kind == Kind.FIXED]
+
+
+@pytest.mark.parametrize(("opening_wh", "charged_wh"), [(1_000_000, 300), (1_000_100, 200), (None, 200)])
+def test_days_before_a_box_came_are_not_charged_because_its_clock_was_behind(
+    tmp_path: Path, opening_wh: int | None, charged_wh: int
+) -> None:
+    """No day begins between the end of the old box and the evening, so none is charged; the next one is, once."""
+    bench = behind_its_time(tmp_path, account_epoch=2, opening_wh=opening_wh, swapped_ms=START_MS - HOUR_MS)
+    assert days_of(bench, 2) == []
+    assert sum(x.amount_nano for e in bench.entries(epoch=2) for x in e.postings if x.pool == Pool.ENERGY) == nano("8") * charged_wh // 1000
+    bench.wait(DAY_MS)
+    assert days_of(bench, 2) == [date(2026, 3, 3).toordinal()]
+
+
+def test_what_was_used_under_no_edge_is_of_the_time_since_the_cloud_knows_whatever_the_new_clock_says(tmp_path: Path) -> None:
+    bench = behind_its_time(tmp_path, account_epoch=2, opening_wh=1_000_000, swapped_ms=START_MS - HOUR_MS)
+    assert next(e.at_ms for e in bench.entries(epoch=2) if e.kind == Kind.OPEN) == START_MS - HOUR_MS
+
+
+def test_days_before_a_first_account_came_are_not_charged_because_the_clock_was_behind(tmp_path: Path) -> None:
+    """No account begins before the cloud signed the configuration that names it."""
+    bench = behind_its_time(tmp_path)
+    assert days_of(bench, 1) == []
+    bench.wait(DAY_MS)
+    assert days_of(bench, 1) == [date(2026, 3, 3).toordinal()]
