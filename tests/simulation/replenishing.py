@@ -85,8 +85,12 @@ def jobs(world: World) -> None:
         catch_up(cloud.db, cloud.payments, now_ms - CATCH_UP_MS, now_ms - SETTLED_MS, now_ms)
     _deliver(world)
     replenish(cloud.db, cloud.payments, now_ms)
+    world.replenished_to = {(account_no, epoch): seq for account_no, epoch, seq in cloud.eye.execute(MIRRORED).fetchall()}
     cloud.changed += 1
     cloud.beat()
+
+
+MIRRORED = "SELECT account_no, epoch, max(seq) FROM journal_entry WHERE verified GROUP BY account_no, epoch"
 
 
 def _deliver(world: World) -> None:
@@ -220,7 +224,7 @@ def known(world: World) -> Iterator[str]:
 
 
 def seen(world: World) -> Iterator[str]:
-    """Who agreed and is low is charged, or there is a reason."""
+    """Who agreed and is low is charged, or there is a reason. An entry that came to the MDM behind its newest turn is for the next one."""
     if not world.consents or world.edge.config is None:
         return
     rules = "SELECT account_no, threshold_nano, amount_nano, month_cap_nano FROM replenish_rule WHERE state = 'active'"
@@ -233,6 +237,8 @@ def seen(world: World) -> Iterator[str]:
         if balances[-1] > threshold or world.now_ms - book.lines[-1].at_ms < 0:
             continue
         above = max((n for n, balance in enumerate(balances, 1) if balance > threshold), default=0)
+        if above >= world.replenished_to.get(key, 0):
+            continue
         mine = "SELECT count(*) FROM replenish_attempt WHERE account_no = ? AND (epoch > ? OR (epoch = ? AND seq > ?) OR state = 'capped')"
         query = (account_no, key[1], key[1], above) if above else (account_no, 0, 0, 0)
         if not world.cloud.eye.execute(mine, query).fetchone()[0]:

@@ -118,6 +118,7 @@ class World:
     wallet_paid_nano: int = 0
     consents: dict[int, list[tuple[int, int | None, int]]] = field(default_factory=dict)
     billed_since: dict[int, int] = field(default_factory=dict)
+    replenished_to: dict[tuple[int, int], int] = field(default_factory=dict)
     gone: dict[Any, Any] = field(default_factory=dict)
     read_code: Callable[[str], object] = keypad_code.read_code
     before_sweep: Callable[[World], None] | None = None
