@@ -342,7 +342,7 @@ SABOTAGES: tuple[Sabotage, ...] = (
              _family),
     Sabotage("I1", "a card is charged after its consent", _unheard, _cards),
     Sabotage("I1", "a charge is forgotten while the bank is asked",
-             _cloud_sql("UPDATE replenish_attempt SET seq = seq + 1000 WHERE state = 'asked'"), _cards),
+             _cloud_sql("UPDATE replenish_attempt SET seq = 0, state = 'failed' WHERE state = 'asked'"), _cards),
     Sabotage("I2", "an instrument is posted a second time", _write(kind=watch.CREDIT, gseq=1, postings=_pairs((2, -5), (1, 5)))),
     Sabotage("I3", "instruments never arrive", _swallow_instruments),
     Sabotage("I4", "an order overtakes a payment", _early_order),
