@@ -17,7 +17,7 @@ from gridtally_cloud.customers.accounts import accounts_of_dcu
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.customers.tariffs import versions_of
 from gridtally_cloud.ingest.mirror import load
-from gridtally_cloud.prepay.charging import charging_of
+from gridtally_cloud.prepay.charging import begun_before, charging_of
 from gridtally_cloud.prepay.handover_tables import account_swap, managed_ones
 from gridtally_cloud.prepay.left import left_standing
 from gridtally_cloud.prepay.managed_tables import managed_supply
@@ -67,10 +67,10 @@ def _has_begun(conn: Connection, config: AccountConfig) -> bool:
 
 
 def _carried(conn: Connection, config: AccountConfig) -> tuple[CarriedCharge, ...]:
-    """What the epoch before had charged of its open cycle; nothing once the new one has begun."""
+    """What the last epoch that began had charged of its open cycle; nothing once the new one has begun."""
     if _has_begun(conn, config):
         return ()
-    before = replace(account_of(conn, config.account_no), account_epoch=config.account_epoch - 1)
+    before = replace(account_of(conn, config.account_no), account_epoch=begun_before(conn, config.account_no, config.account_epoch))
     found = charging_of(conn, before)
     return (carried(found.plan, found.running),) if found else ()
 

@@ -19,7 +19,7 @@ from gridtally_cloud.billing.rerate import issued_plan
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.customers.tables import account as agreement
 from gridtally_cloud.customers.tariffs import versions_of
-from gridtally_cloud.ingest.mirror import state_bytes, state_from, verified
+from gridtally_cloud.ingest.mirror import load, state_bytes, state_from, verified
 from gridtally_cloud.prepay.charging_tables import account_charging
 from gridtally_cloud.store.base import SHARD
 from gridtally_cloud.store.db import Database, upsert
@@ -59,6 +59,12 @@ def charging_of(conn: Connection, account: Account) -> Charging | None:
     terms = terms_now(conn, account, running.terms)
     so_far, plan = issued_plan(conn, running.terms), issued_plan(conn, terms)
     return Charging(plan, under(so_far, running, terms)) if so_far and plan else None
+
+
+def begun_before(conn: Connection, account_no: int, epoch: int) -> int:
+    """The newest epoch before this one in which a register was read. One whose box died before that leaves what it was given."""
+    earlier = range(epoch - 1, 0, -1)
+    return next((number for number in earlier if load(conn, account_no, number).state.opened_wh is not None), epoch - 1)
 
 
 def price_now(conn: Connection, account: Account, at_ms: int) -> Quote | None:

@@ -27,7 +27,7 @@ from gridtally_cloud.customers.model import Account
 from gridtally_cloud.ingest.journal import take_journal
 from gridtally_cloud.ingest.mirror import load
 from gridtally_cloud.prepay import managed_facts
-from gridtally_cloud.prepay.charging import charging_of, terms_now, walk_of
+from gridtally_cloud.prepay.charging import begun_before, charging_of, terms_now, walk_of
 from gridtally_cloud.prepay.handover_tables import account_swap, is_managed, managed_ones
 from gridtally_cloud.prepay.managed_begin import begin
 from gridtally_cloud.prepay.managed_due import Rounds
@@ -206,7 +206,8 @@ def _pen(conn: Connection, account: Account, supply: Supply) -> Pen | None:
     swap = conn.execute(select(account_swap).where(account_swap.c.account_no == account.account_no)).one()
     state = load(conn, account.account_no, account.account_epoch).state
     running = walk_of(conn, account.account_no, account.account_epoch).running
-    before = charging_of(conn, replace(account, account_epoch=account.account_epoch - 1)) if state.register_wh is None else None
+    last = begun_before(conn, account.account_no, account.account_epoch)
+    before = charging_of(conn, replace(account, account_epoch=last)) if state.register_wh is None else None
     so_far_terms = running.terms if running else before.running.terms if before else None
     terms = terms_now(conn, account, so_far_terms)
     plan = issued_plan(conn, terms)

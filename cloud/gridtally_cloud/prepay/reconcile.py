@@ -166,8 +166,8 @@ def _chained(books: Books, floors: dict[int, int]) -> Iterator[LedgerMismatch]:
 
 
 def _opened(conn: Connection, books: Books) -> Iterator[LedgerMismatch]:
-    """An epoch that goes on with the open cycle of the one before begins with what that one left."""
-    for before, epoch in pairwise(books.epochs):
+    """An epoch that goes on with the open cycle of the last one that began, begins with what that one left."""
+    for before, epoch in pairwise(e for e in books.epochs if e.state.opened_wh is not None):
         opening = next((e for e in epoch.entries if e.kind == Kind.OPEN and e.detail), None)
         if opening is not None and not goes_on(conn, books.account_no, before.number, before.entries, opening):
             text = f"epoch {epoch.number} entry {opening.seq}: the open cycle is not what the epoch before left"

@@ -26,7 +26,7 @@ from gridtally_cloud.ingest.mirror import load
 from gridtally_cloud.prepay import control, shared_wallets
 from gridtally_cloud.prepay.closing import ended_at
 from gridtally_cloud.prepay.handover import HandoverReason
-from gridtally_cloud.prepay.handover_tables import EDGE, account_swap, is_managed, swap_of
+from gridtally_cloud.prepay.handover_tables import CLOUD, EDGE, account_swap, is_managed, swap_of
 from gridtally_cloud.prepay.instruments import CHANNEL, Source, issue
 from gridtally_cloud.prepay.reissue import WAITING, Again, going_on
 from gridtally_cloud.prepay.tables import instrument
@@ -129,7 +129,7 @@ def next_epoch(conn: Connection, signer: Signer, before: Account, kind: str, at_
     unused_nano = _unused_nano(conn, before, state) + state.pools.get(Pool.RESERVED, 0) - lent_nano
     epoch = before.account_epoch + 1
     conn.execute(update(account_table).where(account_table.c.account_no == account_no).values(account_epoch=epoch))
-    _note(conn, account_no, kind, state.register_wh, _begins_at(conn, before, state), _reached_ms(before, state, at_ms), actor)
+    _note(conn, account_no, kind, state.register_wh, _begins_at(conn, before, state), _reached_ms(conn, before, state, at_ms), actor)
     _end_the_way(conn, before, state, at_ms)
     after = account_of(conn, account_no)
     _issue_again(conn, signer, after, [one for one in again if one.type in BEFORE_MONEY], at_ms)
@@ -176,11 +176,13 @@ def _begins_at(conn: Connection, account: Account, state: LedgerState) -> int | 
     return before.opening_wh if before is not None else None
 
 
-def _reached_ms(account: Account, state: LedgerState, at_ms: int) -> int:
-    """Up to when the old epoch charged: its last register, and not before the last day it charged had begun. A concentrator whose clock was
-    ahead may have written a time that is still to come: nothing is charged up to then."""
+def _reached_ms(conn: Connection, account: Account, state: LedgerState, at_ms: int) -> int:
+    """Up to when the old epoch charged: its last register, and not before the last day it charged had begun; where it never began, up to
+    when the one before it did. A concentrator whose clock was ahead may have written a time that is still to come: nothing is charged up
+    to then."""
     if not state.register_at_ms:
-        return at_ms
+        was = swap_of(conn, account.account_no)
+        return min(at_ms, was.swapped_ms) if was is not None and was.kind in (EDGE, CLOUD) else at_ms
     day_ms = starts_at(state.charged_day, zone_named(account.zone)) + 1 if state.charged_day else 0
     return min(at_ms, max(state.register_at_ms, day_ms))
 

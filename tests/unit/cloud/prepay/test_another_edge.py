@@ -166,6 +166,37 @@ def test_the_slabs_of_the_month_do_not_begin_again_at_the_new_concentrator(tmp_p
     two.close()
 
 
+def test_a_box_that_died_before_it_began_loses_no_day_and_no_slab(tmp_path: Path) -> None:
+    """The next one comes a day later, and goes on where the first one ended: to the nano what one would charge, and it adds up."""
+    one, two = (slab_pair(tmp_path / name) for name in ("one", "two"))
+    for pair in (one, two):
+        pair.read(0, OPENED_WH)
+        pair.pay("900")
+        pair.meet()
+        pair.wait(3 * DAY_MS)
+        pair.read(0, OPENED_WH + 8_000)
+        pair.sync()
+    for name in ("dcu-dead", NEW):
+        with two.db.write() as conn:
+            conn.execute(insert(dcu).values(dcu=name, serial=f"S-{name}", state="active", created_ms=two.now_ms))
+            replaced.replace_edge(conn, SIGNER, two.account, name, two.now_ms, "asha")
+        two.now_ms += DAY_MS
+    one.now_ms += 2 * DAY_MS
+    core, home = new_edge(two), two.homes[0]
+    one.tell(p.ClockObserved(p.ClockSource.NTP, one.now_ms, one.now_ms))
+    one.read(0, OPENED_WH + 22_000)
+    core.handle(p.MeterRead(home.meter_no, home.serial, two.now_ms, OPENED_WH + 22_000, switch=SwitchState.CLOSED), two.now_ms)
+    core.handle(p.Tick(), two.now_ms)
+    state, problem = replay(two.account, 3, entries_of(two.new_money, two.account, 3))  # type: ignore[attr-defined]
+    assert problem is None
+    assert charged(one.state()) == charged(two.state()) + charged(state)
+    take_up(two, 3)
+    assert faults(two) == []
+    two.new_money.close()  # type: ignore[attr-defined]
+    one.close()
+    two.close()
+
+
 def test_money_in_the_new_journal_is_no_beginning(tmp_path: Path) -> None:
     """The opening credit is there before the meter is read: another configuration still says where the old one left slabs and supply."""
     pair = slab_pair(tmp_path / "two")
