@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 WILL_MS = 30_000
+CLOCK_OFF_MS = 10_000
 STEPPED_AT_MOST_MS = 600_000
 STEPPED_FROM_MS = 10_000
 FRESH_MS = 5_000
@@ -107,6 +108,7 @@ class EdgeNode:
     alive: bool = False
     boots: int = 0
     offset_ms: int = 0
+    right_since_ms: int = 0
     config: m.DcuConfig | None = None
     said: str = ""
     delivered: dict[tuple[int, int, int], int] = field(default_factory=dict)
@@ -211,6 +213,12 @@ class EdgeNode:
         return tuple((n, e, balance, _essence(state)) for n, e, balance, state in rows)
 
     # ---- time -------------------------------------------------------------------------------------------------
+
+    def shift(self, by_ms: int) -> None:
+        """The clock jumps."""
+        self.offset_ms += by_ms
+        if abs(self.offset_ms) <= CLOCK_OFF_MS:
+            self.right_since_ms = self.world.now_ms
 
     def now_ms(self) -> int:
         return self.world.now_ms + self.offset_ms
@@ -330,7 +338,7 @@ class EdgeNode:
         self.feed(p.WelcomeSeen(welcome.at_ms, welcome.accounts, age_ms, welcome.config_version))
         off_ms = welcome.at_ms + (age_ms or 0) // 2 - self.now_ms()
         if age_ms is not None and age_ms <= FRESH_MS and STEPPED_FROM_MS < abs(off_ms) <= STEPPED_AT_MOST_MS:
-            self.offset_ms += off_ms
+            self.shift(off_ms)
             self.feed(p.WelcomeSeen(self.now_ms()))
 
     def _receipted(self, receipt: m.Receipt) -> None:

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from gridtally_edge.prepay.events import RunSwitch
 from gridtally_shared.contract.messages import AccountConfig
 from simulation import watch
+from simulation.edge import CLOCK_OFF_MS
 from simulation.meter import SimMeter
 from simulation.plan import CARE_EMERGENCY, LEAN_W
 from simulation.tariffs import Plain, Tariff
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from simulation.world import Ordered, World
 
 HOUR_MS = 3_600_000
-CLOCK_OFF_MS = 10_000
 ASKED_EVENTS = 60
 UNTRUSTED = 2
 """Who asks for the supply back is at home: for about as long as his order takes."""
@@ -158,12 +158,14 @@ class Oracle:
         return least * max(0, self.world.beyond_wh(account.account_no, book))
 
     def _in_doubt_nano(self, account: AccountConfig, book: watch.Book) -> Fraction:
-        """What a box whose clock is off can not charge: a register that moved in no time, or that was read before it was last good.
-        What is paid by its ledger is paid."""
+        """What a box whose clock is off, or was when it last read well, can not charge: a register that moved in no time, or that was read
+        before it was last good. What is paid by its ledger is paid."""
         edge = self.world.edge
         held = self.world.edge_watch.cached[account.account_no, account.account_epoch].held
         found = edge.db.execute("SELECT register_ms FROM switch WHERE meter_no = ?", (account.meter_no,)).fetchone()
-        waits = abs(edge.offset_ms) > CLOCK_OFF_MS and (held == "jumped" or (found is not None and found[0] > edge.now_ms()))
+        good_ms = found[0] if found is not None else 0
+        was_off = abs(edge.offset_ms) > CLOCK_OFF_MS or good_ms < edge.right_since_ms
+        waits = (held == "jumped" and was_off) or good_ms > edge.now_ms()
         return self._beyond_nano(account, book) if waits else Fraction(0)
 
     # ---- switches ---------------------------------------------------------------------------------------------

@@ -250,10 +250,10 @@ def lose(world: World, commands: int) -> None:
 
 def clock(world: World, jump_ms: int, length_ms: int) -> None:
     """The box's clock jumps, and jumps back after a while."""
-    world.edge.offset_ms += jump_ms
+    world.edge.shift(jump_ms)
 
     def mend() -> None:
-        world.edge.offset_ms = 0
+        world.edge.shift(-world.edge.offset_ms)
         world.say_time()
 
     world.after(length_ms, "the clock is right again", mend)
@@ -456,7 +456,7 @@ def heal(world: World) -> None:
     world.link.heal()
     world.link.most_ms = 2_000
     world.ntp_ok = True
-    world.edge.offset_ms = 0
+    world.edge.shift(-world.edge.offset_ms)
     world.bank.line = replenishing.NOW
     for meter in world.meters.values():
         meter.advance(world.now_ms)
