@@ -112,12 +112,13 @@ def bridge(turn: Turn, account: AccountConfig, book: Book, register_wh: int, at_
 
 
 def _close(turn: Turn, account: AccountConfig, book: Book, at_ms: int) -> bool:
-    """The old meter's last use, to the value the work order names, behind a roll-over too. Whether that value was known and could be."""
+    """The old meter's last use, to the value the work order names, behind a roll-over too. Whether that value was known and could be:
+    by the moment the cloud signed, too, for our clock may be behind."""
     charged_wh, since_ms = book.state.register_wh, book.state.register_at_ms
     if account.closing_wh is None or charged_wh is None:
         return False
     closing_wh = unwrapped(charged_wh, account.closing_wh, turn.switch(book.state.meter_no).register_modulus_wh)
-    if closing_wh - charged_wh > possible_wh(max(at_ms, turn.now_ms) - since_ms):
+    if closing_wh - charged_wh > possible_wh(max(at_ms, turn.now_ms, account.swapped_ms) - since_ms):
         return False
     if closing_wh > charged_wh and is_charged(book) and account.account_no in turn.plan.priced:
         old = replace(account, meter_no=book.state.meter_no)

@@ -384,6 +384,21 @@ def test_a_closing_value_of_a_meter_that_came_and_went_unseen_is_not_charged(tmp
     assert bench.orders() == []
 
 
+def test_what_the_old_meter_counted_last_is_charged_where_our_clock_went_back(tmp_path: Path) -> None:
+    """Eight hours of use, and a clock that says that the register was read tomorrow."""
+    bench = aligned(tmp_path)
+    swapped_ms = bench.now_ms + 8 * HOUR_MS
+    bench.now_ms += -DAY_MS + 8 * HOUR_MS
+    swap(bench, replace(account_of(1), meter_no=2, closing_wh=1_008_800, opening_wh=0, swapped_ms=swapped_ms))
+    bench.read(2, 100)
+    assert bench.replayed()[0].charged_wh == 8_800
+    bench.now_ms = swapped_ms + HOUR_MS
+    bench.trust()
+    bench.read(2, 300)
+    assert bench.replayed()[0].charged_wh == 8_800 + 300
+    assert told(bench, "meter_swapped") == ["account=101 closing_wh=8800 opening_wh=0 estimated=0"]
+
+
 def test_a_work_order_that_comes_to_the_desk_hours_later_holds_nothing_up(tmp_path: Path) -> None:
     """The new meter has been there since noon; the desk writes the swap down in the evening, as of that moment."""
     bench = aligned(tmp_path)
