@@ -115,11 +115,21 @@ def _others(conn: Connection, supply: Supply, meter_no: int) -> None:
     c = command.c
     mine = and_(c.meter_no == meter_no, c.type.in_(SWITCH_TYPES), c.state == int(S.DONE), c.cause != PREPAY)
     query = select(c.type, c.completed_at_ms).where(mine, c.completed_at_ms > supply.others_ms).order_by(c.completed_at_ms)
-    for row in conn.execute(query):
+    for row in conn.execute(query).all():
         close, supply.others_ms = row.type == CommandType.SWITCH_CLOSE, row.completed_at_ms
         if row.completed_at_ms >= supply.switch_ms:
             _moved(supply, close, CLOSED if close else OPEN, row.completed_at_ms, OffReason.ORDER)
+        elif not close and _is_told_late(conn, supply, meter_no, row.completed_at_ms):
+            supply.off_reason = OffReason.ORDER.value
         supply.closed_by_order_ms = row.completed_at_ms if close else None
+
+
+def _is_told_late(conn: Connection, supply: Supply, meter_no: int, opened_ms: int) -> bool:
+    """The meter said that it is off before the receipt of who had ordered it was here, and nobody closed it since."""
+    c = command.c
+    closed = and_(c.meter_no == meter_no, c.type == int(CommandType.SWITCH_CLOSE), c.state == int(S.DONE), c.completed_at_ms > opened_ms)
+    off = supply.off_reason != OffReason.NONE.value and supply.off_since_ms >= opened_ms
+    return off and conn.execute(select(c.cmd_id).where(closed).limit(1)).first() is None
 
 
 def _own(conn: Connection, supply: Supply, now_ms: int) -> Ended | None:

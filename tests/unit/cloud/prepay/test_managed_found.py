@@ -18,6 +18,7 @@ from gridtally_cloud.prepay import control, managed_run, policies
 from gridtally_cloud.prepay.managed import manage
 from gridtally_cloud.prepay.reconcile import reconcile
 from gridtally_cloud.store.tables import command
+from gridtally_edge.drivers.model import SwitchState
 from gridtally_edge.prepay import events as p
 from gridtally_shared.contract.messages import CommandType
 from gridtally_shared.contract.prepay_messages import Managed
@@ -26,6 +27,7 @@ from gridtally_shared.instruments import details as d
 from gridtally_shared.ledger.entries import Pool
 from gridtally_shared.lifecycle import CommandState, Reason
 from gridtally_shared.money import nano
+from gridtally_shared.prepay.facts import OffReason
 from support.managed_street import LOCAL, REMOTE, ManagedStreet, Snapshot
 from support.payday import DAY_MS, DCU, HOUR_MS, SIGNER
 
@@ -138,3 +140,28 @@ def test_an_order_for_later_is_taken_back_by_a_hold_that_comes(street: ManagedSt
     with street.db.read() as conn:
         state = conn.execute(select(command.c.state).where(command.c.cmd_id == issued.cmd_id)).scalar_one()
     assert state == int(CommandState.CANCELLED)
+
+
+def test_who_is_cut_by_the_desk_while_a_cut_for_money_is_on_its_way_is_not_switched_on_by_a_payment(street: ManagedStreet) -> None:
+    """Ours gets lost; the meter says that it is off before the desk's receipt is here, and it looked as if ours had done it."""
+    street.quarter(9_700)
+    street.wait(HOUR_MS)
+    street.use(2_500, REMOTE)
+    street.observe(REMOTE)
+    street.manage_on()
+    (ours,) = street.hand_over()
+    with street.db.write() as conn:
+        desk = CommandRequest(street.homes[REMOTE].meter_no, CommandType.SWITCH_OPEN, "staff:dora", "safety")
+        commands.issue(conn, SIGNER, desk, street.now_ms)
+    street.tell(p.CommandArrived(next(envelope for envelope in street.hand_over() if envelope != ours)))
+    assert street.switches[REMOTE] is SwitchState.OPEN
+    for _ in range(3):
+        street.wait(HOUR_MS)
+        street.observe(REMOTE)
+        street.manage_on()
+    assert street.supply().off_reason == OffReason.BALANCE
+    street.sync()
+    street.pay("200", street.no(REMOTE))
+    street.reissue()
+    assert street.supply().off_reason == OffReason.ORDER
+    assert street.switches[REMOTE] is SwitchState.OPEN
