@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 OPEN_TYPE, CLOSE_TYPE = 1, 2
 MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
 CUT_LIFE_MS = 10 * MINUTE_MS
 AWAY_MS = 2 * MINUTE_MS
 RESTORED_MS = 40 * MINUTE_MS
@@ -310,12 +311,25 @@ class FromCloud:
             yield f"account {account_no}/{epoch} begins at {first.after_wh} Wh, epoch {epoch - 1} was charged up to {before.register_wh}"
 
     def _days(self, account_no: int, books: dict[int, watch.Book]) -> Iterator[str]:
-        """Over all epochs no day is charged twice."""
-        charged = sum(_days_in(x) for book in books.values() for x in book.lines if x.kind == watch.FIXED_KIND)
+        """Over all epochs no day is charged twice, and none is left out that began while it was paid ahead."""
+        charged = sum(_days_in(x) for book in books.values() for x in book.lines if x.kind in (watch.FIXED_KIND, watch.ENERGY_KIND))
+        began = self._midnights(account_no, self.world.plan.start_ms)
+        if charged > began:
+            yield f"account {account_no}: {charged} days are charged, {began} began"
+        opened = [x for book in books.values() for x in book.lines if x.kind == watch.OPEN]
+        billed = any(x.kind == watch.MODE_KIND for book in books.values() for x in book.lines)
+        priced = all(v.per_day for v in self.world.tariffs[self.world.home_of(account_no).tariff_id].versions)
+        ahead = not billed and self.world.cloud.mode_of(account_no) == "prepaid"
+        if not (opened and priced and ahead) or books[max(books)].opened_wh is None:
+            return
+        due = self._midnights(account_no, opened[0].at_ms, self.world.now_ms - HOUR_MS)
+        if charged < due:
+            yield f"account {account_no}: {charged} days are charged, {due} began since it was opened"
+
+    def _midnights(self, account_no: int, from_ms: int, to_ms: int = 0) -> int:
         zone = ZoneInfo(self.world.home_of(account_no).zone)
-        last, first = (datetime.fromtimestamp(ms / 1000, zone).date() for ms in (self.world.now_ms, self.world.plan.start_ms))
-        if charged > (last - first).days:
-            yield f"account {account_no}: {charged} days are charged, {(last - first).days} began"
+        first, last = (datetime.fromtimestamp(ms / 1000, zone).date() for ms in (from_ms, to_ms or self.world.now_ms))
+        return (last - first).days
 
 
 def _epoch_reference(epoch: int) -> bytes:
@@ -323,5 +337,6 @@ def _epoch_reference(epoch: int) -> bytes:
 
 
 def _days_in(line: watch.Line) -> int:
-    """How many days a charge of days is for."""
-    return sum(part.get(2, 0) for part in line.detail.get(2, []) if part.get(4) == DAY_LINE) if isinstance(line.detail, dict) else 0
+    """How many days an entry charges; one that names what another charged already has nothing to pay."""
+    parts = line.detail.get(2, []) if isinstance(line.detail, dict) else []
+    return sum(part.get(2, 0) for part in parts if part.get(4) == DAY_LINE and part.get(1))
