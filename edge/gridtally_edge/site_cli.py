@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from gridtally_edge.config import load_config
@@ -36,12 +36,13 @@ SAID: dict[str, str] = {
     "not_opened": "the {reason} hold is set, and the switch is not moved: {text}",
     "limited": "the load limit is {text} W now (0: none), in the name of {person}; the MDM is told",
     "not_limited": "the flow of gas is not limited: disable the supply instead",
+    "not_here": "the MDM runs this account, and only a concentrator that runs it limits its load: disable the supply instead",
     "not_held": "there is no {reason} hold on this account{left}",
     "not_closed": "no {reason} hold is left, and the switch is not closed: {text}",
     "wrong_pin": "this is not the PIN of {person}",
     "locked": "too many wrong PINs for {person}: wait a few minutes, then try again",
     "unknown_person": "{person} is not known here: whoever runs this box adds people with 'gridtally-dcu people add'",
-    "unknown_account": "this concentrator serves no such account: see 'gridtally-dcu ledger'",
+    "unknown_account": "this concentrator serves no such account or meter: see 'gridtally-dcu ledger' and 'gridtally-dcu status'",
     "other_reason": "only safety and work holds are lifted on site; others where they were set",
     "malformed": "the agent does not understand the request: agent and command are of different versions",
     "known": "{person} may set and lift holds here from now on; the MDM is told",
@@ -58,8 +59,9 @@ def hold(arguments: Sequence[str]) -> int:
         "asked for, or read from standard input", "gridtally-dcu hold lift 101 safety --person 'R. Kumar 4711' --close",
     )  # fmt: skip
     parser.add_argument("action", choices=("lift", "set"))
-    parser.add_argument("account", type=int, help="number of the account")
+    parser.add_argument("account", type=int, help="number of the account; with --meter of the meter")
     parser.add_argument("reason", choices=sorted(LIFTED_ON_SITE))
+    parser.add_argument("--meter", action="store_true", help="the number is that of a meter: for a supply that nobody pays in advance")
     parser.add_argument("--person", required=True, metavar="NAME", help="who is here, as added with 'gridtally-dcu people add'")
     moves = parser.add_mutually_exclusive_group()
     moves.add_argument("--close", action="store_true", help="with lift: close what an order opened, once no hold is left")
@@ -91,22 +93,23 @@ def people(arguments: Sequence[str]) -> int:
 def _hold(options: argparse.Namespace) -> int:
     if (options.close and options.action == "set") or (options.open and options.action == "lift"):
         raise ConfigError("--close" if options.close else "--open", options.action, "a switch is opened with set and closed with lift")
-    is_set = options.action == "set"
-    return _ask(options, lambda proof: SiteOrder(options.person, proof, options.reason, is_set, options.close, options.open))
+    is_set, meter_no = options.action == "set", options.account if options.meter else 0
+    order = SiteOrder(options.person, b"", options.reason, is_set, options.close, options.open, meter_no=meter_no)
+    return _ask(options, lambda proof: replace(order, proof=proof), 0 if options.meter else options.account)
 
 
 def _limit(options: argparse.Namespace) -> int:
     if not 0 <= options.watts <= MOST_W:
         raise ConfigError("WATTS", options.watts, f"write 0 to {MOST_W}")
-    return _ask(options, lambda proof: SiteOrder(options.person, proof, options.reason, limit_w=options.watts))
+    return _ask(options, lambda proof: SiteOrder(options.person, proof, options.reason, limit_w=options.watts), options.account)
 
 
-def _ask(options: argparse.Namespace, order: Callable[[bytes], SiteOrder]) -> int:
+def _ask(options: argparse.Namespace, order: Callable[[bytes], SiteOrder], account_no: int) -> int:
     """The order of a person who proves by his PIN to be the one."""
     data_dir = load_config(options.config).data_dir
     person = _person(data_dir, options.person)
     proof = proof_of(_pin(f"PIN of {options.person}: "), person.salt) if person else b""
-    return _told(asked(data_dir, Ask("hold", options.account, packed(order(proof))), options.wait), options, options.reason)
+    return _told(asked(data_dir, Ask("hold", account_no, packed(order(proof))), options.wait), options, options.reason)
 
 
 def _people(options: argparse.Namespace) -> int:

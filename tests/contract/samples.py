@@ -37,7 +37,7 @@ SAMPLES: dict[str, object] = {
             1, UUID, "dcu-1", 11, 1, 3, 10, 9, AT, AT, AT + 900_000, UUID, AT - 1, AT, 5, "hello", "unpaid",
             (Setting(3, b"\xa1\x00\x19\x03\x84"),), 2, b"\xa0", UUID,
         ),
-        m.MeterConfig(11, "GT000011", 7, 1800, "water"),
+        m.MeterConfig(11, "GT000011", 7, 1800, "water", 9, (p.MeterHold("work", False, (UUID,)),)),
         m.AccountConfig(
             7, 1, 11, "EUR", "Europe/Madrid", "home", 2_000_000_000, "disconnect", "allowed", 2,
             ("22:00-06:00",), ("medical",), 5, True, "Calle 1", "scrypt$aa$bb", "es", 3600,
@@ -63,6 +63,8 @@ SAMPLES: dict[str, object] = {
         p.CarriedCharge("[]", (p.VersionMark(3, 739_000, AT), p.VersionMark(4, 739_010))),
         p.Checkpoint("dcu-1", 7, 1, 42, HASH, 12_500_000_000, 11, 480_000, AT),
         p.SignedCheckpoint(b"envelope"),
+        p.SiteEntry(UUID, 11, 9, AT, b"\xa0"),
+        p.MeterHold("work", False, (UUID,)),
         p.LeaseAsk(7, 1, 2, 300_000_000, AT),
         p.MirrorAsk(7, 1, 43),
         p.TimeLeftTold(7, 1, AT, 12_500_000_000, AT + 172_800_000, AT + 100_000_000, "history"),

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, replace
-from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
 from gridtally_cloud.assets.account_config import account_config, prepaid_accounts, tariff_documents, with_swaps
+from gridtally_cloud.assets.meter_config import meter_configs
 from gridtally_cloud.prepay import calendars, keypad, policies, shared_wallets, terms
 from gridtally_cloud.store import outbox
 from gridtally_cloud.store.db import Database, in_turn
-from gridtally_cloud.store.tables import config_version, dcu, meter
+from gridtally_cloud.store.tables import config_version, dcu
 from gridtally_shared.clock import MS_PER_DAY
 from gridtally_shared.contract.codec import encode
-from gridtally_shared.contract.messages import DcuConfig, MeterConfig
+from gridtally_shared.contract.messages import DcuConfig
 from gridtally_shared.signing import Signer, sign1
 
 CONFIG_PRIORITY = 1
@@ -90,9 +90,7 @@ def build(conn: Connection, name: str, now_ms: int) -> DcuConfig:
     accounts = prepaid_accounts(conn, name)
     keys = keypad.keys_of(conn, accounts, now_ms)
     by_meter = {account.meter_no: account.account_no for account in accounts}
-    meters = tuple(
-        MeterConfig(m.meter_no, m.serial, by_meter.get(m.meter_no, 0), m.interval_s, m.commodity) for m in _meters(conn, name)
-    )
+    meters = meter_configs(conn, name, by_meter)
     lease_ms = (now_ms // MS_PER_DAY + CUT_LEASE_DAYS) * MS_PER_DAY
     tariffs = tariff_documents(conn, {account.tariff_id for account in accounts}, now_ms)
     wallets = shared_wallets.wallets_of(conn, accounts)
@@ -107,7 +105,3 @@ def build(conn: Connection, name: str, now_ms: int) -> DcuConfig:
     rules = policies.travelling(conn, {a.policy_id for a in configs}, now_ms)
     days = calendars.travelling(conn, {a.calendar_id for a in configs}, now_ms)
     return DcuConfig(0, name, 0, meters, with_swaps(conn, configs), tariffs, share, lease_ms, rules, days)
-
-
-def _meters(conn: Connection, name: str) -> list[Any]:
-    return list(conn.execute(select(meter).where(meter.c.dcu == name, meter.c.removed_ms.is_(None)).order_by(meter.c.meter_no)))

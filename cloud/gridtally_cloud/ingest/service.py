@@ -24,7 +24,7 @@ from gridtally_cloud.commands import receipts
 from gridtally_cloud.ingest import checkpoints, journal, measurements, mirror, poison, streams
 from gridtally_cloud.ingest.arrival import Arrival, Reply, StreamKey
 from gridtally_cloud.meters import topology
-from gridtally_cloud.prepay import instruments, leases, time_left
+from gridtally_cloud.prepay import instruments, leases, site_intake, time_left
 from gridtally_cloud.store import meta
 from gridtally_cloud.store.db import Database
 from gridtally_shared.contract import channels
@@ -68,6 +68,7 @@ ENTRY_HANDLERS: Mapping[EntryKind, Callable[[Arrival, Any], None]] = {
     EntryKind.LEASE_ASK: leases.take_ask,
     EntryKind.MIRROR_ASK: _forgotten,
     EntryKind.TIME_LEFT: time_left.take_time_left,
+    EntryKind.SITE: site_intake.take_site_entry,
 }
 
 TOGETHER: Mapping[int, Callable[[Arrival, Sequence[Any]], Mapping[int, ContractError]]] = {

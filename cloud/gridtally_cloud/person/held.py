@@ -156,6 +156,7 @@ HELD: tuple[Held, ...] = (
          keep="cmd_id dcu order_id cause settings idempotency_key reason result detail target"),
     Held("command_log", "cmd_id<command", "plant", actor="by", keep="cmd_id reason"),
     Held("event", "meter_no@at_ms", "plant", keep="dcu detail"),
+    Held("site_entry", "meter_no@at_ms", "plant", keep="dcu entry_id detail"),
     Held("reading", "meter_no@at_ms", "plant"),
     Held("register_set_back", "meter_no@at_ms", "edits", scrub="reason", actor="settled_by"),
     Held("reading_latest", "meter_no@at_ms", "plant"),

@@ -2,9 +2,9 @@
 
 * What is written goes through the same door as an upload (`take_journal`): every entry is checked, folded and kept, and each view and
   check of the books reads it alike.
-* What an epoch brings along comes first; then in order of time: what became of an order, what was signed, each reading with the days
-  that began before it and what its register moved. After each the engine looks at the money; it moves a switch only when all of it is
-  written.
+* What an epoch brings along comes first; then in order of time: what became of an order, what was signed, what people did on site
+  (site_words.py), each reading with the days that began before it and what its register moved. After what moves money the engine looks at
+  it; it moves a switch only when all of it is written.
 * One account is one transaction: journal, standing and orders are there together, or none of them. Its row is held for it, so that of
   several workers one decides. An account that can not be gone on with is told in the log, and keeps no other one waiting.
 
@@ -14,8 +14,9 @@ Source: prepayment.md 3.4, 5.5, 5.7.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import Connection, select
 
@@ -26,7 +27,7 @@ from gridtally_cloud.customers.accounts import hold
 from gridtally_cloud.customers.model import Account
 from gridtally_cloud.ingest.journal import take_journal
 from gridtally_cloud.ingest.mirror import load
-from gridtally_cloud.prepay import managed_facts
+from gridtally_cloud.prepay import managed_facts, site_words
 from gridtally_cloud.prepay.charging import begun_before, charging_of, terms_now, walk_of
 from gridtally_cloud.prepay.handover_tables import account_swap, is_managed, managed_ones
 from gridtally_cloud.prepay.managed_begin import begin
@@ -44,6 +45,7 @@ from gridtally_shared.clock import MS_PER_DAY
 from gridtally_shared.contract.codec import decode
 from gridtally_shared.contract.messages import Instrument, InstrumentType, JournalRange
 from gridtally_shared.errors import GridtallyError
+from gridtally_shared.ledger.entries import Kind
 from gridtally_shared.ledger.money_order import PLAIN
 from gridtally_shared.ledger.replay import LedgerState
 from gridtally_shared.money import MAX_NANO
@@ -101,6 +103,7 @@ def write_on(
     if pen.written:
         first = pen.state.seq - len(pen.written) + 1
         take_journal(desk.arrival, JournalRange(account_no, account.account_epoch, first, tuple(pen.written)))
+        site_words.written(conn, account.meter_no, at_ms)
     return len(pen.written)
 
 
@@ -134,12 +137,11 @@ def _go_on(desk: Desk, happening: Happening | None) -> None:
     if ended is not None:
         note_end(desk, ended)
     withdraw_held(desk.conn, desk.signer, account.meter_no, desk.known.config.holds, desk.now_ms)
-    steps: list[_Signed | _Read] = [*_unused(desk.conn, account, pen.state), *_readings(desk.conn, account, pen)]
+    steps: list[_Step] = [
+        *_unused(desk.conn, account, pen.state), *_on_site(desk.conn, account), *_readings(desk.conn, account, pen)
+    ]  # fmt: skip
     for step in sorted(steps, key=_place):
-        if isinstance(step, _Signed):
-            _use(desk, step.made)
-        else:
-            _read(desk, step)
+        DOES[type(step)](desk, step)
     pen.begin_days(desk.now_ms)
     if desk.supply.off_reason == OffReason.UNORDERED:
         evaluate(desk, settled=False)
@@ -147,7 +149,7 @@ def _go_on(desk: Desk, happening: Happening | None) -> None:
     evaluate(desk, happening)
 
 
-def _place(step: _Signed | _Read) -> tuple[bool, int]:
+def _place(step: _Step) -> tuple[bool, int]:
     """What the epoch brings along stands before any of its readings: without it the balance is not known."""
     brought = isinstance(step, _Signed) and step.made.type == InstrumentType.OPENING
     return not brought, step.at_ms
@@ -163,9 +165,15 @@ def _own_up(desk: Desk) -> None:
         desk.supply.off_reason = OffReason.BALANCE.value
 
 
-def _use(desk: Desk, made: Instrument) -> None:
+def _use(desk: Desk, step: _Signed) -> None:
+    made = step.made
     credited = desk.pen.use(made)
     evaluate(desk, Happening.CREDITED if credited else None, max(0, made.amount_nano), settled=False)
+
+
+def _write(desk: Desk, step: _OnSite) -> None:
+    """As it would stand in the journal of a concentrator."""
+    desk.pen.add(Kind(step.kind), step.at_ms, cause=step.entry_id, detail=step.detail)
 
 
 def _read(desk: Desk, step: _Read) -> None:
@@ -183,9 +191,21 @@ class _Signed:
 
 
 @dataclass(frozen=True, slots=True)
+class _OnSite:
+    at_ms: int
+    entry_id: bytes
+    kind: int
+    detail: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class _Read:
     at_ms: int
     wh: int
+
+
+_Step = _Signed | _OnSite | _Read
+DOES: dict[type, Callable[[Desk, Any], None]] = {_Signed: _use, _OnSite: _write, _Read: _read}
 
 
 def _unused(conn: Connection, account: Account, state: LedgerState) -> Iterator[_Signed]:
@@ -194,6 +214,11 @@ def _unused(conn: Connection, account: Account, state: LedgerState) -> Iterator[
     for (envelope,) in conn.execute(select(i.envelope).where(*mine).order_by(i.gseq)):
         made = decode(Instrument, open_unverified(bytes(envelope))[1])
         yield _Signed(made.issued_at_ms, made)
+
+
+def _on_site(conn: Connection, account: Account) -> Iterator[_OnSite]:
+    for row in site_words.to_write(conn, account.meter_no):
+        yield _OnSite(row.received_ms, bytes(row.entry_id), row.kind, bytes(row.detail))
 
 
 def _readings(conn: Connection, account: Account, pen: Pen) -> Iterator[_Read]:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, and_, select
 
 from gridtally_cloud.commands import states
 from gridtally_cloud.commands.model import CommandView
+from gridtally_cloud.prepay import site_words
 from gridtally_cloud.prepay.managed_tables import managed_supply
 from gridtally_cloud.store import outbox
 from gridtally_cloud.store.base import SHARD
@@ -122,6 +123,16 @@ def _others(conn: Connection, supply: Supply, meter_no: int) -> None:
         elif not close and _is_told_late(conn, supply, meter_no, row.completed_at_ms):
             supply.off_reason = OffReason.ORDER.value
         supply.closed_by_order_ms = row.completed_at_ms if close else None
+    for at_ms, close in site_words.moves_since(conn, meter_no, supply.others_ms):
+        _moved_on_site(supply, close, at_ms)
+
+
+def _moved_on_site(supply: Supply, close: bool, at_ms: int) -> None:
+    """For somebody who works there. The meter may have said before us that it is open: it was he."""
+    supply.others_ms, was_he = at_ms, not close and supply.off_reason == OffReason.UNORDERED.value
+    if at_ms >= supply.switch_ms or was_he:
+        _moved(supply, close, CLOSED if close else OPEN, max(at_ms, supply.switch_ms), OffReason.ORDER)
+        supply.closed_by_order_ms = at_ms if close else None
 
 
 def _is_told_late(conn: Connection, supply: Supply, meter_no: int, opened_ms: int) -> bool:

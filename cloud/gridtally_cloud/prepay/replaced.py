@@ -29,6 +29,7 @@ from gridtally_cloud.prepay.handover import HandoverReason
 from gridtally_cloud.prepay.handover_tables import CLOUD, EDGE, account_swap, is_managed, swap_of
 from gridtally_cloud.prepay.instruments import CHANNEL, Source, issue
 from gridtally_cloud.prepay.reissue import WAITING, Again, going_on
+from gridtally_cloud.prepay.site_words import end_at
 from gridtally_cloud.prepay.tables import instrument
 from gridtally_cloud.programs import follow
 from gridtally_cloud.store import outbox
@@ -128,6 +129,7 @@ def next_epoch(conn: Connection, signer: Signer, before: Account, kind: str, at_
     lent_nano, again = _lent_nano(conn, before, state, kind), going_on(conn, account_no, before.account_epoch, state)
     unused_nano = _unused_nano(conn, before, state) + state.pools.get(Pool.RESERVED, 0) - lent_nano
     epoch = before.account_epoch + 1
+    end_at(conn, before.meter_no, at_ms)
     conn.execute(update(account_table).where(account_table.c.account_no == account_no).values(account_epoch=epoch))
     _note(conn, account_no, kind, state.register_wh, _begins_at(conn, before, state), _reached_ms(conn, before, state, at_ms), actor)
     _end_the_way(conn, before, state, at_ms)

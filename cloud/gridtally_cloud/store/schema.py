@@ -16,6 +16,7 @@ MODULES = (
     "gridtally_cloud.prepay.tables",
     "gridtally_cloud.prepay.handover_tables",
     "gridtally_cloud.prepay.managed_tables",
+    "gridtally_cloud.prepay.site_tables",
     "gridtally_cloud.prepay.instrument_tables",
     "gridtally_cloud.prepay.policy_tables",
     "gridtally_cloud.prepay.terms_tables",

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+from gridtally_edge.prepay import meter_holds
 from gridtally_edge.prepay.plan import Plan
 from gridtally_edge.prepay.rows import OrderRow, one, save, some
 from gridtally_edge.prepay.turn import Turn
@@ -63,6 +64,8 @@ def with_orders(turn: Turn, plan: Plan) -> Plan:
     for row in some(turn.db, OrderRow, "WHERE value = 0 AND name LIKE 'hold:%'"):
         if row.name.removeprefix(HOLD) in LIFTED_ON_SITE:
             lifted.setdefault((row.account_no, row.epoch), set()).add(row.name.removeprefix(HOLD))
+    for a in signed.values():
+        held.setdefault((a.account_no, a.account_epoch), set()).update(meter_holds.before_account(turn, a))
     modes = {(row.account_no, row.epoch): row.value for row in some(turn.db, OrderRow, "WHERE name = ?", MODE)}
     accounts = {
         no: _ordered(_without(a, lifted.get((no, a.account_epoch))), held.get((no, a.account_epoch), set()), modes)
@@ -120,10 +123,20 @@ def left_at(turn: Turn, meter_no: int) -> tuple[OrderRow, ...]:
     return tuple(row for row in others if turn.book_of(row.account_no, row.epoch).state.meter_no == meter_no)
 
 
+def site_holds_of(turn: Turn, account: AccountConfig) -> tuple[OrderRow, ...]:
+    """The safety and work holds that stand in the journal of an account."""
+    names = tuple(HOLD + reason for reason in sorted(LIFTED_ON_SITE))
+    mine = "WHERE value <> 0 AND account_no = ? AND epoch = ? AND name IN (?, ?)"
+    return tuple(some(turn.db, OrderRow, mine, account.account_no, account.account_epoch, *names))
+
+
 def holds_at(turn: Turn, meter_no: int) -> tuple[str, ...]:
     """What holds at a meter, as far as this box knows."""
     account = turn.plan.by_meter.get(meter_no)
-    return account.holds if account is not None else tuple(row.name.removeprefix(HOLD) for row in left_at(turn, meter_no))
+    if account is not None:
+        return account.holds
+    left = [row.name.removeprefix(HOLD) for row in left_at(turn, meter_no)]
+    return tuple(dict.fromkeys([*left, *meter_holds.standing_at(turn, meter_no)]))
 
 
 def _without(account: AccountConfig, lifted: set[str] | None) -> AccountConfig:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from gridtally_edge.drivers.model import SwitchState
 from gridtally_edge.prepay.events import Permit, RunRead, RunSwitch, SwitchOutcome, SwitchResult
+from gridtally_edge.prepay.meter_holds import tell as tell_mdm
 from gridtally_edge.prepay.notices import show_on_meter, tell
 from gridtally_edge.prepay.rows import ActionRow, CommandRow, one, save, some
 from gridtally_edge.prepay.rules import local_of, money_rules_of, policy_of
@@ -68,32 +69,34 @@ def order_by_schedule(turn: Turn, account: AccountConfig, close: bool, action_id
     _order_here(turn, account, close, action_id, "back_off" if back else "schedule", until_ms)
 
 
-def order_on_site(turn: Turn, account: AccountConfig, action_id: bytes, close: bool) -> None:
-    """Store and send what a named person on site asked for: an order of a person, which asks no rule of money."""
-    _send(turn, _action_here(turn, account, close, action_id, "site"), turn.now_ms + SITE_WINDOW_MS, None)
+def order_on_site(turn: Turn, meter_no: int, account: AccountConfig | None, action_id: bytes, close: bool) -> None:
+    """Store and send what a named person on site asked for: an order of a person, which asks no rule of money. `account` None: it is not
+    run here."""
+    _send(turn, _action_here(turn, meter_no, account, close, action_id, "site"), turn.now_ms + SITE_WINDOW_MS, None)
 
 
 def _order_here(turn: Turn, account: AccountConfig, close: bool, action_id: bytes, origin: str, until_ms: int,
                 by_hand: bool = False) -> None:  # fmt: skip
     latest_ms = until_ms if close else min(until_ms, latest_cut_ms(turn, account))
     arm = close and not by_hand and asks_presence(account, policy_of(turn, account).policy)
-    action = _action_here(turn, account, close, action_id, origin)
+    action = _action_here(turn, account.meter_no, account, close, action_id, origin)
     _send(turn, action, latest_ms, None if close else _raw_register_wh(turn, account), arm)
 
 
-def _action_here(turn: Turn, account: AccountConfig, close: bool, action_id: bytes, origin: str) -> ActionRow:
+def _action_here(turn: Turn, meter_no: int, account: AccountConfig | None, close: bool, action_id: bytes, origin: str) -> ActionRow:
     """With the next number of the switch."""
-    return ActionRow(
-        action_id, account.meter_no, account.account_no, account.account_epoch, b"", turn.switch(account.meter_no).counter + 1, int(close),
-        origin, "intent", turn.now_ms,
-    )  # fmt: skip
+    whose, counter = _whose(account), turn.switch(meter_no).counter + 1
+    return ActionRow(action_id, meter_no, *whose, b"", counter, int(close), origin, "intent", turn.now_ms)
+
+
+def _whose(account: AccountConfig | None) -> tuple[int, int]:
+    return (account.account_no, account.account_epoch) if account is not None else (0, 0)
 
 
 def order_by_command(turn: Turn, meter_no: int, cmd_id: bytes, close: bool, counter: int, latest_ms: int,
                      asked: PrepayOrder) -> None:  # fmt: skip
     """Store and send the order of a verified command; `asked` is what it wants to be true of the meter."""
-    account = turn.plan.by_meter.get(meter_no)
-    account_no, epoch = (account.account_no, account.account_epoch) if account else (0, 0)
+    account_no, epoch = _whose(turn.plan.by_meter.get(meter_no))
     action = ActionRow(
         new_id(), meter_no, account_no, epoch, cmd_id, counter, int(close), "command", "intent", turn.now_ms,
     )  # fmt: skip
@@ -180,6 +183,8 @@ def finish(turn: Turn, action: ActionRow, outcome: SwitchOutcome) -> None:
     account = turn.plan.accounts.get(action.account_no)
     if account is not None and account.account_epoch == action.epoch:
         _write_down(turn, account, action, outcome)
+    elif action.origin == "site" and not action.account_no:
+        tell_mdm(turn, action.meter_no, Kind.SWITCH, detail(evidence_of(action, outcome)))
 
 
 def _note_fault(turn: Turn, action: ActionRow, outcome: SwitchOutcome) -> None:

@@ -34,6 +34,7 @@ from gridtally_edge.prepay import (
     events,
     files,
     forecasting,
+    hold_handover,
     instruments,
     keypad,
     leases,
@@ -51,7 +52,7 @@ from gridtally_edge.prepay import (
     tokens,
     upkeep,
 )
-from gridtally_edge.prepay.account_orders import keep_site_holds, with_orders
+from gridtally_edge.prepay.account_orders import with_orders
 from gridtally_edge.prepay.book import OwnEntryRefused, head_of
 from gridtally_edge.prepay.clocktrust import ClockVerdict, Trust
 from gridtally_edge.prepay.events import Permit, PrepayEffect, PrepayEvent, ShowOnMeter, SwitchResult
@@ -201,7 +202,7 @@ def _on_config(turn: Turn, event: events.ConfigAccepted) -> None:
     planned = turn.plan
     taken, refused = store_config(turn.db, event.config, turn.now_ms, turn.clock.state is not ClockState.UNTRUSTED)
     turn.plan = taken.without(turn.aside)
-    keep_site_holds(turn, before, accounts)
+    hold_handover.configured(turn, before, accounts)
     upkeep.compare_heads(turn)
     schedules.follow(turn)
     price_changes.taken(turn, planned, refused)
@@ -287,8 +288,8 @@ def _on_reclose(turn: Turn, event: events.RecloseAsked) -> None:
 
 def _on_hold(turn: Turn, event: events.HoldAsked) -> None:
     account = site.asked(turn, event)
+    command_switch.withdraw_held(turn)
     if account is not None:
-        command_switch.withdraw_held(turn)
         evaluate(turn, account)
 
 

@@ -26,6 +26,8 @@ from gridtally_shared.schedules.document import Action
 
 CATCHING_UP_MS = 10 * 60_000
 """A close that is paid waits no longer for what the box does not know yet."""
+FIRST_WORD_MS = 2 * 60_000
+"""Nor for the cloud's first word, from a start on."""
 SWITCHES: dict[SwitchState, Switch] = {
     SwitchState.OPEN: Switch.OPEN,
     SwitchState.CLOSED: Switch.CLOSED,
@@ -68,8 +70,10 @@ def facts_of(turn: Turn, account: AccountConfig, rules: InForce, happening: Happ
 
 
 def _is_catching_up(turn: Turn, book: Book) -> bool:
-    """Whether entries that only the mirror has, or instruments before one that came, are on their way: a hold may be among them. Nobody
-    waits for them without a link, nor longer than they take."""
+    """Whether entries that only the mirror has, or instruments before one that came, are on their way, or the first word after a start is,
+    which says whether there are such: a hold may be among them. Nobody waits for them without a link, nor longer than they take."""
+    if turn.link.up and turn.link.waited_ms is not None and turn.link.waited_ms < FIRST_WORD_MS:
+        return True
     key = (book.row.account_no, book.row.epoch)
     since: list[int] = []
     if turn.link.online and region_of(book.row.ledger_fault) is Ledger.RECOVERING:

@@ -20,14 +20,14 @@ from enum import StrEnum
 from typing import TypeVar
 
 from gridtally_edge.drivers.model import SwitchState
-from gridtally_edge.prepay import account_orders, actions, keypad_lock
+from gridtally_edge.prepay import account_orders, actions, keypad_lock, meter_holds
 from gridtally_edge.prepay.events import HoldAsked, PersonNamed, SiteAnswered
 from gridtally_edge.prepay.keypad_lock import Lock
 from gridtally_edge.prepay.rows import OrderRow, one, save
 from gridtally_edge.prepay.site_rows import FieldPersonRow
 from gridtally_edge.prepay.turn import Turn
 from gridtally_shared.contract.codec import decode, encode, key
-from gridtally_shared.contract.messages import AccountConfig, InstrumentType
+from gridtally_shared.contract.messages import AccountConfig, InstrumentType, MeterConfig
 from gridtally_shared.errors import ContractError
 from gridtally_shared.instruments.details import LIFTED_ON_SITE, HoldOrder, LimitOrder
 from gridtally_shared.ledger.entries import Kind
@@ -46,7 +46,7 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class SiteOrder:
     """What a person at the box asks for. `close`: the supply is to come back after the lift; `open`: it is to go off with the hold;
-    `limit_w`: a load limit instead of a hold, 0 lifts it."""
+    `limit_w`: a load limit instead of a hold, 0 lifts it. `meter_no`: how the supply is named where nobody pays there in advance."""
 
     person: str = key(0)
     proof: bytes = key(1)
@@ -55,6 +55,17 @@ class SiteOrder:
     close: bool = key(4, False)
     open: bool = key(5, False)
     limit_w: int | None = key(6, None)
+    meter_no: int = key(7, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A supply at this box. `account` None: another one runs it, or nobody pays there in advance; `account_no` is what it is called then, 0
+    by its meter."""
+
+    meter_no: int
+    account: AccountConfig | None
+    account_no: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,7 @@ class SiteResult(StrEnum):
     NOT_OPENED = "not_opened"
     LIMITED = "limited"
     NOT_LIMITED = "not_limited"
+    NOT_HERE = "not_here"
     NOT_HELD = "not_held"
     NOT_CLOSED = "not_closed"
     WRONG_PIN = "wrong_pin"
@@ -118,27 +130,34 @@ def asked(turn: Turn, event: HoldAsked) -> AccountConfig | None:
     if order is None:
         _answer(turn, event.entry_id, SiteResult.MALFORMED)
         return None
-    refusal = _refusal(turn, event.account_no, order)
+    place = _place(turn, event.account_no, order)
+    refusal = _refusal(turn, event.account_no, order, place)
     if refusal is not None:
         _answer(turn, event.entry_id, refusal)
-        return None
-    account = turn.plan.accounts.get(event.account_no)
-    if account is None:
-        _lifted_left(turn, event, order)
-        return None
-    if order.limit_w is not None:
-        _limit(turn, event, account, order, order.limit_w)
-    elif order.on:
-        _held(turn, event, account, order)
+    elif place is None:
+        _lifted_aside(turn, event, order)
     else:
-        _lifted(turn, event, account, order)
-    return turn.plan.accounts[event.account_no]
+        act = _limit if order.limit_w is not None else _held if order.on else _lifted
+        act(turn, event, place, order)
+    return turn.plan.accounts.get(place.account.account_no) if refusal is None and place is not None and place.account else None
 
 
-def _limit(turn: Turn, event: HoldAsked, account: AccountConfig, order: SiteOrder, watts: int) -> None:
-    meter = turn.plan.meters.get(account.meter_no)
-    if watts and (meter is None or meter.commodity == "gas"):
-        _answer(turn, event.entry_id, SiteResult.NOT_LIMITED)
+def _place(turn: Turn, account_no: int, order: SiteOrder) -> Place | None:
+    """The supply that is meant, by the number of the account or of the meter."""
+    account = turn.plan.accounts.get(account_no) or turn.plan.by_meter.get(order.meter_no)
+    if account is not None:
+        return Place(account.meter_no, account, account.account_no)
+    run = (no for no, meter in turn.plan.meters.items() if account_no and meter.run_account_no == account_no)
+    meter_no = order.meter_no or next(run, 0) or (0 if order.on else meter_holds.named_so(turn, account_no, order.reason))
+    return Place(meter_no, None, account_no) if meter_no in turn.plan.meters and meter_no not in turn.plan.by_meter else None
+
+
+def _limit(turn: Turn, event: HoldAsked, place: Place, order: SiteOrder) -> None:
+    watts, account = order.limit_w or 0, place.account
+    meter = turn.plan.meters.get(place.meter_no)
+    refusal = SiteResult.NOT_HERE if account is None else SiteResult.NOT_LIMITED if _has_no_limit(meter, watts) else None
+    if account is None or refusal is not None:
+        _answer(turn, event.entry_id, refusal or SiteResult.NOT_HERE)
         return
     said = f"limit {watts} W" if watts else "limit lifted"
     account_orders.give(turn, account, InstrumentType.LIMIT_SET, LimitOrder(watts), f"{said} on site", by=order.person, reason=order.reason)
@@ -146,33 +165,36 @@ def _limit(turn: Turn, event: HoldAsked, account: AccountConfig, order: SiteOrde
     _answer(turn, event.entry_id, SiteResult.LIMITED, str(watts))
 
 
-def _held(turn: Turn, event: HoldAsked, account: AccountConfig, order: SiteOrder) -> None:
-    _set(turn, account, order, 1)
-    why_not = _why_not_open(turn, account) if order.open else ""
+def _has_no_limit(meter: MeterConfig | None, watts: int) -> bool:
+    return bool(watts) and (meter is None or meter.commodity == "gas")
+
+
+def _held(turn: Turn, event: HoldAsked, place: Place, order: SiteOrder) -> None:
+    _set(turn, place, order)
+    why_not = _why_not_open(turn, place.meter_no) if order.open else ""
     result = SiteResult.SET if not order.open else SiteResult.NOT_OPENED if why_not else SiteResult.OPENING
     if result is SiteResult.OPENING:
-        _move(turn, account, order, close=False)
+        _move(turn, place, order, close=False)
     _answer(turn, event.entry_id, result, why_not)
 
 
-def _lifted(turn: Turn, event: HoldAsked, account: AccountConfig, order: SiteOrder) -> None:
-    held = order.reason in account.holds
-    _set(turn, account, order, 0)  # his word counts too where this box, on an old disk, does not know of the hold
-    account = turn.plan.accounts[event.account_no]
-    left = holds_against_close(account.holds)
+def _lifted(turn: Turn, event: HoldAsked, place: Place, order: SiteOrder) -> None:
+    held = order.reason in account_orders.holds_at(turn, place.meter_no)
+    _set(turn, place, order)  # his word counts too where this box, on an old disk, does not know of the hold
+    left = holds_against_close((*account_orders.holds_at(turn, place.meter_no), *meter_holds.told_at(turn, place.meter_no)))
     result = SiteResult.LIFTED if held else SiteResult.NOT_HELD
     if order.close:
-        why_not = ", ".join(left) or _why_not_close(turn, account)
+        why_not = ", ".join(left) or _why_not_close(turn, place.meter_no)
         result = SiteResult.NOT_CLOSED if why_not else SiteResult.CLOSING
         _answer(turn, event.entry_id, result, why_not)
         if not why_not:
-            _move(turn, account, order, close=True)
+            _move(turn, place, order, close=True)
     else:
         _answer(turn, event.entry_id, result, ", ".join(left))
 
 
-def _lifted_left(turn: Turn, event: HoldAsked, order: SiteOrder) -> None:
-    """A hold that was set here before another one came to run the account; nothing is closed by it."""
+def _lifted_aside(turn: Turn, event: HoldAsked, order: SiteOrder) -> None:
+    """A hold of an account that is set aside until the next start; nothing is closed by it."""
     for row in _left(turn, event.account_no, order):
         row.value, row.at_ms = 0, turn.now_ms
         save(turn.db, row)
@@ -188,44 +210,50 @@ def _left(turn: Turn, account_no: int, order: SiteOrder) -> list[OrderRow]:
     return [row for row in rows if is_lift and (row.account_no, row.name) == (account_no, name)]
 
 
-def _set(turn: Turn, account: AccountConfig, order: SiteOrder, value: int) -> None:
-    word = "set" if value else "lifted"
-    hold, seen = HoldOrder(order.reason, bool(value)), f"hold {order.reason} {word} on site"
-    account_orders.give(turn, account, InstrumentType.HOLD, hold, seen, by=order.person, reason=order.reason)
-    turn.report(account.meter_no, "hold_changed_on_site", f"account={account.account_no} hold={order.reason} {word} by={order.person}")
+def _set(turn: Turn, place: Place, order: SiteOrder) -> None:
+    word = "set" if order.on else "lifted"
+    hold, seen = HoldOrder(order.reason, order.on), f"hold {order.reason} {word} on site"
+    if place.account is not None:
+        account_orders.give(turn, place.account, InstrumentType.HOLD, hold, seen, by=order.person, reason=order.reason)
+    else:
+        meter_holds.say(turn, place.meter_no, hold, seen, order.person, place.account_no)
+    turn.report(place.meter_no, "hold_changed_on_site", f"account={place.account_no} hold={order.reason} {word} by={order.person}")
 
 
-def _move(turn: Turn, account: AccountConfig, order: SiteOrder, close: bool) -> None:
+def _move(turn: Turn, place: Place, order: SiteOrder, close: bool) -> None:
     action_id = actions.new_id()
     seen = f"{'close' if close else 'open'} ordered on site"
-    evidence = InstrumentEvidence(InstrumentType.HOLD, seen=seen, by=order.person, reason=order.reason)
-    turn.book(account).add(Kind.CONTROL, turn.stamp(), meter_no=account.meter_no, cause=action_id, detail=detail(evidence))
-    actions.order_on_site(turn, account, action_id, close)
+    evidence = detail(InstrumentEvidence(InstrumentType.HOLD, seen=seen, by=order.person, reason=order.reason))
+    if place.account is not None:
+        turn.book(place.account).add(Kind.CONTROL, turn.stamp(), meter_no=place.meter_no, cause=action_id, detail=evidence)
+    else:
+        meter_holds.tell(turn, place.meter_no, Kind.CONTROL, evidence)
+    actions.order_on_site(turn, place.meter_no, place.account, action_id, close)
 
 
 CLOSED_HERE = frozenset({OffReason.ORDER.value, OffReason.UNORDERED.value})
 
 
-def _why_not_close(turn: Turn, account: AccountConfig) -> str:
-    row = turn.switch(account.meter_no)
+def _why_not_close(turn: Turn, meter_no: int) -> str:
+    row = turn.switch(meter_no)
     live = (row.power_w or 0) > FLOWING_W or (row.load_side_mv or 0) > LIVE_MV
     rules = (
-        (account.meter_no in turn.plan.meters, "the meter is not of this concentrator"),
+        (meter_no in turn.plan.meters, "the meter is not of this concentrator"),
         (SwitchState(row.state) is SwitchState.OPEN, "the switch is not open"),
         (row.off_reason in CLOSED_HERE, f"it is off by {row.off_reason or 'nothing'}, which gives it back by itself"),
         (not live, "there is voltage behind the switch"),
-        (actions.open_action(turn, account.meter_no) is None, "the switch is being moved"),
+        (actions.open_action(turn, meter_no) is None, "the switch is being moved"),
     )
     return next((said for holds, said in rules if not holds), "")
 
 
-def _why_not_open(turn: Turn, account: AccountConfig) -> str:
-    state = SwitchState(turn.switch(account.meter_no).state)
+def _why_not_open(turn: Turn, meter_no: int) -> str:
+    state = SwitchState(turn.switch(meter_no).state)
     rules = (
-        (account.meter_no in turn.plan.meters, "the meter is not of this concentrator"),
+        (meter_no in turn.plan.meters, "the meter is not of this concentrator"),
         (state is not SwitchState.NOT_FITTED, "the meter has no switch: open the main switch by hand"),
         (state is not SwitchState.OPEN, "the switch is open already"),
-        (actions.open_action(turn, account.meter_no) is None, "the switch is being moved"),
+        (actions.open_action(turn, meter_no) is None, "the switch is being moved"),
     )
     return next((said for holds, said in rules if not holds), "")
 
@@ -233,10 +261,10 @@ def _why_not_open(turn: Turn, account: AccountConfig) -> str:
 # ---- who it is ----------------------------------------------------------------------------------------------------
 
 
-def _refusal(turn: Turn, account_no: int, order: SiteOrder) -> SiteResult | None:
+def _refusal(turn: Turn, account_no: int, order: SiteOrder, place: Place | None) -> SiteResult | None:
     if order.reason not in LIFTED_ON_SITE:
         return SiteResult.OTHER_REASON
-    if account_no not in turn.plan.accounts and not _left(turn, account_no, order):
+    if place is None and not _left(turn, account_no, order):
         return SiteResult.UNKNOWN_ACCOUNT
     person = one(turn.db, FieldPersonRow, order.person)
     if person is None:

@@ -14,6 +14,30 @@ SCHEMA: tuple[str, ...] = (
     ) STRICT, WITHOUT ROWID""",
 )
 
+METER_HOLDS: tuple[str, ...] = (
+    """CREATE TABLE meter_hold (
+        meter_no INTEGER NOT NULL, reason TEXT NOT NULL, value INTEGER NOT NULL, entry_id BLOB NOT NULL, heard INTEGER NOT NULL,
+        account_no INTEGER NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (meter_no, reason)
+    ) STRICT, WITHOUT ROWID""",
+)
+
+
+@dataclass(slots=True)
+class MeterHoldRow(Row):
+    """The last word on a hold of a meter whose account is not run here; 0 was lifted. `entry_id`: the entry that told it, b"" where only
+    the MDM said so; `heard`: the MDM has it. `account_no`: how the person, or the journal it was in, named the supply; 0 by its meter."""
+
+    TABLE: ClassVar[str] = "meter_hold"
+    KEY: ClassVar[tuple[str, ...]] = ("meter_no", "reason")
+
+    meter_no: int
+    reason: str
+    value: int
+    entry_id: bytes
+    heard: int
+    account_no: int
+    at_ms: int
+
 
 @dataclass(slots=True)
 class FieldPersonRow(Row):

@@ -15,6 +15,7 @@ from gridtally_edge.prepay.forecast_rows import FORECAST
 from gridtally_edge.prepay.limiter_rows import SCHEMA as LIMITER
 from gridtally_edge.prepay.recovery_rows import PRUNING
 from gridtally_edge.prepay.recovery_rows import SCHEMA as RECOVERY
+from gridtally_edge.prepay.site_rows import METER_HOLDS
 from gridtally_edge.prepay.site_rows import SCHEMA as SITE
 from gridtally_edge.prepay.token_rows import SCHEMA as TOKENS
 
@@ -149,6 +150,7 @@ MONEY_STORE = Store(
         Migration("m014_site", SITE),
         Migration("m015_pruning", PRUNING),
         Migration("m016_messages_filed", _MESSAGES_FILED),
+        Migration("m017_meter_holds", METER_HOLDS),
     ),
 )
 """Create or update with `journal.sqlite.migrate(path, MONEY_STORE)`; reference `gridtally_edge.prepay.store:MONEY_STORE`."""

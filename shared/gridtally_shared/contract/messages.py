@@ -14,9 +14,11 @@ from gridtally_shared.contract.prepay_messages import (
     CalendarDocument,
     CarriedCharge,
     LeaseAsk,
+    MeterHold,
     MirrorAsk,
     PolicyDocument,
     SignedCheckpoint,
+    SiteEntry,
     TimeLeftTold,
 )
 from gridtally_shared.meter_settings import Setting
@@ -47,6 +49,7 @@ class EntryKind(IntEnum):
     LEASE_ASK = 10
     MIRROR_ASK = 11
     TIME_LEFT = 12
+    SITE = 13
 
 
 class NodeState(IntEnum):
@@ -376,13 +379,16 @@ class Command:
 @dataclass(frozen=True, slots=True)
 class MeterConfig:
     """A meter this DCU serves: the cloud's number for a serial, the account behind it (0: none) and whether a local
-    decision may open its switch."""
+    decision may open its switch. Where this DCU runs no account: `run_account_no` is the one the MDM runs itself (0: none), and `held` what
+    keeps the supply off, as far as the MDM has heard."""
 
     meter_no: int = key(0)
     serial: str = key(1)
     account_no: int = key(2, 0)
     interval_s: int = key(3, 900)
     commodity: str = key(4, "electricity")
+    run_account_no: int = key(5, 0)
+    held: tuple[MeterHold, ...] = key(6, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -540,4 +546,5 @@ ENTRY_TYPES: dict[EntryKind, type] = {
     EntryKind.LEASE_ASK: LeaseAsk,
     EntryKind.MIRROR_ASK: MirrorAsk,
     EntryKind.TIME_LEFT: TimeLeftTold,
+    EntryKind.SITE: SiteEntry,
 }

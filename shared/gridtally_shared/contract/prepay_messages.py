@@ -89,6 +89,29 @@ class SignedCheckpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class SiteEntry:
+    """What was done on site at a supply whose account the edge does not run: as it would stand in the journal there. `kind` and `detail`
+    are those of a journal entry (CONTROL: a hold that only a person on site lifts; SWITCH: what became of a switch action he asked for).
+    The MDM writes it into the journal it runs. The same `entry_id` again is the same entry. An MDM of before sets it aside."""
+
+    entry_id: bytes = key(0)
+    meter_no: int = key(1)
+    kind: int = key(2)
+    at_ms: int = key(3)
+    detail: bytes = key(4)
+
+
+@dataclass(frozen=True, slots=True)
+class MeterHold:
+    """How it stands with a hold of a meter whose account the edge does not run, by all the MDM has heard. `heard`: the newest entries of
+    the edge about it, oldest first: what an edge said that is not among them came later, and stands above this."""
+
+    reason: str = key(0)
+    on: bool = key(1, True)
+    heard: tuple[bytes, ...] = key(2, ())
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseAsk:
     """The edge asks for the next chunk of a shared wallet. `number` counts from 1: the same ask again is the same chunk."""
 

@@ -143,6 +143,32 @@ def test_a_close_waits_for_what_only_the_mirror_knows(home: DarkHome) -> None:
     assert (home.ordered, holds(home)) == ([], ("work",))
 
 
+def test_a_close_waits_for_the_first_word_after_a_start(home: DarkHome) -> None:
+    """The link is there before it is known what the mirror holds: minutes are nothing to who waits for supply, and much to who works."""
+    assert home.use_up() == "open"
+    image = home.image("old")
+    work(home)
+    home.old_disk(image)
+    home.tell(p.LinkChanged(True))
+    home.pay("500")
+    home.carry_down()
+    assert home.ordered == []
+    home.greet()
+    home.sync()
+    home.minutes(3, 0)
+    assert (home.ordered, holds(home)) == ([], ("work",))
+
+
+def test_a_cloud_that_says_nothing_keeps_nobody_dark(home: DarkHome) -> None:
+    assert home.use_up() == "open"
+    home.old_disk(home.image("now"))
+    home.tell(p.LinkChanged(True))
+    home.pay("500")
+    home.carry_down()
+    home.minutes(3, 0)
+    assert home.act() == "close"
+
+
 def test_but_not_for_ever(home: DarkHome) -> None:
     assert home.use_up() == "open"
     image = home.image("old")

@@ -286,6 +286,5 @@ def test_a_hold_that_was_set_here_stands_when_another_one_comes_to_run_the_accou
     assert (bench.receipts()[-1].state, bench.receipts()[-1].reason) == (CommandState.REFUSED, Reason.HELD)
     assert tell(bench, SiteOrder(NAME, PROOF, "safety"))[0] == "unknown_account", "that one was not set here"
     assert tell(bench, SiteOrder(NAME, PROOF, "work", on=True))[0] == "unknown_account"
-    assert tell(bench, SiteOrder(NAME, PROOF, "work", close=True)) == ("lifted", "")
-    bench.send(bench.command(CommandType.SWITCH_CLOSE, switch_counter=10))
+    assert tell(bench, SiteOrder(NAME, PROOF, "work", close=True)) == ("closing", "")
     assert bench.order().close
