@@ -209,11 +209,13 @@ def _balances(book: watch.Book) -> list[int]:
 
 
 def known(world: World) -> Iterator[str]:
-    """In the end everybody knows what became of each charge, and what the bank took is booked, once."""
+    """In the end everybody knows what became of each charge, and what the bank took is booked, once. Nobody is asked any more for who has
+    ended it meanwhile: it is over when a day has passed."""
     if not world.consents:
         return
     for account_no, epoch, seq, amount, state, state_ms, asked_ms, paid in world.cloud.eye.execute(ASKED).fetchall():
-        if state in ("wanted", "asking") and state_ms < world.now_ms - SLOW_MS:
+        ended = world.consents[account_no][-1][1] is None or world.cloud.mode_of(account_no) != "prepaid"
+        if state in ("wanted", "asking") and state_ms < world.now_ms - (DAY_AND_MORE_MS if ended else SLOW_MS):
             yield f"account {account_no}: the charge at {epoch}/{seq} is {state} since {(world.now_ms - state_ms) // 60_000} minutes"
         if paid and state != "captured" and asked_ms < world.now_ms - SLOW_MS:
             yield f"account {account_no}: the bank took {amount} at {epoch}/{seq}, and the charge is {state}"
