@@ -2,7 +2,8 @@
 
 * A crossing is the first verified journal entry at or below the threshold since the last one above it. The attempt is unique by
   that entry, so a mirror that is late, repeated or read by two workers charges once. A threshold that is changed meanwhile has another
-  crossing: any attempt behind it is of the same low balance, and while one is under way no other begins.
+  crossing: any attempt behind it is of the same low balance, and while one is under way no other begins. A bank that was asked and says
+  nothing is waited for two hours.
 * Written first, charged second: attempt and order are in the store before the gateway hears of them, and it is asked outside any
   transaction, so that nobody waits for it. The same order again charges nothing more: whoever died while he asked is followed by the
   next one after `CLAIM_MS`, under the same order. What became of it comes by webhook, like any payment, also before the gateway's answer
@@ -43,7 +44,7 @@ from gridtally_shared.errors import LinkDown, RefusedCommand
 from gridtally_shared.records import dataclass
 
 ACTOR = "auto-replenish"
-CLAIM_MS = 120_000
+CLAIM_MS, ANSWER_MS = 120_000, 7_200_000
 BILLED = "billed"
 
 
@@ -65,8 +66,8 @@ NEXT: dict[AttemptState, frozenset[AttemptState]] = {
     S.FAILED: frozenset({S.CAPTURED, S.WANTED}),  # money taken late is money; a new consent tries again
     S.CAPTURED: frozenset(),
 }
-UNDER_WAY = (S.WANTED.value, S.ASKING.value, S.ASKED.value)
-COUNTED = (*UNDER_WAY, S.CAPTURED.value)
+TO_BE_ASKED = (S.WANTED.value, S.ASKING.value)
+COUNTED = (*TO_BE_ASKED, S.ASKED.value, S.CAPTURED.value)
 SETTLED: dict[str, AttemptState] = {
     OrderState.PAID.value: S.CAPTURED,
     OrderState.FAILED.value: S.FAILED,
@@ -147,7 +148,7 @@ def _want(conn: Connection, account: Account, rule: Row[Any], at_ms: int) -> int
     seen = crossing(conn, account.account_no, rule.threshold_nano)
     if seen is None or _lifted_soon(conn, account, rule):
         return 0
-    there = _of_this_low(conn, account.account_no, seen)
+    there = _of_this_low(conn, account.account_no, seen, at_ms)
     capped = month_nano(conn, account, at_ms) + rule.amount_nano > rule.month_cap_nano
     if there is not None:
         return _want_again(conn, there, rule, at_ms) if not capped else 0
@@ -169,11 +170,11 @@ def _want_again(conn: Connection, there: Row[Any], rule: Row[Any], at_ms: int) -
     return 0
 
 
-def _of_this_low(conn: Connection, account_no: int, seen: Crossing) -> Row[Any] | None:
+def _of_this_low(conn: Connection, account_no: int, seen: Crossing, at_ms: int) -> Row[Any] | None:
     """The attempt that is under way, else the newest since the balance was above the threshold."""
     a = replenish_attempt.c
     behind = or_(a.epoch > seen.epoch, and_(a.epoch == seen.epoch, a.seq >= seen.seq))
-    under_way = a.state.in_(UNDER_WAY)
+    under_way = or_(a.state.in_(TO_BE_ASKED), and_(a.state == S.ASKED.value, a.state_ms > at_ms - ANSWER_MS))
     mine = select(replenish_attempt).where(a.account_no == account_no, or_(under_way, behind))
     return conn.execute(mine.order_by(under_way.desc(), a.attempt_no.desc()).limit(1)).one_or_none()
 

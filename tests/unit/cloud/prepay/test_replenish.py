@@ -144,6 +144,23 @@ def test_a_threshold_that_is_changed_while_the_bank_is_asked_charges_nothing_mor
     assert (home.states, home.charged) == ([AttemptState.CAPTURED], 1)
 
 
+@pytest.mark.covers_part("C3-A1.6")
+def test_a_bank_that_never_says_what_became_of_it_holds_up_the_next_low_balance_for_hours_only(home: Home) -> None:
+    home.use()
+    home.town.carry_up()
+    home.work()
+    assert home.states == [AttemptState.ASKED]
+    home.town.pay("300")
+    home.town.round()
+    assert home.town.balance().balance_nano > THRESHOLD
+    while home.town.balance().balance_nano > THRESHOLD:
+        home.use()
+        home.town.carry_up()
+    home.town.wait(2 * HOUR_MS)
+    home.work()
+    assert home.states == [AttemptState.ASKED, AttemptState.ASKED]
+
+
 @pytest.mark.covers("C3-A1.6")
 def test_he_pays_by_hand_or_is_charged_once_a_crossing_and_a_failure_is_told(tmp_path: Path) -> None:
     home = Home(tmp_path)
