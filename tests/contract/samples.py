@@ -63,7 +63,7 @@ SAMPLES: dict[str, object] = {
         p.CarriedCharge("[]", (p.VersionMark(3, 739_000, AT), p.VersionMark(4, 739_010))),
         p.Checkpoint("dcu-1", 7, 1, 42, HASH, 12_500_000_000, 11, 480_000, AT),
         p.SignedCheckpoint(b"envelope"),
-        p.SiteEntry(UUID, 11, 9, AT, b"\xa0"),
+        p.SiteEntry(UUID, 11, 9, AT, b"\xa0", 9),
         p.MeterHold("work", False, (UUID,)),
         p.LeaseAsk(7, 1, 2, 300_000_000, AT),
         p.MirrorAsk(7, 1, 43),

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, or_, select
 
 from gridtally_cloud.commands.receipts import note_switch_evidence
 from gridtally_cloud.customers.accounts import account as account_of
@@ -37,7 +37,7 @@ def take_site_entry(arrival: Arrival, entry: SiteEntry) -> None:
     _check(entry)
     if entry.meter_no not in served(arrival, (entry.meter_no,)):
         raise ContractError(f"meter {entry.meter_no} is not served by {arrival.dcu}")
-    over_ms = arrival.now_ms if _has_journal_there(arrival.conn, entry.meter_no) else None
+    over_ms = arrival.now_ms if _has_journal_there(arrival.conn, entry) else None
     insert_new(arrival.conn, site_entry, [{
         "shard": SHARD, "entry_id": entry.entry_id, "meter_no": entry.meter_no, "kind": entry.kind, "at_ms": entry.at_ms,
         "detail": entry.detail, "dcu": arrival.dcu, "place": _next_place(arrival.conn, entry.meter_no), "received_ms": arrival.now_ms,
@@ -47,9 +47,11 @@ def take_site_entry(arrival: Arrival, entry: SiteEntry) -> None:
         note_switch_evidence(arrival.conn, entry.meter_no, entry.detail)
 
 
-def _has_journal_there(conn: Connection, meter_no: int) -> bool:
-    """Whether a concentrator runs the account of this meter, which stays so until this transaction ends."""
-    numbers = conn.execute(select(_A.account_no).where(_A.meter_no == meter_no, _A.closed_ms.is_(None))).scalars().all()
+def _has_journal_there(conn: Connection, entry: SiteEntry) -> bool:
+    """Whether a concentrator runs the account of this supply, which stays so until this transaction ends. The account may have got another
+    meter meanwhile."""
+    meant = or_(_A.meter_no == entry.meter_no, _A.account_no == entry.account_no)
+    numbers = conn.execute(select(_A.account_no).where(meant, _A.closed_ms.is_(None)).order_by(_A.account_no)).scalars().all()
     hold(conn, *numbers)
     return any(account_of(conn, no).is_prepaid and not is_managed(conn, no) for no in numbers)
 

@@ -30,13 +30,13 @@ def configured(turn: Turn, before: DcuConfig, accounts: Mapping[int, AccountConf
         if account is not None:
             _taken_up(turn, account)
         else:
-            meter_holds.compare(turn, meter.meter_no, meter.held)
+            meter_holds.compare(turn, meter)
             _left(turn, meter, gone.get(meter.meter_no))
     turn.plan = with_orders(turn, turn.plan)
 
 
 def _taken_up(turn: Turn, account: AccountConfig) -> None:
-    unheard = frozenset(meter_holds.not_heard_at(turn, account.meter_no))
+    unheard = meter_holds.not_heard_of(turn, account)
     for reason in sorted(unheard & meter_holds.before_account(turn, account)):
         give(turn, account, InstrumentType.HOLD, HoldOrder(reason), f"hold {reason} stood before the account came here", reason=reason)
 

@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from gridtally_edge.prepay.rows import OrderRow, one, save, some
 from gridtally_edge.prepay.site_rows import MeterHoldRow
 from gridtally_edge.prepay.turn import Turn
-from gridtally_shared.contract.messages import AccountConfig, EntryKind, InstrumentType, Lane
-from gridtally_shared.contract.prepay_messages import MeterHold, SiteEntry
+from gridtally_shared.contract.messages import AccountConfig, EntryKind, InstrumentType, Lane, MeterConfig
+from gridtally_shared.contract.prepay_messages import SiteEntry
 from gridtally_shared.instruments.details import LIFTED_ON_SITE, HoldOrder
 from gridtally_shared.ledger.entries import Kind
 from gridtally_shared.ledger.evidence import detail
@@ -28,14 +28,15 @@ from gridtally_shared.ledger.standing_orders import HOLD, evidence_with
 def say(turn: Turn, meter_no: int, order: HoldOrder, seen: str, by: str = "", account_no: int = 0) -> None:
     """A hold is set or lifted here; the MDM is told."""
     evidence = evidence_with(InstrumentType.HOLD, order, seen, by=by, reason=order.reason)
-    entry_id = tell(turn, meter_no, Kind.CONTROL, detail(evidence))
+    entry_id = tell(turn, meter_no, Kind.CONTROL, detail(evidence), account_no)
     save(turn.db, MeterHoldRow(meter_no, order.reason, int(order.on), entry_id, 0, account_no, turn.now_ms))
 
 
-def tell(turn: Turn, meter_no: int, kind: Kind, body: bytes) -> bytes:
+def tell(turn: Turn, meter_no: int, kind: Kind, body: bytes, account_no: int = 0) -> bytes:
     """What would stand in the account's journal if it were here; the number of the entry."""
     entry_id = os.urandom(16)
-    turn.outbox.append(EntryKind.SITE, SiteEntry(entry_id, meter_no, int(kind), turn.now_ms, body), Lane.URGENT, turn.now_ms)
+    entry = SiteEntry(entry_id, meter_no, int(kind), turn.now_ms, body, account_no)
+    turn.outbox.append(EntryKind.SITE, entry, Lane.URGENT, turn.now_ms)
     return entry_id
 
 
@@ -50,9 +51,9 @@ def told_at(turn: Turn, meter_no: int) -> tuple[str, ...]:
     return tuple(hold.reason for hold in held if hold.on and hold.reason not in LIFTED_ON_SITE)
 
 
-def not_heard_at(turn: Turn, meter_no: int) -> tuple[str, ...]:
-    """Holds that stand here and of which the MDM may not have heard."""
-    return tuple(row.reason for row in _at(turn, meter_no) if row.value and not row.heard)
+def not_heard_of(turn: Turn, account: AccountConfig) -> frozenset[str]:
+    """Holds that stand at the supply of an account and of which the MDM may not have heard."""
+    return frozenset(row.reason for row in _of(turn, account) if row.value and not row.heard)
 
 
 def named_so(turn: Turn, account_no: int, reason: str) -> int:
@@ -62,30 +63,35 @@ def named_so(turn: Turn, account_no: int, reason: str) -> int:
 
 
 def before_account(turn: Turn, account: AccountConfig) -> frozenset[str]:
-    """What was held at the meter before the account came here, until its own journal says something about it."""
-    standing = standing_at(turn, account.meter_no)
-    return frozenset(reason for reason in standing if not _is_said(turn, account, reason))
+    """What was held at the supply before the account came here, until its own journal says something about it. It comes with another meter
+    where that was changed meanwhile."""
+    return frozenset(row.reason for row in _of(turn, account) if row.value and not _is_said(turn, account, row.reason))
 
 
 def forget_said(turn: Turn, accounts: Iterable[AccountConfig]) -> None:
     """The journals of accounts that were run here say by themselves what stands."""
     for account in accounts:
-        for row in _at(turn, account.meter_no):
+        for row in _of(turn, account):
             if _is_said(turn, account, row.reason):
                 turn.db.execute("DELETE FROM meter_hold WHERE meter_no = ? AND reason = ?", (row.meter_no, row.reason))
 
 
-def compare(turn: Turn, meter_no: int, told: tuple[MeterHold, ...]) -> None:
+def compare(turn: Turn, meter: MeterConfig) -> None:
     """How it stands by the MDM, but for what was said here and has not come to it."""
-    for hold in told:
-        row = one(turn.db, MeterHoldRow, meter_no, hold.reason)
+    for hold in meter.held:
+        row = one(turn.db, MeterHoldRow, meter.meter_no, hold.reason)
         if hold.reason in LIFTED_ON_SITE and (row is None or row.heard or row.entry_id in hold.heard):
-            entry_id, account_no = hold.heard[-1] if hold.heard else b"", row.account_no if row is not None else 0
-            save(turn.db, MeterHoldRow(meter_no, hold.reason, int(hold.on), entry_id, 1, account_no, turn.now_ms))
+            entry_id = hold.heard[-1] if hold.heard else b""
+            save(turn.db, MeterHoldRow(meter.meter_no, hold.reason, int(hold.on), entry_id, 1, meter.run_account_no, turn.now_ms))
 
 
 def _at(turn: Turn, meter_no: int) -> list[MeterHoldRow]:
     return some(turn.db, MeterHoldRow, "WHERE meter_no = ? ORDER BY reason", meter_no)
+
+
+def _of(turn: Turn, account: AccountConfig) -> list[MeterHoldRow]:
+    """Of its meter, and of the meter it had when it was named there."""
+    return some(turn.db, MeterHoldRow, "WHERE meter_no = ? OR account_no = ? ORDER BY reason", account.meter_no, account.account_no)
 
 
 def _is_said(turn: Turn, account: AccountConfig, reason: str) -> bool:

@@ -227,7 +227,7 @@ def _move(turn: Turn, place: Place, order: SiteOrder, close: bool) -> None:
     if place.account is not None:
         turn.book(place.account).add(Kind.CONTROL, turn.stamp(), meter_no=place.meter_no, cause=action_id, detail=evidence)
     else:
-        meter_holds.tell(turn, place.meter_no, Kind.CONTROL, evidence)
+        meter_holds.tell(turn, place.meter_no, Kind.CONTROL, evidence, place.account_no)
     actions.order_on_site(turn, place.meter_no, place.account, action_id, close)
 
 

@@ -92,13 +92,15 @@ class SignedCheckpoint:
 class SiteEntry:
     """What was done on site at a supply whose account the edge does not run: as it would stand in the journal there. `kind` and `detail`
     are those of a journal entry (CONTROL: a hold that only a person on site lifts; SWITCH: what became of a switch action he asked for).
-    The MDM writes it into the journal it runs. The same `entry_id` again is the same entry. An MDM of before sets it aside."""
+    The MDM writes it into the journal it runs. The same `entry_id` again is the same entry. `account_no`: as it was named
+    there, 0 by its meter. An MDM of before sets it aside."""
 
     entry_id: bytes = key(0)
     meter_no: int = key(1)
     kind: int = key(2)
     at_ms: int = key(3)
     detail: bytes = key(4)
+    account_no: int = key(5, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,6 +195,18 @@ def test_given_back_the_hold_stands_in_the_account_until_it_is_lifted_there(tmp_
     assert close_asked(bench) == "", "it does not come back with the next change"
 
 
+def test_given_back_with_another_meter_the_hold_comes_along(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, meters=2)
+    bench.tell(p.PersonNamed(b"p" * 16, packed(Person(NAME, SALT, verifier_of(PROOF)))))
+    plan = bench.core._plan.config
+    run = (MeterConfig(1, serial_of(1), run_account_no=101), MeterConfig(2, serial_of(2)))
+    bench.tell(p.ConfigAccepted(replace(plan, version=50, meters=run, accounts=())))
+    assert tell(bench, WORK) == ("set", "")
+    here = (replace(account_of(1), meter_no=2, account_epoch=3),)
+    bench.tell(p.ConfigAccepted(replace(plan, version=51, meters=run[1:], accounts=here)))
+    assert bench.core._plan.accounts[101].holds == ("work",)
+
+
 def test_a_hold_of_an_account_that_goes_to_the_mdm_is_told_to_it(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.tell(p.PersonNamed(b"p" * 16, packed(Person(NAME, SALT, verifier_of(PROOF)))))
