@@ -89,7 +89,7 @@ def build(conn: Connection, name: str, now_ms: int) -> DcuConfig:
     share = conn.execute(select(dcu.c.cut_share_per_hour_permille).where(dcu.c.dcu == name)).scalar_one()
     accounts = prepaid_accounts(conn, name)
     keys = keypad.keys_of(conn, accounts, now_ms)
-    by_meter = {account.meter_no: account.account_no for account in accounts}
+    by_meter = {account.meter_no: account for account in accounts}
     meters = meter_configs(conn, name, by_meter)
     lease_ms = (now_ms // MS_PER_DAY + CUT_LEASE_DAYS) * MS_PER_DAY
     tariffs = tariff_documents(conn, {account.tariff_id for account in accounts}, now_ms)

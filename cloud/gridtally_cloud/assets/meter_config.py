@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, or_, select
 
 from gridtally_cloud.customers.accounts import policy_from
+from gridtally_cloud.customers.model import Account
 from gridtally_cloud.customers.tables import account
 from gridtally_cloud.prepay.handover_tables import CLOUD, account_swap
 from gridtally_cloud.prepay.held import held_of
@@ -27,12 +28,19 @@ HEARD = 8
 """So many of the newest entries about a hold are named: what a box said and we took is among them, but for a disk that is older still."""
 
 
-def meter_configs(conn: Connection, dcu: str, by_meter: Mapping[int, int]) -> tuple[MeterConfig, ...]:
+def meter_configs(conn: Connection, dcu: str, by_meter: Mapping[int, Account]) -> tuple[MeterConfig, ...]:
     """`by_meter`: the accounts it runs."""
     rows = conn.execute(select(meter).where(meter.c.dcu == dcu, meter.c.removed_ms.is_(None)).order_by(meter.c.meter_no)).all()
     said, run = said_at(conn, dcu), _run_from_here(conn, dcu)
     return tuple(_elsewhere(conn, m, run.get(m.meter_no), said.get(m.meter_no, ())) if m.meter_no not in by_meter
-                 else MeterConfig(m.meter_no, m.serial, by_meter[m.meter_no], m.interval_s, m.commodity) for m in rows)  # fmt: skip
+                 else _there(conn, m, by_meter[m.meter_no], said.get(m.meter_no, ())) for m in rows)  # fmt: skip
+
+
+def _there(conn: Connection, m: Row[Any], run: Account, said: Sequence[Word]) -> MeterConfig:
+    """This DCU runs the account, whose journal says what stands: of what was said before, one with an old disk hears if it is over."""
+    known = held_of(conn, run.account_no, run.account_epoch, run.policy.holds) if said else ()
+    held = (MeterHold(reason, reason in known, _heard(said, reason)) for reason in sorted({word.reason for word in said}))
+    return MeterConfig(m.meter_no, m.serial, run.account_no, m.interval_s, m.commodity, held=tuple(held))
 
 
 def _elsewhere(conn: Connection, m: Row[Any], run: Row[Any] | None, said: Sequence[Word]) -> MeterConfig:

@@ -28,6 +28,7 @@ def configured(turn: Turn, before: DcuConfig, accounts: Mapping[int, AccountConf
     for meter in turn.plan.meters.values():
         account = turn.plan.by_meter.get(meter.meter_no)
         if account is not None:
+            meter_holds.forget_over(turn, account, meter)
             _taken_up(turn, account)
         else:
             meter_holds.compare(turn, meter)

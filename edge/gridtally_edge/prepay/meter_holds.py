@@ -76,6 +76,14 @@ def forget_said(turn: Turn, accounts: Iterable[AccountConfig]) -> None:
                 turn.db.execute("DELETE FROM meter_hold WHERE meter_no = ? AND reason = ?", (row.meter_no, row.reason))
 
 
+def forget_over(turn: Turn, account: AccountConfig, meter: MeterConfig) -> None:
+    """Of an old disk: what was said before the account came here, and the MDM has heard, and knows to be lifted since."""
+    over = {hold.reason: hold.heard for hold in meter.held if not hold.on}
+    for row in _of(turn, account):
+        if row.reason in over and (row.heard or row.entry_id in over[row.reason]):
+            turn.db.execute("DELETE FROM meter_hold WHERE meter_no = ? AND reason = ?", (row.meter_no, row.reason))
+
+
 def compare(turn: Turn, meter: MeterConfig) -> None:
     """How it stands by the MDM, but for what was said here and has not come to it."""
     for hold in meter.held:

@@ -380,7 +380,7 @@ class Command:
 class MeterConfig:
     """A meter this DCU serves: the cloud's number for a serial, the account behind it (0: none) and whether a local
     decision may open its switch. Where this DCU runs no account: `run_account_no` is the one the MDM runs itself (0: none), and `held` what
-    keeps the supply off, as far as the MDM has heard."""
+    keeps the supply off, as far as the MDM has heard; else `held` says of what was said before this DCU ran it whether it still stands."""
 
     meter_no: int = key(0)
     serial: str = key(1)

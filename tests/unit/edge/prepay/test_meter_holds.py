@@ -195,6 +195,18 @@ def test_given_back_the_hold_stands_in_the_account_until_it_is_lifted_there(tmp_
     assert close_asked(bench) == "", "it does not come back with the next change"
 
 
+@pytest.mark.parametrize("on", [False, True])
+def test_an_old_disk_hears_that_its_hold_was_lifted_after_the_account_came_back(tmp_path: Path, on: bool) -> None:
+    bench = street(tmp_path)
+    tell(bench, WORK)
+    (mine,) = told(bench)
+    bench.version += 1
+    meters = (MeterConfig(1, serial_of(1), 101, held=(MeterHold("work", on, (mine.entry_id,)),)),)
+    here = (replace(account_of(1), account_epoch=5),)
+    bench.tell(p.ConfigAccepted(replace(bench.core._plan.config, version=bench.version, meters=meters, accounts=here)))
+    assert bench.core._plan.accounts[101].holds == (("work",) if on else ())
+
+
 def test_given_back_with_another_meter_the_hold_comes_along(tmp_path: Path) -> None:
     bench = Bench(tmp_path, meters=2)
     bench.tell(p.PersonNamed(b"p" * 16, packed(Person(NAME, SALT, verifier_of(PROOF)))))
