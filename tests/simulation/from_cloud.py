@@ -120,8 +120,9 @@ class FromCloud:
             WHERE kind = 'cloud' ORDER BY a.account_no"""
         for row in self.world.cloud.eye.execute(query):
             spans, holds = (tuple(x for x in text.split(",") if x) for text in row[7:9])
-            said = {reason for reason, on in self.world.words.last(row[0]).items() if on}
-            yield Run(*row[:7], spans, frozenset(holds) | said, row[9], bool(row[10]), row[11])
+            last = self.world.words.last(row[0])
+            said, lifted = {r for r, on in last.items() if on}, {r for r, on in last.items() if not on and r in visits.ON_SITE}
+            yield Run(*row[:7], spans, frozenset(holds) - lifted | said, row[9], bool(row[10]), row[11])
 
     def _read(self, key: watch.Account) -> None:
         book = self.books.setdefault(key, watch.Book())

@@ -18,9 +18,10 @@ from gridtally_shared.instruments.keypad_code import Unreadable
 from simulation import replenishing, wallets, watch
 from simulation.meter import SimMeter
 from simulation.plan import CARE_CAP, CARE_EMERGENCY, CARE_RATE
-from simulation.visits import holds_of
+from simulation.visits import ON_SITE, at_meter, holds_of
 
 if TYPE_CHECKING:
+    from simulation.from_cloud import Run
     from simulation.world import World
 
 CLEAN_MS = 3_600_000
@@ -446,6 +447,20 @@ def _holds_stand(world: World) -> Iterator[str]:
         stand = holds_of(world, account)
         if known != stand:
             yield f"account {account.account_no}: held by {sorted(stand)}, the box knows of {sorted(known)}"
+    for run in world.from_cloud.accounts.values():
+        yield from _hold_stands_from_cloud(world, run)
+
+
+def _hold_stands_from_cloud(world: World, run: Run) -> Iterator[str]:
+    """Where the MDM runs a home: at the box, and in what the MDM tells the box."""
+    config, stand = world.edge.config, {reason for reason, on in world.words.last(run.account_no).items() if on} & ON_SITE
+    meter = next((m for m in config.meters if m.meter_no == run.meter_no), None) if config is not None else None
+    if meter is None or meter.run_account_no != run.account_no:
+        return
+    judged = {reason for reason in ON_SITE if (run.account_no, reason) not in world.words.recorded}
+    for who, known in (("box", at_meter(world, run.meter_no)), ("MDM", {h.reason for h in meter.held if h.on})):
+        if known & judged != stand & judged:
+            yield f"account {run.account_no}, run by the MDM: held by {sorted(stand)}, the {who} knows of {sorted(known & judged)}"
 
 
 # ---- supply ---------------------------------------------------------------------------------------------------

@@ -209,6 +209,9 @@ class Oracle:
         if cmd_id in self.world.from_cloud.signed:
             yield from self.world.from_cloud.reached(cmd_id, close, meter)
             return
+        if account is None and origin == "site":
+            yield from self._asked_at_meter(close, asked_no)
+            return
         if account is None:
             ordered = self.world.issued_commands.get(cmd_id) or self._again(cmd_id)
             yield from self.world.from_cloud.by_desk(close, asked_no, ordered.cause if ordered else "")
@@ -243,6 +246,14 @@ class Oracle:
     def _asked_there(self, close: bool, account: AccountConfig) -> Iterator[str]:
         """Somebody at the box asked for it; nothing else may hold the supply."""
         yield from self._held_off(close, account, but=CROSS_REASONS)
+
+    def _asked_at_meter(self, close: bool, meter_no: int) -> Iterator[str]:
+        """The same where the MDM runs the home: the box knows what else holds it by the configuration."""
+        config = self.world.edge.config
+        told = {h.reason for m in (config.meters if config else ()) if m.meter_no == meter_no for h in m.held if h.on}
+        run = next((r for r in self.world.from_cloud.accounts.values() if r.meter_no == meter_no), None)
+        if close and run is not None and run.holds & told & KEEPS_OFF - CROSS_REASONS:
+            yield f"held off by {sorted(run.holds & KEEPS_OFF)}"
 
     def _held_off(self, close: bool, account: AccountConfig, but: frozenset[str] = frozenset()) -> Iterator[str]:
         """A box with an old disk and no link since can not know what the MDM has."""

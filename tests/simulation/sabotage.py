@@ -69,6 +69,13 @@ def managed_plan(credit_milli: int = 400_000) -> Plan:
     return replace(plan, managed=True, steps=steps)
 
 
+def visited_plan() -> Plan:
+    """The same; after three hours somebody sets to work there, for an hour."""
+    plan = managed_plan()
+    steps = (*plan.steps, Step(EPOCH_MS + 3 * HOUR_MS, "visit", (0, 0, 60 * MINUTE_MS, 0, 0)))
+    return replace(plan, steps=tuple(sorted(steps, key=lambda s: s.at_ms)))
+
+
 # ---- hands on the stores ------------------------------------------------------------------------------------------
 
 
@@ -107,6 +114,11 @@ def _edge_sql(sql: str) -> Act:
         return _book(world) is not None and world.edge.db.execute(sql).rowcount > 0
 
     return act
+
+
+def _held_again(world: World) -> bool:
+    """As if nobody had told the MDM of the lift."""
+    return world.edge.db.execute("UPDATE meter_hold SET value = 1, heard = 0, entry_id = x'00' WHERE value = 0").rowcount > 0
 
 
 def _cloud_sql(sql: str) -> Act:
@@ -363,6 +375,7 @@ SABOTAGES: tuple[Sabotage, ...] = (
     Sabotage("I18", "the contactor opens and no order is stored", _open_by_itself(False)),
     Sabotage("I18", "the box forgets a hold", _edge_sql("DELETE FROM account_order WHERE name LIKE 'hold:%'"), held_plan),
     Sabotage("I18", "the MDM cuts a home that has credit", _unfounded_cut, managed_plan),
+    Sabotage("I18", "the box forgets that a hold was lifted where the MDM runs the home", _held_again, visited_plan),
     Sabotage("I19", "a second close by itself", _two_recloses),
     Sabotage("I20", "two orders for one switch at once", _two_orders),
     Sabotage("I21", "a crash loses a posting", _torn_write),

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import cbor2
+
 from gridtally_edge.prepay import events as p
 from gridtally_edge.prepay.site import Person, SiteOrder, packed, proof_of, verifier_of
 from gridtally_shared.contract import messages as m
@@ -36,6 +38,9 @@ KEEPS_OFF = frozenset({"customer", "vacant"})
 HELD = frozenset({"set", "opening", "not_opened"})
 DONE = frozenset({"lifted", "closing", "not_closed", "not_held"})
 AGAIN_MS = 20 * MINUTE_MS
+BY, REASON, ORDER = 4, 5, 7
+"""Keys of what an entry says of a hold."""
+BEHIND_ALL = 1 << 40
 
 
 # ---- the truth ------------------------------------------------------------------------------------------------
@@ -44,19 +49,24 @@ AGAIN_MS = 20 * MINUTE_MS
 @dataclass(slots=True)
 class Word:
     """A reason holds from here on, or no longer. `seq`: behind which entry of the journal it was said. `settled`: not at an old disk, whose
-    entries will go behind those the MDM has. `away`: the MDM has it, the disk that was put in has not, and no link came since."""
+    entries will go behind those the MDM has. `away`: the MDM has it, the disk that was put in has not, and no link came since. `entry`: how
+    the box tells it where the MDM runs the home; its place is behind all the journal holds."""
 
     key: watch.Account
     seq: int
     reason: str
     on: bool
     settled: bool = True
+    entry: bytes = b""
     away: bool = field(default=False, compare=False)
 
 
 @dataclass(slots=True)
 class Words:
     said: list[Word] = field(default_factory=list)
+    heard: set[bytes] = field(default_factory=set)
+    recorded: set[tuple[int, str]] = field(default_factory=set)
+    count: int = 0
 
     def say(self, word: Word) -> None:
         if word not in self.said:  # a journal that is read again says it again
@@ -69,8 +79,13 @@ class Words:
 
     def forget_unheard(self, mirror: dict[watch.Account, watch.Mirrored], disk: Sequence[Word] = ()) -> None:
         """Only what the MDM has, or the disk that was put in, is known to a box from here on."""
-        heard = [w for w in self.said if w.settled and w.key in mirror and mirror[w.key].seq >= w.seq]
+        heard = [w for w in self.said if self._is_heard(w, mirror)]
         self.said = [*(replace(w, away=w not in disk) for w in heard), *(replace(w, away=False) for w in disk if w not in heard)]
+
+    def _is_heard(self, word: Word, mirror: dict[watch.Account, watch.Mirrored]) -> bool:
+        if word.entry:
+            return word.entry in self.heard
+        return word.settled and word.key in mirror and mirror[word.key].seq >= word.seq
 
     def linked(self) -> None:
         """What the MDM has comes now, and a close waits for it."""
@@ -96,7 +111,9 @@ def healed(world: World) -> None:
 
 
 def taken(world: World) -> None:
-    """What the box, or the MDM where it runs a home, took of the desk's orders since the last look."""
+    """What the box, or the MDM where it runs a home, took of the desk's orders since the last look, and what boxes told the MDM."""
+    told(world)
+    recorded(world)
     for key, line in (*world.edge_watch.fresh, *world.from_cloud.fresh):
         issued = world.cloud_watch.issued.get((*key, line.gseq)) if line.gseq else None
         if issued is None or issued.type not in (m.InstrumentType.HOLD, m.InstrumentType.PROTECT) or line.detail.get(1):
@@ -104,6 +121,24 @@ def taken(world: World) -> None:
         made = decode(m.Instrument, open_unverified(issued.envelope)[1])
         order = decode(HoldOrder if issued.type == m.InstrumentType.HOLD else ProtectOrder, made.detail)
         world.words.say(Word(key, line.seq, order.reason, order.on))
+
+
+def recorded(world: World) -> None:
+    """What the record of a home that the MDM runs holds, or held: of these the last word is not known here."""
+    query = "SELECT account_no, holds FROM account JOIN account_swap USING (account_no) WHERE kind = 'cloud' AND holds <> ''"
+    for account_no, holds in world.cloud.eye.execute(query) if world.plan.managed else ():
+        world.words.recorded |= {(account_no, reason) for reason in holds.split(",")}
+
+
+def told(world: World) -> None:
+    """What boxes told the MDM of homes that it runs. A hold that was set before such a home went to it is said once more by the box."""
+    query = "SELECT entry_id, account_no, detail FROM site_entry JOIN account USING (meter_no) WHERE kind = ? ORDER BY place"
+    for entry_id, account_no, body in world.cloud.eye.execute(query, (watch.CONTROL,)) if world.plan.managed else ():
+        said, fresh = cbor2.loads(body), bytes(entry_id) not in world.words.heard
+        world.words.heard.add(bytes(entry_id))
+        world.cloud.config_due |= fresh
+        if fresh and not said.get(BY) and said.get(ORDER):
+            _say_at_meter(world, account_no, said[REASON], True, bytes(entry_id))
 
 
 def configured(world: World, before: m.DcuConfig | None, config: m.DcuConfig) -> None:
@@ -121,11 +156,29 @@ def holds_of(world: World, account: m.AccountConfig, here: bool = False) -> froz
     return frozenset(account.holds) - lifted | {reason for reason, on in last.items() if on}
 
 
+def at_meter(world: World, meter_no: int) -> frozenset[str]:
+    """What the box itself takes for holding a meter whose home it does not run."""
+    query = "SELECT reason FROM meter_hold WHERE meter_no = ? AND value <> 0"
+    return frozenset(reason for (reason,) in world.edge.db.execute(query, (meter_no,)))
+
+
 def _say(world: World, account_no: int, reason: str, on: bool) -> None:
+    here = world.edge.config.accounts if world.edge.config is not None else ()
+    if all(account.account_no != account_no for account in here):
+        query = "SELECT entry_id FROM meter_hold WHERE meter_no = ? AND reason = ?"
+        found = world.edge.db.execute(query, (world.cloud.meter_of(account_no), reason)).fetchone()
+        _say_at_meter(world, account_no, reason, on, bytes(found[0]) if found else b"?")
+        return
     world.edge_watch.look(world.edge.db, world.event_no)
     key = max((k for k in world.edge_watch.books if k[0] == account_no), default=(account_no, 1))
     book = world.edge_watch.books.get(key)
     world.words.say(Word(key, book.seq if book else 0, reason, on, not world.rolled_back))
+
+
+def _say_at_meter(world: World, account_no: int, reason: str, on: bool, entry: bytes) -> None:
+    epoch = max((epoch for number, epoch in world.from_cloud.epochs if number == account_no), default=1)
+    world.words.count += 1
+    world.words.say(Word((account_no, epoch), BEHIND_ALL + world.words.count, reason, on, entry=entry))
 
 
 # ---- steps ----------------------------------------------------------------------------------------------------
@@ -174,4 +227,5 @@ def order_hold(world: World, place: int, which: int, on: int) -> None:
     account_no, reason = world.plan.homes[place % len(world.plan.homes)].account_no, ORDERED[which % len(ORDERED)]
     detail = HoldOrder(reason, bool(on)) if reason in KEEPS_OFF else ProtectOrder(reason, bool(on))
     world.cloud.control(account_no, detail)
+    world.cloud.config_due |= world.plan.managed
     world.cloud.beat()
