@@ -24,6 +24,7 @@ from gridtally_edge.prepay.opening import replayed
 from gridtally_edge.prepay.rows import AccountRow, one
 from gridtally_edge.prepay.store import MONEY_STORE
 from gridtally_edge.prepay.turn import KEEP_JOURNAL_MS, Cadence
+from gridtally_edge.sync.uplink import is_older
 from gridtally_shared.contract.channels import BY_NAME
 from gridtally_shared.contract.codec import decode, encode
 from gridtally_shared.contract.messages import Batch, Hello, Lane, Receipt, Welcome
@@ -103,7 +104,7 @@ class LinkedPair(Payday):
                       self.edge.heads(), self.edge.counters())  # fmt: skip
         (answer,) = self.ingest.handle(BY_NAME["hello"].topic(DCU), encode(hello), self.now_ms)
         welcome = decode(Welcome, verify1(KEYS, "welcome", answer.payload))
-        if self.edge.outbox.stream_id in welcome.new_stream_ids:
+        if is_older(self.edge.outbox, welcome):
             with transaction(self.money):
                 self.edge.outbox.renew_stream()
         self.tell(p.WelcomeSeen(welcome.at_ms, welcome.accounts))

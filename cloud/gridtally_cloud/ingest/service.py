@@ -29,6 +29,7 @@ from gridtally_cloud.store import meta
 from gridtally_cloud.store.db import Database
 from gridtally_shared.contract import channels
 from gridtally_shared.contract.codec import decode, encode
+from gridtally_shared.contract.marks import mark_of
 from gridtally_shared.contract.messages import (
     ACCEPTED_VERSIONS,
     ENTRY_TYPES,
@@ -145,7 +146,7 @@ class Ingest:
         replies: list[Reply] = []
         fresh = {e.seq: e for e in batch.entries if e.seq in new}.values()
         take_entries(Arrival(conn, key, 0, now_ms, replies), tuple(fresh))
-        upto = streams.advance(conn, key, new, before, now_ms)
+        upto = streams.advance(conn, key, {entry.seq: mark_of(entry) for entry in fresh}, before, now_ms)
         presence.heard(conn, dcu, now_ms)
         receipt = Receipt(self._store_id, batch.stream_id, batch.lane, upto, now_ms, batch.sent_at_ms)
         signed = (Outgoing(r.channel, dcu, sign1(self._signer, r.channel, r.payload)) for r in replies)

@@ -2,7 +2,8 @@
 
 * `upto` is contiguous and goes into the receipt; numbers above it are kept one by one until the hole is filled.
 * An edge whose next number is not above what this store holds runs on an old disk image: its streams are retired and it is
-  told to start new ones. Nothing of a retired stream is taken or receipted any more. A second hello of the same start can
+  told to start new ones. One that wrote on without a link may be above it: it is told the mark of the last entry that was taken, and
+  sees by itself that this is not its own. Nothing of a retired stream is taken or receipted any more. A second hello of the same start can
   not come from an older image: it was said before what has been received since.
 
 Source: architecture.md section 4 (restores); reliability-security.md 6.1.
@@ -10,7 +11,7 @@ Source: architecture.md section 4 (restores); reliability-security.md 6.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, select, update
@@ -30,7 +31,7 @@ _RETIRED = select(_h.retired).where(_STREAM, _h.retired).limit(1)
 _LANES = select(_h.lane, _h.upto, _h.retired).where(_STREAM).with_for_update()
 _FORGET = delete(inbox_seen).where(_SEEN, _s.seq <= bindparam("reached"))
 _REACHED = update(stream_head).where(_LANE)
-_ABOVE = select(_s.seq).where(_SEEN, _s.seq > bindparam("above"))
+_ABOVE = select(_s.seq, _s.mark).where(_SEEN, _s.seq > bindparam("above"))
 _LIVING = select(stream_head).where(_h.shard == SHARD, _h.dcu == bindparam("of_dcu"), ~_h.retired).order_by(_h.stream_id, _h.lane)
 _RETIRE = update(stream_head).where(_STREAM)
 
@@ -45,15 +46,15 @@ def is_retired(conn: Connection, key: StreamKey) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """How far a lane is received: its last contiguous number, and those above that came. `known`: the lane has its row."""
+    """How far a lane is received: its last contiguous number, and those above that came, with their marks. `known`: it has its row."""
 
     upto: int
-    above: frozenset[int]
+    above: Mapping[int, bytes]
     known: bool
 
     def new(self, seqs: Iterable[int]) -> frozenset[int]:
         """Those of `seqs` that were not received before."""
-        return frozenset(seq for seq in seqs if seq > self.upto) - self.above
+        return frozenset(seq for seq in seqs if seq > self.upto) - self.above.keys()
 
 
 def received(conn: Connection, key: StreamKey) -> Received | None:
@@ -62,30 +63,31 @@ def received(conn: Connection, key: StreamKey) -> Received | None:
     if any(row.retired for row in lanes):
         return None
     upto = next((int(row.upto) for row in lanes if row.lane == key.lane), None)
-    above = conn.execute(_ABOVE, _place(key) | {"above": upto or 0}).scalars()
-    return Received(upto or 0, frozenset(above), upto is not None)
+    above = conn.execute(_ABOVE, _place(key) | {"above": upto or 0})
+    return Received(upto or 0, {row.seq: bytes(row.mark or b"") for row in above}, upto is not None)
 
 
-def advance(conn: Connection, key: StreamKey, new: frozenset[int], before: Received, now_ms: int) -> int:
-    """Note the new numbers; returns the contiguous number reached."""
-    seen, upto = before.above | new, before.upto
+def advance(conn: Connection, key: StreamKey, new: Mapping[int, bytes], before: Received, now_ms: int) -> int:
+    """Note the new numbers with the marks of their entries; returns the contiguous number reached."""
+    seen, upto = {**before.above, **new}, before.upto
     reached = upto
     while reached + 1 in seen:
         reached += 1
     rest = {"shard": SHARD, "dcu": key.dcu, "stream_id": key.stream_id, "lane": key.lane}
-    insert_new(conn, inbox_seen, [rest | {"seq": seq} for seq in sorted(new) if seq > reached])
+    insert_new(conn, inbox_seen, [rest | {"seq": seq, "mark": new[seq]} for seq in sorted(new) if seq > reached])
     if reached > upto:
         conn.execute(_FORGET, _place(key) | {"reached": reached})
     if not before.known:
         insert_new(conn, stream_head, [rest | {"upto": 0, "highest": 0, "first_seen_ms": now_ms, "updated_ms": now_ms}])
-    conn.execute(_REACHED, _place(key) | {"upto": reached, "highest": max(seen, default=reached), "updated_ms": now_ms})
+    mark = {"mark": seen[reached]} if reached > upto else {}
+    conn.execute(_REACHED, _place(key) | {"upto": reached, "highest": max(seen, default=reached), "updated_ms": now_ms} | mark)
     return reached
 
 
 def heads(conn: Connection, dcu: str) -> tuple[StreamHead, ...]:
     """What this store holds of every living stream of the DCU."""
     rows = conn.execute(_LIVING, {"of_dcu": dcu})
-    return tuple(StreamHead(bytes(r.stream_id), r.lane, r.highest + 1, r.upto) for r in rows)
+    return tuple(StreamHead(bytes(r.stream_id), r.lane, r.highest + 1, r.upto, bytes(r.mark or b"")) for r in rows)
 
 
 def retire_old_images(conn: Connection, dcu: str, announced: Iterable[StreamHead], same_boot: bool = False) -> tuple[bytes, ...]:

@@ -14,7 +14,7 @@ from gridtally_cloud.store.db import Database, in_turn, insert_new, upsert
 from gridtally_cloud.store.tables import store_meta
 
 MIGRATIONS = Path(__file__).with_name("migrations")
-HEAD = "r0046"
+HEAD = "r0047"
 RESTORED = "restored_ms"
 """The newest revision; a test compares it with the scripts."""
 

@@ -224,6 +224,7 @@ stream_head = Table(
     Column("first_seen_ms", Ms, nullable=False),
     Column("updated_ms", Ms, nullable=False),
     Column("retired", Boolean, nullable=False, default=False),
+    Column("mark", Blob),  # of the entry `upto` (contract/marks.py)
     sqlite_with_rowid=False,
 )  # fmt: skip
 
@@ -234,6 +235,7 @@ inbox_seen = Table(
     Column("stream_id", Blob, primary_key=True),
     Column("lane", Integer, primary_key=True, autoincrement=False),
     Column("seq", Number, primary_key=True, autoincrement=False),
+    Column("mark", Blob),
     sqlite_with_rowid=False,
 )  # fmt: skip
 

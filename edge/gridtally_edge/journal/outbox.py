@@ -18,6 +18,7 @@ from typing import Any
 
 from gridtally_shared.clock import MS_PER_DAY
 from gridtally_shared.contract.codec import encode
+from gridtally_shared.contract.marks import mark_of
 from gridtally_shared.contract.messages import Entry, EntryKind, Lane, StreamHead
 from gridtally_shared.errors import ContractError
 
@@ -90,6 +91,13 @@ class Outbox:
     def heads(self) -> tuple[StreamHead, ...]:
         rows = self._db.execute("SELECT lane, next_seq, receipted FROM outbox_lane ORDER BY lane").fetchall()
         return tuple(StreamHead(self.stream_id, *row) for row in rows)
+
+    def is_another(self, head: StreamHead) -> bool:
+        """Whether the cloud took another entry under that number: this disk was put back, and gave its numbers anew since. What is not
+        here any more, or of which it says nothing, is none."""
+        query = "SELECT seq, kind, body FROM outbox_entry WHERE stream_id = ? AND lane = ? AND seq = ?"
+        row = self._db.execute(query, (head.stream_id, head.lane, head.receipted)).fetchone()
+        return bool(head.mark) and row is not None and mark_of(Entry(*row)) != head.mark
 
     def depth(self) -> int:
         """Entries that wait for their receipt."""

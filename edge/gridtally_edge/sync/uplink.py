@@ -118,7 +118,7 @@ class Uplink:
     def to_renew(self, welcome: Welcome) -> tuple[Outbox, ...]:
         """The stores that are older than what the cloud has committed of them. The caller renews each in a transaction
         of its store, then calls `renewed`."""
-        return tuple(o for o in self._outboxes if o.stream_id in welcome.new_stream_ids or _is_behind(o, welcome))
+        return tuple(outbox for outbox in self._outboxes if is_older(outbox, welcome))
 
     def renewed(self) -> None:
         """Greet again, with the new stream ids."""
@@ -213,6 +213,9 @@ def _head(outbox: Outbox, lane: int) -> StreamHead:
     return next(head for head in outbox.heads() if head.lane == lane)
 
 
-def _is_behind(outbox: Outbox, welcome: Welcome) -> bool:
+def is_older(outbox: Outbox, welcome: Welcome) -> bool:
+    """Whether the cloud says so, has numbers that were not given here yet, or has other entries under those that were."""
     ours = {(head.stream_id, head.lane): head.next_seq for head in outbox.heads()}
-    return any(h.receipted >= ours.get((h.stream_id, h.lane), h.receipted + 1) for h in welcome.streams)
+    named = [h for h in welcome.streams if (h.stream_id, h.lane) in ours]
+    behind = any(h.receipted >= ours[h.stream_id, h.lane] or outbox.is_another(h) for h in named)
+    return behind or outbox.stream_id in welcome.new_stream_ids

@@ -71,10 +71,13 @@ class ClockState(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class StreamHead:
+    """`mark`: in a welcome, of the entry `receipted` as the cloud took it (marks.py); b"" where it is not known."""
+
     stream_id: bytes = key(0)
     lane: int = key(1)
     next_seq: int = key(2)
     receipted: int = key(3)
+    mark: bytes = key(4, b"")
 
 
 @dataclass(frozen=True, slots=True)

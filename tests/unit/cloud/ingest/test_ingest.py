@@ -19,6 +19,7 @@ from gridtally_cloud.store.tables import dcu, event, inbox_seen, meter, meter_se
 from gridtally_cloud.store.tables import poison as poison_table
 from gridtally_shared.contract.channels import BY_NAME, MAX_PAYLOAD_BYTES
 from gridtally_shared.contract.codec import decode, encode
+from gridtally_shared.contract.marks import mark_of
 from gridtally_shared.contract.messages import (
     Batch,
     Entry,
@@ -241,7 +242,11 @@ def test_hello_is_answered_with_time_heads_and_presence(ingest: Ingest, street: 
     welcome = _hello(ingest, street, StreamHead(STREAM, 2, 9, 0))
     assert welcome is not None
     assert (welcome.at_ms, welcome.dcu, welcome.new_stream_ids) == (NOW_MS, street.dcu, ())
-    assert welcome.streams == (StreamHead(STREAM, 2, 4, 1),)
+    assert welcome.streams == (StreamHead(STREAM, 2, 4, 1, mark_of(_event(1))),)
+    _send(ingest, street, _event(2))  # the hole is filled
+    filled = _hello(ingest, street, StreamHead(STREAM, 2, 9, 0))
+    assert filled is not None
+    assert filled.streams == (StreamHead(STREAM, 2, 4, 3, mark_of(_event(3))),)
     with street.db.read() as conn:
         row = conn.execute(select(dcu)).one()
     assert (row.online, row.state, row.agent_version) == (True, "active", "1.0")

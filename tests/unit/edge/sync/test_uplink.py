@@ -12,6 +12,7 @@ from gridtally_edge.journal.sqlite import Migration, Store, migrate, open_store,
 from gridtally_edge.sync.uplink import HELLO_AGAIN_S, RECEIPT_FIRST_S, State, Uplink
 from gridtally_shared.contract.channels import BATCH_TARGET_BYTES, MAX_IN_FLIGHT, MAX_PAYLOAD_BYTES
 from gridtally_shared.contract.codec import encode
+from gridtally_shared.contract.marks import mark_of
 from gridtally_shared.contract.messages import Batch, EntryKind, Event, Lane, Receipt, StreamHead, Welcome
 from gridtally_shared.errors import ContractError
 
@@ -177,6 +178,10 @@ def test_stores_behind_the_cloud_are_named_for_renewal(outboxes: tuple[Outbox, O
     ahead, level = StreamHead(readings.stream_id, Lane.LIVE, 8, 7), StreamHead(readings.stream_id, Lane.LIVE, 6, 5)
     assert uplink.to_renew(welcome(ahead)) == (readings,)
     assert uplink.to_renew(welcome(level)) == ()
+    unknown = StreamHead(readings.stream_id, Lane.LIVE, 6, 5, b"")
+    mine = StreamHead(readings.stream_id, Lane.LIVE, 6, 5, mark_of(readings.pending(Lane.LIVE, 4, 1)[0]))
+    another = StreamHead(readings.stream_id, Lane.LIVE, 6, 5, b"another!")
+    assert [uplink.to_renew(welcome(head)) for head in (unknown, mine, another)] == [(), (), (readings,)]
     ordered = Welcome(CLOUD, "dcu", BOOT, NOW_MS, new_stream_ids=(money.stream_id,))
     assert uplink.to_renew(ordered) == (money,)
     uplink.renewed()
