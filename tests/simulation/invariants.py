@@ -15,7 +15,7 @@ from gridtally_edge.drivers.model import SwitchState
 from gridtally_edge.prepay.events import ShowOnMeter
 from gridtally_shared.contract.messages import AccountConfig
 from gridtally_shared.instruments.keypad_code import Unreadable
-from simulation import replenishing, wallets, watch
+from simulation import heard, replenishing, wallets, watch
 from simulation.meter import SimMeter
 from simulation.plan import CARE_CAP, CARE_EMERGENCY, CARE_RATE
 from simulation.visits import ON_SITE, at_meter, holds_of
@@ -562,6 +562,7 @@ TABLE: tuple[Invariant, ...] = (
     Invariant("I7", "entries are gap-free and chained", _watched("I7")),
     Invariant("I8", "the mirror is a prefix of the journal", _mirror),
     Invariant("I8", "edge and MDM agree to the nano in the end", _agree, at_the_end=True),
+    Invariant("I8", "what a box wrote and got a receipt for is in the MDM", heard.events, at_the_end=True),
     Invariant("I9", "energy charged is what the register moved since the opening", _register),
     Invariant("I9", "every charge is what the oracle gets by hand", _by_hand("I9")),
     Invariant("I9", "what was used is charged in the end", _register_in_the_end, at_the_end=True),

@@ -361,6 +361,8 @@ SABOTAGES: tuple[Sabotage, ...] = (
     Sabotage("I5", "an entry makes money", _write(postings=_pairs((1, 7)))),
     Sabotage("I6", "the cached balance is one nano off", _edge_sql("UPDATE account SET balance_nano = balance_nano + 1")),
     Sabotage("I7", "an entry does not name the one before it", _write(previous=b"\x01" * 32)),
+    Sabotage("I8", "an event has its receipt, and is not there",
+             _edge_sql("INSERT INTO outbox_entry VALUES (zeroblob(16), 1, 1, 3, x'a3000101010201', 9000000000000)")),
     Sabotage("I8", "the mirror holds what nobody wrote", _cloud_sql("UPDATE account_mirror SET seq = seq + 50")),
     Sabotage("I9", "energy is charged that the register did not move", _write(kind=watch.ENERGY_KIND, before_wh=1, after_wh=9)),
     Sabotage("I9", "an amount that is not quantity x price", _charge(100, 8_000, amount=801_000_000)),
