@@ -72,7 +72,7 @@ class Worker:
         self._jobs = (
             Job("send", 0.1, lambda now_ms: self._publisher.send_due(now_ms, clock.factor()), shared=True),
             Job("commands", 0.5, self._commands),
-            Job("config", 1.0, lambda now_ms: config_publisher.publish_changes(db, signer, now_ms)),
+            Job("config", 1.0, config_publisher.Round(db, signer).turn),
             Job("instruments", 2.0, self._instruments),
             Job("wallets", 2.0, self._wallets),
             Job("schedules", 2.0, self._schedules),

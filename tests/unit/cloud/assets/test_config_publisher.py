@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
-from gridtally_cloud.assets.config_publisher import publish_changes
+from gridtally_cloud.assets.config_publisher import Round, publish_changes
 from gridtally_cloud.customers import tariffs
 from gridtally_cloud.customers.tables import account
 from gridtally_cloud.ingest.service import Ingest
@@ -76,6 +76,30 @@ def test_each_change_makes_the_next_version_and_only_the_newest_travels(street: 
     assert sent[0].accounts[0].protected_hours == ("22:00-06:00",)
     assert [m.meter_no for m in sent[0].meters] == [1, 2]
     assert [t.version for t in sent[0].tariffs] == [1, 2]
+
+
+@pytest.fixture
+def many(street: Street) -> tuple[str, ...]:
+    names = (street.dcu, *(f"dcu-test-{n}" for n in range(2, 6)))
+    with street.db.write() as conn:
+        conn.execute(insert(dcu), [{"dcu": name, "state": "enrolled", "created_ms": START_MS} for name in names[1:]])
+    return names
+
+
+def test_the_worker_looks_at_a_part_of_them_each_turn_and_at_everyone_in_a_round(street: Street, many: tuple[str, ...]) -> None:
+    worker = Round(street.db, SIGNER, turn_s=0)
+    assert tuple(name for _ in many for name in worker.turn(START_MS)) == many
+    assert [worker.turn(START_MS) for _ in many] == [()] * 5
+    with street.db.write() as conn:
+        conn.execute(update(dcu).where(dcu.c.dcu.in_((many[0], many[3]))).values(cut_share_per_hour_permille=7))
+        conn.execute(update(dcu).where(dcu.c.dcu == many[4]).values(state="retired"))
+    assert sorted(name for _ in many for name in worker.turn(START_MS)) == [many[0], many[3]]
+
+
+def test_with_time_enough_a_turn_is_a_round(street: Street, many: tuple[str, ...]) -> None:
+    worker = Round(street.db, SIGNER, turn_s=60)
+    assert worker.turn(START_MS) == many
+    assert worker.turn(START_MS + DAY_MS) == many, "the lease to cut, renewed"
 
 
 def test_a_postpaid_account_does_not_travel(street: Street) -> None:
