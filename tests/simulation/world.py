@@ -24,7 +24,7 @@ from gridtally_edge.prepay import events as p
 from gridtally_edge.sync.uplink import State
 from gridtally_shared.contract.messages import AccountConfig
 from gridtally_shared.instruments import keypad_code
-from simulation import invariants, replenishing, steps, tariffs, visits
+from simulation import invariants, journal_checks, replenishing, steps, supply_checks, tariffs, visits
 from simulation.cloud import GATEWAY, JOURNAL_SIGNER, SIGNER, CloudNode
 from simulation.edge import Disk, EdgeNode, PowerCut
 from simulation.from_cloud import FromCloud
@@ -220,7 +220,7 @@ class World:
             self._hash.update(line.hash)
         visits.taken(self)
         visits.healed(self)
-        if self.rolled_back and invariants.is_healed(self):
+        if self.rolled_back and journal_checks.is_healed(self):
             self.rolled_back = self.edge_watch.may_change = False
             self.note("the old disk is healed")
         self._all_found(list(invariants.broken(self)) if changed else [])
@@ -312,7 +312,7 @@ class World:
     def is_healed(self, account: AccountConfig) -> bool:
         """Whether this account's journal is what the mirror says, after an old disk."""
         key = (account.account_no, account.account_epoch)
-        return not self.edge_watch.cached[key].fault and next(invariants.behind_mirror(self, key), None) is None
+        return not self.edge_watch.cached[key].fault and next(journal_checks.behind_mirror(self, key), None) is None
 
     def bound_serial(self, meter_no: int) -> str:
         config = self.edge.config
@@ -394,7 +394,7 @@ class World:
             self.edge.feed(p.Tick())
             if any(c.fault for c in self.edge_watch.cached.values()):
                 self.edge.pump()  # what is asked again while a journal is being healed leaves at once
-        self._tick_later(60_000 if self.now_ms < self.busy_until_ms or invariants.waits_for_supply(self) else 20 * 60_000)
+        self._tick_later(60_000 if self.now_ms < self.busy_until_ms or supply_checks.waits_for_supply(self) else 20 * 60_000)
 
     # ---- network ----------------------------------------------------------------------------------------------
 
